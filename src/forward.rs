@@ -1,0 +1,111 @@
+//! The other direction, on tensors: noising, training targets, and conversions between predictions.
+//!
+//! Levels come as a slice: one for the whole tensor, or one for each row of axis 0, as training needs it, where every sample
+//! of a batch has its own t.
+
+use crate::error::Error;
+use crate::level::NoiseLevel;
+use crate::posterior;
+use crate::prediction::{Conversion, Prediction};
+use crate::tensor::{Tensor, Weights};
+
+/// Noises data to a level, x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε: a draw from q(x_t | x₀) (Ho et al. 2020, Eq. 4).
+///
+/// The coefficients are rounded to the elements' type only when they are applied, so that a little noise is not lost in half
+/// precision.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Rows`] and the other errors of [`Tensor::linear_combination`].
+///
+/// ```
+/// use alphabar::{NoiseSchedule, forward};
+/// use ndarray::array;
+///
+/// let schedule = NoiseSchedule::ddpm()?;
+/// let (x0, eps) = (array![[1.0_f32, -1.0], [0.5, 0.5]], array![[0.3_f32, 0.1], [-0.7, 1.2]]);
+/// // One t for all, and one for each sample.
+/// let x = forward::add_noise(&x0, &eps, &[schedule.level(500)?])?;
+/// let x = forward::add_noise(&x0, &eps, &[schedule.level(3)?, schedule.level(980)?])?;
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn add_noise<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
+    combine(x0, epsilon, levels, |level| Ok((level.signal(), level.noise())))
+}
+
+/// Moves x from level s to a noisier level t, x_t = √(ᾱ_t/ᾱ_s)·x_s + √(1−ᾱ_t/ᾱ_s)·z: a draw from q(x_t | x_s)
+/// (Ho et al. 2020, Eq. 2).
+///
+/// # Errors
+/// [`Error::LevelOrder`] if t is less noisy than s, and those of [`Tensor::linear_combination`].
+///
+/// ```
+/// use alphabar::{NoiseSchedule, forward};
+///
+/// let schedule = NoiseSchedule::ddpm()?;
+/// let x = forward::renoise(&vec![1.0_f32], &vec![0.3], &schedule.level(100)?, &schedule.level(200)?)?;
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn renoise<T: Tensor>(x_s: &T, z: &T, s: &NoiseLevel, t: &NoiseLevel) -> Result<T, Error> {
+    let step = posterior::transition(s, t)?;
+    T::linear_combination(&[(step.x.into(), x_s), (step.variance.sqrt().into(), z)])
+}
+
+/// The target of v-prediction, v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans and Ho 2022, section 4).
+///
+/// # Errors
+/// Those of [`Tensor::linear_combination`].
+///
+/// ```
+/// use alphabar::{NoiseLevel, forward};
+///
+/// let level = NoiseLevel::from_alpha_bar(0.36)?;
+/// let v = forward::velocity(&vec![1.0_f64], &vec![0.5], &[level])?;
+/// assert!((v[0] - (0.6 * 0.5 - 0.8)).abs() < 1e-15);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn velocity<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
+    combine(epsilon, x0, levels, |level| Ok((level.signal(), -level.noise())))
+}
+
+/// Turns a prediction of one kind into one of another, given x and its level.
+///
+/// # Errors
+/// [`Error::Undetermined`] where the conversion divides by zero, and those of [`Tensor::linear_combination`].
+///
+/// ```
+/// use alphabar::{NoiseSchedule, Prediction, forward};
+///
+/// let level = NoiseSchedule::ddpm()?.level(500)?;
+/// let (x, v) = (vec![1.0_f32], vec![0.0]);
+/// let x0 = forward::convert(&x, &v, Prediction::Velocity, Prediction::Sample, &[level])?;
+/// assert!((x0[0] - 0.279).abs() < 1e-3);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn convert<T: Tensor>(
+    x: &T,
+    model: &T,
+    from: Prediction,
+    to: Prediction,
+    levels: &[NoiseLevel],
+) -> Result<T, Error> {
+    combine(x, model, levels, |level| {
+        let Conversion { x, model } = from.to(to, level)?;
+        Ok((x, model))
+    })
+}
+
+/// `of(level).0`·first + `of(level).1`·second, with one level or one per row.
+fn combine<T: Tensor>(
+    first: &T,
+    second: &T,
+    levels: &[NoiseLevel],
+    of: impl Fn(&NoiseLevel) -> Result<(f64, f64), Error>,
+) -> Result<T, Error> {
+    if let [level] = levels {
+        let (k, l) = of(level)?;
+        return T::linear_combination(&[(k.into(), first), (l.into(), second)]);
+    }
+    let weights = levels.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let (k, l): (Vec<f64>, Vec<f64>) = weights.into_iter().unzip();
+    T::linear_combination(&[(Weights::PerRow(&k), first), (Weights::PerRow(&l), second)])
+}

@@ -1,0 +1,86 @@
+//! Denoising Diffusion Probabilistic Models (Ho, Jain and Abbeel 2020, arXiv 2006.11239).
+
+use crate::dd::Dd;
+use crate::error::Error;
+use crate::solver::{Combination, Leg, Solver};
+
+/// DDPM's ancestral sampling: x_s ~ N(μ̃(x_t, x̂₀), σ²·I) for a step from level t to level s,
+///
+/// $$ \tilde\mu = \frac{\sqrt{\bar\alpha_s}\,\beta}{1-\bar\alpha_t}\,\hat x_0
+/// {} + \frac{\sqrt{\alpha}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\,x_t \quad\text{(Eq. 7)},
+/// \qquad \alpha = \frac{\bar\alpha_t}{\bar\alpha_s},\quad \beta = 1-\alpha $$
+///
+/// On a subsequence, α and β are those of the leg t → s and not of the index t. A step to clean data adds no noise
+/// (Algorithm 2, "z = 0 if t = 1"), whichever t it comes from.
+///
+/// ```
+/// use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps, Variance};
+///
+/// let schedule = NoiseSchedule::ddpm()?;
+/// let plan = Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::new(Variance::Beta))?;
+/// // σ_t = √β_t, and nothing on the last step.
+/// assert!((plan.steps()[0].coefficients.d - 0.02_f64.sqrt()).abs() < 1e-15);
+/// assert_eq!(plan.steps()[999].coefficients.d, 0.0);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ddpm {
+    variance: Variance,
+}
+
+/// The variance σ² of DDPM's steps; the two extremes of section 3.2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Variance {
+    /// β̃ = (1−ᾱ_s)/(1−ᾱ_t)·β, the variance of q(x_s | x_t, x₀) (Eq. 7); optimal for data that is a single point.
+    /// Python's `fixed_small`.
+    #[default]
+    Posterior,
+    /// β = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s); optimal for data that is N(0, I). Python's `fixed_large`.
+    Beta,
+}
+
+impl Ddpm {
+    /// DDPM with a variance.
+    ///
+    /// ```
+    /// # use alphabar::{Ddpm, Variance};
+    /// assert_eq!(Ddpm::default(), Ddpm::new(Variance::Posterior));
+    /// ```
+    #[must_use]
+    pub fn new(variance: Variance) -> Self {
+        Self { variance }
+    }
+}
+
+impl Solver for Ddpm {
+    fn name(&self) -> &'static str {
+        match self.variance {
+            Variance::Posterior => "DDPM, posterior variance",
+            Variance::Beta => "DDPM, variance β",
+        }
+    }
+
+    fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
+        leg.require_denoising("DDPM")?;
+        let (t, s) = (&leg.from, &leg.to);
+        let (zero, one) = (Dd::ZERO, Dd::ONE);
+        if t.is_clean() {
+            return Ok(Combination { x0: zero, x: one, epsilon: zero, z: zero });
+        }
+        let beta = s.transition_variance_to(t); // β = 1 − ᾱ_t/ᾱ_s
+        let alpha = s.transition_signal_to(t);
+        let posterior = s.one_minus_alpha_bar / t.one_minus_alpha_bar * beta; // β̃, Eq. 7
+        let variance = match self.variance {
+            _ if s.is_clean() => zero, // Algorithm 2, line 3
+            Variance::Posterior => posterior,
+            Variance::Beta => beta,
+        };
+        Ok(Combination {
+            x0: s.signal_dd() * beta / t.one_minus_alpha_bar,                // Eq. 7
+            x: alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar, // Eq. 7
+            epsilon: zero,
+            z: variance.sqrt(),
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! Plain slices and vectors: one sample, without axes.
+
+use crate::coefficients::Coefficients;
+use crate::error::Error;
+use crate::noise::NormalStream;
+use crate::tensor::kernel::NoiseTerm;
+use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term};
+
+/// One sampling step on slices, in place and without allocation: x ← a·threshold(p·x + q·m) + b·x + c·m + d·z.
+///
+/// The slices are a batch of `coefficients.len()` rows of equal length: one row for a single set of coefficients.
+///
+/// # Errors
+/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] where the rows do not divide them,
+/// [`Error::MissingNoise`].
+///
+/// ```
+/// use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps, step_in_place};
+///
+/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+/// let mut action = [0.3_f32, -1.2, 0.8];
+/// for step in plan.steps() {
+///     let eps = action.map(|x| 0.1 * x); // a network
+///     step_in_place(&mut action, &eps, None, &[step.coefficients])?;
+/// }
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn step_in_place<E: Element>(
+    x: &mut [E],
+    m: &[E],
+    z: Option<&[E]>,
+    coefficients: &[Coefficients],
+) -> Result<(), Error> {
+    let count = coefficients.len().max(1);
+    if x.len() % count != 0 {
+        return Err(Error::Rows { expected: x.len(), found: count });
+    }
+    check_len("x", x.len(), x.len())?;
+    check_len("the network's output", x.len(), m.len())?;
+    let noise = match noise_term(z.as_ref(), coefficients)? {
+        Some(z) => {
+            check_len("z", x.len(), z.len())?;
+            NoiseTerm::Tensor(z)
+        }
+        None => NoiseTerm::None,
+    };
+    kernel::step(x, m, noise, Rows { count, len: x.len() / count }, coefficients)
+}
+
+/// A vector is one sample: it has one row.
+impl<E: Element> Tensor for Vec<E> {
+    fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+        let len = terms.first().map_or(0, |(_, first)| first.len());
+        let slices: Vec<(Weights<'_>, &[E])> =
+            terms.iter().map(|(weights, tensor)| (*weights, tensor.as_slice())).collect();
+        for (_, tensor) in &slices {
+            check_len("an operand", len, tensor.len())?;
+        }
+        kernel::linear_combination(&slices, Rows { count: 1, len })
+    }
+
+    fn clamp_abs(mut self, bound: Weights<'_>) -> Result<Self, Error> {
+        let rows = self.rows_of_batch();
+        kernel::clamp_abs(&mut self, bound, rows)?;
+        Ok(self)
+    }
+
+    fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
+        Ok(vec![kernel::abs_quantile(self.len(), ratio, |index| self.get(index).copied().unwrap_or_default().widen())])
+    }
+
+    fn step(mut self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
+        if rows.len() != 1 {
+            return Err(Error::Rows { expected: 1, found: rows.len() });
+        }
+        step_in_place(&mut self, &m, z.map(Vec::as_slice), rows)?;
+        Ok(Stepped::new(self, Some(m)))
+    }
+}
+
+impl<E: Element> HostTensor for Vec<E> {
+    fn rows_of_batch(&self) -> Rows {
+        Rows { count: 1, len: self.len() }
+    }
+
+    fn to_host(&self) -> Result<Vec<f64>, Error> {
+        Ok(self.iter().map(|element| element.to_f64()).collect())
+    }
+
+    fn from_host(&self, elements: Vec<f64>) -> Result<Self, Error> {
+        check_count(self.len(), elements.len())?;
+        Ok(elements.into_iter().map(E::from_f64).collect())
+    }
+
+    fn step_with_streams(
+        mut self,
+        m: Self,
+        streams: &[NormalStream],
+        coefficients: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        check_len("x", self.len(), self.len())?;
+        check_len("the network's output", self.len(), m.len())?;
+        let rows = self.rows_of_batch();
+        kernel::step(&mut self, &m, NoiseTerm::Streams(streams), rows, coefficients)?;
+        Ok(Stepped::new(self, Some(m)))
+    }
+}
+
+impl<E: Element> RowReduce for Vec<E> {
+    fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
+        check_len("an operand", self.len(), other.len())?;
+        Ok(vec![self.iter().zip(other).map(|(a, b)| a.to_f64() * b.to_f64()).sum()])
+    }
+
+    fn row_mean(&self) -> Result<Vec<f64>, Error> {
+        Ok(vec![self.iter().map(|element| element.to_f64()).sum::<f64>() / self.len() as f64])
+    }
+
+    fn row_len(&self) -> usize {
+        self.len()
+    }
+}
+
+/// `Ok` for slices of one and the same length, which is not 0.
+fn check_len(operand: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected != found {
+        return Err(Error::Shape { operand, expected: vec![expected], found: vec![found] });
+    }
+    if found == 0 {
+        return Err(Error::Empty { operand, shape: vec![0] });
+    }
+    Ok(())
+}
+
+pub(super) fn check_count(expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what: "elements", expected, found }) }
+}
