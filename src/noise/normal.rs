@@ -74,7 +74,7 @@ impl NormalStream {
         Self { key }
     }
 
-    /// Writes z[first], z[first + 1], … into `out`.
+    /// Writes `z[first]`, `z[first + 1]`, … into `out`.
     ///
     /// However a range is split into calls, its values are the same. A `first` that is a multiple
     /// of 16 wastes no work, except for a last batch of fewer than 64 elements.
@@ -255,7 +255,8 @@ mod tests {
         (f64::from(got) / want - 1.0).abs()
     }
 
-    /// The bound of [`relative`] for every pair of words. The largest seen in 1e8 pairs is 4e-7.
+    /// The bound of [`relative`] for every pair of words: over all 2³² words the radius is within
+    /// 2.11e-7 and the sine and cosine within 1.93e-7, and their product adds 6e-8.
     const ACCURACY: f64 = 5e-7;
 
     /// 0, u32::MAX, and all powers of two and halves of the range with their neighbours.
