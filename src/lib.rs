@@ -56,7 +56,7 @@
 //! - The scalar half: [`NoiseSchedule`], [`NoiseLevel`], [`Timesteps`], [`Prediction`], the [`Solver`]s [`Ddim`] and [`Ddpm`],
 //!   [`Plan`], and the distributions of [`posterior`] and terms of [`objective`].
 //! - The tensor half: the trait [`Tensor`], for `Vec` and [`ndarray`] here and for anything by a newtype; [`Predictor`],
-//!   [`NoiseSource`], [`sample()`](sample()), [`forward`], [`slerp`], and the exact predictors of [`reference`].
+//!   [`NoiseSource`], [`sample()`](sample()), [`forward`], [`slerp`], and the exact predictors of [`mod@reference`].
 //!
 //! # Equivalences
 //!
