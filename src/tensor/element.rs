@@ -48,6 +48,17 @@ pub trait Real:
     /// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
     const EMPTY_SUM: Self;
 
+    /// All bits or none, in a type as wide.
+    type Mask: Copy + Send + Sync;
+
+    /// The mask that keeps a number or drops it.
+    #[must_use]
+    fn mask(keep: bool) -> Self::Mask;
+
+    /// The number, or [`Real::EMPTY_SUM`] where it is dropped. By bits, so that a loop has no branch and becomes vectors.
+    #[must_use]
+    fn masked(self, mask: Self::Mask) -> Self;
+
     /// The nearest number to an `f64`.
     #[must_use]
     fn nearest(value: f64) -> Self;
@@ -80,22 +91,22 @@ macro_rules! float {
         impl Element for $float {
             type Compute = $float;
 
-            #[inline]
+            #[inline(always)]
             fn widen(self) -> $float {
                 self
             }
 
-            #[inline]
+            #[inline(always)]
             fn narrow(value: $float) -> Self {
                 value
             }
 
-            #[inline]
+            #[inline(always)]
             fn from_f64(value: f64) -> Self {
                 value as $float
             }
 
-            #[inline]
+            #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
@@ -104,34 +115,46 @@ macro_rules! float {
         impl Real for $float {
             const EMPTY_SUM: Self = -0.0;
 
-            #[inline]
+            type Mask = $bits;
+
+            #[inline(always)]
+            fn mask(keep: bool) -> $bits {
+                if keep { $bits::MAX } else { 0 }
+            }
+
+            #[inline(always)]
+            fn masked(self, mask: $bits) -> Self {
+                $float::from_bits(self.to_bits() & mask | Self::EMPTY_SUM.to_bits() & !mask)
+            }
+
+            #[inline(always)]
             fn nearest(value: f64) -> Self {
                 value as $float
             }
 
-            #[inline]
+            #[inline(always)]
             fn from_noise(z: f32) -> Self {
                 $float::from(z)
             }
 
-            #[inline]
+            #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
 
-            #[inline]
+            #[inline(always)]
             fn clamp_abs(self, bound: Self) -> Self {
                 // Comparisons, each false for NaN, so that NaN stays; `min` and `max` would swallow it.
                 let above = if self < -bound { -bound } else { self };
                 if above > bound { bound } else { above }
             }
 
-            #[inline]
+            #[inline(always)]
             fn magnitude_bits(self) -> u64 {
                 u64::from(self.abs().to_bits())
             }
 
-            #[inline]
+            #[inline(always)]
             fn from_magnitude_bits(bits: u64) -> Self {
                 $float::from_bits(bits as $bits)
             }
