@@ -142,8 +142,13 @@ impl<C: Real> RowKernel<C> {
             Threshold::Clip(range) => (range, 1.0),
             Threshold::Dynamic { ratio, max } => {
                 let (p, q) = (Term::new(k.p), Term::new(k.q));
-                let x0 = || x.iter().zip(m).map(|(x, m)| q.add(p.add(C::EMPTY_SUM, x.widen()), m.widen()));
-                let bound = Threshold::dynamic_bound(abs_quantile(x0, ratio), max);
+                let x0 = |start: usize, out: &mut [C]| {
+                    let (x, m) = (x.get(start..).unwrap_or_default(), m.get(start..).unwrap_or_default());
+                    for ((out, x), m) in out.iter_mut().zip(x).zip(m) {
+                        *out = q.add(p.add(C::EMPTY_SUM, x.widen()), m.widen());
+                    }
+                };
+                let bound = Threshold::dynamic_bound(abs_quantile(x.len(), ratio, x0), max);
                 (bound, bound)
             }
         };
@@ -323,35 +328,40 @@ pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: 
     Ok(())
 }
 
-/// The `ratio` quantile of the magnitudes of some values, by linear interpolation between order statistics; NaN if any is NaN.
+/// The `ratio` quantile of the magnitudes of `count` values, by linear interpolation between order statistics; NaN if any is
+/// NaN. `values(start, out)` writes those from `start` on.
 ///
 /// Selection by the digits of the floating-point representation, whose order is that of the magnitudes: a few passes that
-/// count, O(n) and without a buffer.
-pub(crate) fn abs_quantile<C: Real, I: ExactSizeIterator<Item = C>>(values: impl Fn() -> I, ratio: f64) -> f64 {
-    let count = values().len();
+/// count, O(n) and without a buffer for them all.
+pub(crate) fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(usize, &mut [C])) -> f64 {
     if count == 0 {
         return f64::NAN;
     }
     let position = ratio * (count - 1) as f64;
     let rank = (position as usize).min(count - 1);
     let weight = position - rank as f64;
-    let Some((lower, below_or_equal)) = select(&values, rank) else { return f64::NAN };
+    let Some((lower, below_or_equal)) = select(count, rank, &values) else { return f64::NAN };
     let lower_value = C::from_magnitude_bits(lower).to_f64();
     if weight <= 0.0 {
         return lower_value;
     }
-    let upper = if rank + 1 < below_or_equal {
-        lower
-    } else {
+    let mut upper = lower;
+    if rank + 1 >= below_or_equal {
         // The next order statistic is the least magnitude above.
-        values().map(Real::magnitude_bits).filter(|bits| *bits > lower).min().unwrap_or(lower)
-    };
+        upper = u64::MAX;
+        for_each_block(count, &values, |block| {
+            for value in block {
+                let bits = value.magnitude_bits();
+                upper = if bits > lower { upper.min(bits) } else { upper };
+            }
+        });
+    }
     let upper_value = C::from_magnitude_bits(upper).to_f64();
     lower_value + (upper_value - lower_value) * weight
 }
 
 /// The magnitude of the given rank (from 0), and how many lie at or below it; `None` if there is a NaN.
-fn select<C: Real, I: Iterator<Item = C>>(values: &impl Fn() -> I, rank: usize) -> Option<(u64, usize)> {
+fn select<C: Real>(count: usize, rank: usize, values: &impl Fn(usize, &mut [C])) -> Option<(u64, usize)> {
     const DIGIT: u32 = 11;
     let infinity = C::nearest(f64::INFINITY).magnitude_bits();
     // The digits found so far, and how many elements lie below all that begin with them.
@@ -363,16 +373,18 @@ fn select<C: Real, I: Iterator<Item = C>>(values: &impl Fn() -> I, rank: usize) 
         let shift = unknown - digit;
         let mut histogram = [0_usize; 1 << DIGIT];
         let mut nan = false;
-        for value in values() {
-            let bits = value.magnitude_bits();
-            nan |= bits > infinity;
-            if bits >> unknown == prefix {
-                let bin = (bits >> shift) as usize & ((1 << digit) - 1);
-                if let Some(bin) = histogram.get_mut(bin) {
-                    *bin += 1;
+        for_each_block(count, values, |block| {
+            for value in block {
+                let bits = value.magnitude_bits();
+                nan |= bits > infinity;
+                if bits >> unknown == prefix {
+                    let bin = (bits >> shift) as usize & ((1 << digit) - 1);
+                    if let Some(bin) = histogram.get_mut(bin) {
+                        *bin += 1;
+                    }
                 }
             }
-        }
+        });
         if nan {
             return None;
         }
@@ -387,6 +399,25 @@ fn select<C: Real, I: Iterator<Item = C>>(values: &impl Fn() -> I, rank: usize) 
         unknown = shift;
     }
     Some((prefix, below + within))
+}
+
+/// Hands out the values block by block.
+fn for_each_block<C: Real>(count: usize, values: &impl Fn(usize, &mut [C]), mut with: impl FnMut(&[C])) {
+    let mut block = [C::EMPTY_SUM; BLOCK];
+    for start in (0..count).step_by(BLOCK) {
+        let block = block.get_mut(..BLOCK.min(count - start)).unwrap_or_default();
+        values(start, block);
+        with(block);
+    }
+}
+
+/// Writes a slice's elements from `start` on, widened: the values of [`abs_quantile`].
+pub(crate) fn widened<E: Element>(slice: &[E]) -> impl Fn(usize, &mut [E::Compute]) {
+    move |start, out| {
+        for (out, element) in out.iter_mut().zip(slice.get(start..).unwrap_or_default()) {
+            *out = element.widen();
+        }
+    }
 }
 
 fn check_rows(found: usize, rows: Rows) -> Result<(), Error> {

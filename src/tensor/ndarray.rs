@@ -39,7 +39,7 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
         let values = self.as_standard_layout();
         let rows = self.rows_of_batch();
         let elements = values.as_slice().unwrap_or_default();
-        let quantile = |row: &[E]| kernel::abs_quantile(|| row.iter().map(|element| element.widen()), ratio);
+        let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
         Ok(elements.chunks_exact(rows.len.max(1)).map(quantile).collect())
     }
 
