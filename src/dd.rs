@@ -156,16 +156,13 @@ impl Mul for Dd {
 impl Div for Dd {
     type Output = Self;
     fn div(self, other: Self) -> Self {
-        // Long division in base 2⁵³: three quotient digits, the third for the last bit.
+        // Long division in base 2⁵³: two quotient digits.
         let first = self.hi / other.hi;
         if !first.is_finite() {
             return Self::from(first);
         }
         let remainder = self - other * Self::from(first);
-        let second = remainder.hi / other.hi;
-        let remainder = remainder - other * Self::from(second);
-        let third = remainder.hi / other.hi;
-        Self::renormalised(first, second) + Self::from(third)
+        Self::renormalised(first, remainder.hi / other.hi)
     }
 }
 

@@ -71,8 +71,11 @@ impl Prediction {
 
     /// [`Prediction::to`] at twice the precision.
     pub(crate) fn convert(self, target: Self, level: &NoiseLevel) -> Result<(Dd, Dd), Error> {
-        let (signal, noise) = (level.signal_dd(), level.noise_dd());
         let (zero, one) = (Dd::ZERO, Dd::ONE);
+        if self == target {
+            return Ok((zero, one));
+        }
+        let (signal, noise) = (level.signal_dd(), level.noise_dd());
         let without = |divisor: Dd| {
             if divisor.is_zero() {
                 Err(Error::Undetermined { from: self, to: target, level: *level })
@@ -81,6 +84,7 @@ impl Prediction {
             }
         };
         Ok(match (self, target) {
+            // Returned above; the pattern has to be whole.
             (Self::Epsilon, Self::Epsilon)
             | (Self::Sample, Self::Sample)
             | (Self::Velocity, Self::Velocity)

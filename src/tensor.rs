@@ -3,6 +3,7 @@
 mod element;
 pub(crate) mod kernel;
 mod ndarray;
+mod parallel;
 mod slice;
 
 pub use element::{Element, Real};

@@ -64,8 +64,14 @@ pub struct NormalStream {
 
 impl NormalStream {
     /// The stream of one draw for one sample. By convention draw 0 is the initial noise x_T and
-    /// draw 1 + i the noise of step i.
-    pub(crate) fn new(seed: u64, sample: u64, draw: u64) -> Self {
+    /// draw 1 + i the noise of step i: [`Draw::stream`](crate::Draw::stream).
+    ///
+    /// ```
+    /// # use alphabar::NormalStream;
+    /// assert_ne!(NormalStream::new(1, 0, 0), NormalStream::new(1, 0, 1));
+    /// ```
+    #[must_use]
+    pub fn new(seed: u64, sample: u64, draw: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&sample.to_le_bytes());
@@ -78,7 +84,16 @@ impl NormalStream {
     ///
     /// However a range is split into calls, its values are the same. A `first` that is a multiple
     /// of 16 wastes no work, except for a last batch of fewer than 64 elements.
-    pub(crate) fn fill(&self, first: u64, out: &mut [f32]) {
+    ///
+    /// ```
+    /// # use alphabar::NormalStream;
+    /// let stream = NormalStream::new(42, 7, 0);
+    /// let (mut whole, mut part) = ([0.0; 100], [0.0; 10]);
+    /// stream.fill(0, &mut whole);
+    /// stream.fill(90, &mut part);
+    /// assert_eq!(whole[90..], part);
+    /// ```
+    pub fn fill(&self, first: u64, out: &mut [f32]) {
         #[cfg(feature = "simd")]
         fearless_simd::dispatch!(fearless_simd::Level::new(), _ => self.fill_inline(first, out));
         #[cfg(not(feature = "simd"))]
@@ -88,7 +103,7 @@ impl NormalStream {
     /// [`fill`](Self::fill), inlined into its caller so that it is compiled for the vector
     /// instructions that the caller has.
     #[inline(always)]
-    fn fill_inline(&self, first: u64, out: &mut [f32]) {
+    pub(crate) fn fill_inline(&self, first: u64, out: &mut [f32]) {
         let mut chacha = ChaCha8::from_seed(self.key);
         chacha.set_block_pos(first / GROUP as u64);
         let mut words = [0; BATCH];

@@ -125,27 +125,22 @@ impl Solver for Ddim {
             leg.require_denoising("DDIM with η > 0")?;
         }
         let (t, s) = (&leg.from, &leg.to);
+        let noise_variance = s.one_minus_alpha_bar;
+        if eta == 0.0 || t.is_clean() {
+            // Nothing is drawn anew: σ = 0 in Eq. 12.
+            let (x0, epsilon) = (s.signal_dd(), noise_variance.sqrt());
+            return Ok(Combination { x0, x: Dd::ZERO, epsilon, z: Dd::ZERO });
+        }
         // The variance 1−ᾱ_s of the noise at s is shared out: the fraction `fresh` may be drawn anew, and what remains
         // follows the old noise whatever η is. fresh + kept = 1 is an identity in ᾱ_s and ᾱ_t; computed apart, both keep
         // their digits, and the radicand of Eq. 12 is a sum of positive terms for η ≤ 1.
         let transition = s.transition_variance_to(t); // 1 − ᾱ_t/ᾱ_s
-        let (fresh, kept) = if t.is_clean() {
-            (Dd::ZERO, Dd::ONE)
-        } else {
-            (
-                transition / t.one_minus_alpha_bar,
-                s.transition_signal_to(t) * s.one_minus_alpha_bar / t.one_minus_alpha_bar,
-            )
-        };
-        let noise_variance = s.one_minus_alpha_bar;
+        let fresh = transition / t.one_minus_alpha_bar;
+        let kept = s.transition_signal_to(t) * noise_variance / t.one_minus_alpha_bar;
         let eta_dd = Dd::from(eta);
         let variance = eta_dd.squared() * noise_variance * fresh; // σ², Eq. 16
-        let radicand = if eta == 0.0 {
-            noise_variance
-        } else {
-            // 1 − ᾱ_s − σ² = (1−ᾱ_s)·((1−η²)·fresh + kept)
-            noise_variance * ((Dd::ONE - eta_dd) * (Dd::ONE + eta_dd) * fresh + kept)
-        };
+        // 1 − ᾱ_s − σ² = (1−ᾱ_s)·((1−η²)·fresh + kept)
+        let radicand = noise_variance * ((Dd::ONE - eta_dd) * (Dd::ONE + eta_dd) * fresh + kept);
         if radicand < Dd::ZERO {
             let (variance, available) = (variance.to_f64(), noise_variance.to_f64());
             return Err(Error::EtaTooLarge { eta, variance, available });

@@ -3,10 +3,10 @@
 use core::fmt::Debug;
 use core::ops::{Add, Mul};
 
-/// An element of a CPU tensor: `f32` or `f64`.
+/// An element of a CPU tensor: `f32`, `f64`, and with the feature `half` its `f16` and `bf16`.
 ///
 /// Coefficients come as `f64` and are rounded to [`Element::Compute`] once, at the last moment; a result has the type of its
-/// operands. Sealed: other numbers come with features of this crate.
+/// operands. Sealed.
 ///
 /// ```
 /// use alphabar::Element;
@@ -48,6 +48,17 @@ pub trait Real:
     /// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
     const EMPTY_SUM: Self;
 
+    /// All bits or none, in a type as wide.
+    type Mask: Copy + Send + Sync;
+
+    /// The mask that keeps a number or drops it.
+    #[must_use]
+    fn mask(keep: bool) -> Self::Mask;
+
+    /// The number, or [`Real::EMPTY_SUM`] where it is dropped. By bits, so that a loop has no branch and becomes vectors.
+    #[must_use]
+    fn masked(self, mask: Self::Mask) -> Self;
+
     /// The nearest number to an `f64`.
     #[must_use]
     fn nearest(value: f64) -> Self;
@@ -80,22 +91,22 @@ macro_rules! float {
         impl Element for $float {
             type Compute = $float;
 
-            #[inline]
+            #[inline(always)]
             fn widen(self) -> $float {
                 self
             }
 
-            #[inline]
+            #[inline(always)]
             fn narrow(value: $float) -> Self {
                 value
             }
 
-            #[inline]
+            #[inline(always)]
             fn from_f64(value: f64) -> Self {
                 value as $float
             }
 
-            #[inline]
+            #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
@@ -104,34 +115,46 @@ macro_rules! float {
         impl Real for $float {
             const EMPTY_SUM: Self = -0.0;
 
-            #[inline]
+            type Mask = $bits;
+
+            #[inline(always)]
+            fn mask(keep: bool) -> $bits {
+                if keep { $bits::MAX } else { 0 }
+            }
+
+            #[inline(always)]
+            fn masked(self, mask: $bits) -> Self {
+                $float::from_bits(self.to_bits() & mask | Self::EMPTY_SUM.to_bits() & !mask)
+            }
+
+            #[inline(always)]
             fn nearest(value: f64) -> Self {
                 value as $float
             }
 
-            #[inline]
+            #[inline(always)]
             fn from_noise(z: f32) -> Self {
                 $float::from(z)
             }
 
-            #[inline]
+            #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
 
-            #[inline]
+            #[inline(always)]
             fn clamp_abs(self, bound: Self) -> Self {
                 // Comparisons, each false for NaN, so that NaN stays; `min` and `max` would swallow it.
                 let above = if self < -bound { -bound } else { self };
                 if above > bound { bound } else { above }
             }
 
-            #[inline]
+            #[inline(always)]
             fn magnitude_bits(self) -> u64 {
                 u64::from(self.abs().to_bits())
             }
 
-            #[inline]
+            #[inline(always)]
             fn from_magnitude_bits(bits: u64) -> Self {
                 $float::from_bits(bits as $bits)
             }
@@ -141,6 +164,127 @@ macro_rules! float {
 
 float!(f32, u32);
 float!(f64, u64);
+
+/// Half precision, with the feature `half`: elements are stored in two bytes and computed in `f32`.
+///
+/// The conversions of the crate `half` are calls or branches, one number (or eight) at a time. These here have neither, so that
+/// they become vectors within the loop that uses them. Tests hold them to the crate's.
+#[cfg(feature = "half")]
+mod half_precision {
+    use super::{Element, sealed};
+    use half::{bf16, f16};
+
+    macro_rules! half_float {
+        ($half:ident, $widen:ident, $narrow:ident) => {
+            impl sealed::Sealed for $half {}
+
+            impl Element for $half {
+                type Compute = f32;
+
+                #[inline(always)]
+                fn widen(self) -> f32 {
+                    $widen(self.to_bits())
+                }
+
+                #[inline(always)]
+                fn narrow(value: f32) -> Self {
+                    $half::from_bits($narrow(value))
+                }
+
+                fn from_f64(value: f64) -> Self {
+                    $half::from_f64(value)
+                }
+
+                fn to_f64(self) -> f64 {
+                    self.to_f64()
+                }
+            }
+        };
+    }
+
+    half_float!(f16, widen_f16, narrow_f16);
+    half_float!(bf16, widen_bf16, narrow_bf16);
+
+    #[inline(always)]
+    fn widen_bf16(bits: u16) -> f32 {
+        f32::from_bits(u32::from(bits) << 16)
+    }
+
+    #[inline(always)]
+    fn narrow_bf16(value: f32) -> u16 {
+        let bits = value.to_bits();
+        // Half of the last place, and one more where that is odd: to nearest, ties to even.
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        // The upper half of a NaN, made quiet, so that it does not turn into an infinity.
+        let nan = bits >> 16 | 0x40;
+        (if value.is_nan() { nan } else { rounded }) as u16
+    }
+
+    /// The biases of the two exponents, 127 and 15, differ by 112.
+    const BIAS: u32 = 112 << 23;
+
+    #[inline(always)]
+    fn widen_f16(bits: u16) -> f32 {
+        let bits = u32::from(bits);
+        // Exponent and fraction in their places, and the difference of the biases by a product, which also normalises what
+        // is subnormal as `f16`.
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(BIAS + (127 << 23));
+        // The exponent of infinities and NaN is all ones in both formats.
+        let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(magnitude.to_bits() | special | (bits & 0x8000) << 16)
+    }
+
+    #[inline(always)]
+    fn narrow_f16(value: f32) -> u16 {
+        let bits = value.to_bits();
+        // Signed numbers have a maximum in every instruction set.
+        let magnitude = (bits & 0x7fff_ffff) as i32;
+        // What overflows as `f16` becomes infinite: up by 2¹¹², down by 2⁻¹¹⁰, four times what it was.
+        let fourfold =
+            f32::from_bits(magnitude as u32) * f32::from_bits((127 + 112) << 23) * f32::from_bits((127 - 110) << 23);
+        // Beside a power of two that is 2¹⁵ times its own (2¹³ for the places that `f16` lacks, and the factor four), its
+        // fraction is rounded by the addition, to nearest, ties to even; beside 2⁻¹⁴ and below, that of subnormals.
+        let exponent = (magnitude & 0x7f80_0000).max(113 << 23);
+        let rounded = (f32::from_bits((exponent as u32).wrapping_add(15 << 23)) + fourfold).to_bits();
+        let finite = (rounded >> 13 & 0x7c00) + (rounded & 0x0fff);
+        let nan = 0x7e00 | (magnitude >> 13 & 0x1ff) as u32;
+        (bits >> 16 & 0x8000 | if value.is_nan() { nan } else { finite }) as u16
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn every_half_widens_as_the_crate_half_widens_it() {
+            for bits in 0..=u16::MAX {
+                let (wide, theirs) = (widen_f16(bits), f16::from_bits(bits).to_f32());
+                assert!(wide.to_bits() == theirs.to_bits() || wide.is_nan() && theirs.is_nan(), "{bits:#x}");
+                let (wide, theirs) = (widen_bf16(bits), bf16::from_bits(bits).to_f32());
+                assert!(wide.to_bits() == theirs.to_bits() || wide.is_nan() && theirs.is_nan(), "{bits:#x}");
+            }
+        }
+
+        #[test]
+        fn numbers_narrow_as_the_crate_half_narrows_them() {
+            // A stride coprime to 2³² that visits every exponent, and around each half the numbers where rounding turns.
+            let spread = (0..1 << 22).map(|i: u32| i.wrapping_mul(1_000_003));
+            let edges = (0..=u16::MAX).flat_map(|bits| {
+                [f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()].into_iter().flat_map(|wide| {
+                    [0_u32, 1, 0xfff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001]
+                        .map(|offset| wide.to_bits().wrapping_add(offset))
+                })
+            });
+            for bits in spread.chain(edges) {
+                let value = f32::from_bits(bits);
+                let (narrow, theirs) = (f16::from_bits(narrow_f16(value)), f16::from_f32(value));
+                assert!(narrow.to_bits() == theirs.to_bits() || narrow.is_nan() && theirs.is_nan(), "{value:e}");
+                let (narrow, theirs) = (bf16::from_bits(narrow_bf16(value)), bf16::from_f32(value));
+                assert!(narrow.to_bits() == theirs.to_bits() || narrow.is_nan() && theirs.is_nan(), "{value:e}");
+            }
+        }
+    }
+}
 
 mod sealed {
     pub trait Sealed {}

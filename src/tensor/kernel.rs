@@ -6,10 +6,13 @@
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
 use crate::noise::NormalStream;
-use crate::tensor::{Element, Real, Rows, Weights};
+use crate::tensor::{Element, Real, Rows, Weights, parallel};
 
 /// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
 const BLOCK: usize = 1024;
+
+/// Elements of a task, where work is shared out among threads: a multiple of [`BLOCK`].
+const TASK: usize = 32 * BLOCK;
 
 /// Where z comes from.
 #[derive(Clone, Copy)]
@@ -29,62 +32,121 @@ pub(crate) fn step<E: Element>(
     coefficients: &[Coefficients],
 ) -> Result<(), Error> {
     check_rows(coefficients.len(), rows)?;
-    if let NoiseTerm::Streams(streams) = noise {
-        if streams.len() != rows.count {
+    match (noise, coefficients.iter().find(|k| k.needs_noise())) {
+        (NoiseTerm::Streams(streams), _) if streams.len() != rows.count => {
             return Err(Error::Rows { expected: rows.count, found: streams.len() });
         }
+        (NoiseTerm::None, Some(k)) => return Err(Error::MissingNoise { d: k.d }),
+        _ => {}
     }
-    if rows.len == 0 {
+    // Without work that differs from row to row, the batch is one long row.
+    let row_len = match (noise, coefficients) {
+        (NoiseTerm::None | NoiseTerm::Tensor(_), [k]) if !matches!(k.threshold, Threshold::Dynamic { .. }) => x.len(),
+        _ => rows.len,
+    };
+    if row_len == 0 {
         return Ok(());
     }
-    // One set of coefficients for a batch without per-row work takes the batch as one long row.
-    let whole_batch = match coefficients {
-        [k] => !matches!(k.threshold, Threshold::Dynamic { .. }) && !matches!(noise, NoiseTerm::Streams(_)),
-        _ => false,
-    };
-    let row_len = if whole_batch { rows.len * rows.count } else { rows.len };
-    for (row, (x, m)) in x.chunks_exact_mut(row_len).zip(m.chunks_exact(row_len)).enumerate() {
-        let Some(k) = coefficients.get(row).or_else(|| coefficients.first()) else { continue };
-        let row_kernel = RowKernel::new(k, x, m);
-        match noise {
-            NoiseTerm::Tensor(z) if k.needs_noise() => {
-                let z = z.get(row * row_len..(row + 1) * row_len).unwrap_or_default();
-                row_kernel.run_with(x, m, z, E::widen);
-            }
-            NoiseTerm::Streams(streams) if k.needs_noise() => {
-                let Some(stream) = streams.get(row) else { continue };
-                let mut z = [0.0; BLOCK];
-                for (block, (x, m)) in x.chunks_mut(BLOCK).zip(m.chunks(BLOCK)).enumerate() {
-                    let z = z.get_mut(..x.len()).unwrap_or_default();
-                    stream.fill((block * BLOCK) as u64, z);
-                    row_kernel.run_with(x, m, z, Real::from_noise);
-                }
-            }
-            _ if k.needs_noise() => return Err(Error::MissingNoise { d: k.d }),
-            _ => row_kernel.run(x, m),
+    // Short rows are taken several at a time.
+    let group = (TASK / row_len).max(1);
+    let parallel = parallel::pays(x.len(), matches!(noise, NoiseTerm::Streams(_)));
+    parallel::for_each_chunk(parallel, x, m, group * row_len, |index, x, m| {
+        for (in_group, (x, m)) in x.chunks_exact_mut(row_len).zip(m.chunks_exact(row_len)).enumerate() {
+            let row = index * group + in_group;
+            let Some(k) = coefficients.get(row).or_else(|| coefficients.first()) else { return };
+            let kernel = RowKernel::new(k, x, m);
+            let noise = if k.needs_noise() { noise } else { NoiseTerm::None };
+            parallel::for_each_chunk(parallel, x, m, TASK, |task, x, m| {
+                let offset = task * TASK;
+                kernel.run(x, m, noise.of_task(row, row_len, offset, x.len()));
+            });
         }
-    }
+    });
     Ok(())
 }
 
+impl<'a, E> NoiseTerm<'a, E> {
+    /// The noise of `len` elements of a row from `offset` on.
+    fn of_task(self, row: usize, row_len: usize, offset: usize, len: usize) -> TaskNoise<'a, E> {
+        match self {
+            Self::None => TaskNoise::None,
+            Self::Tensor(z) => {
+                let start = row * row_len + offset;
+                TaskNoise::Tensor(z.get(start..start + len).unwrap_or_default())
+            }
+            Self::Streams(streams) => {
+                streams.get(row).map_or(TaskNoise::None, |stream| TaskNoise::Stream(stream, offset as u64))
+            }
+        }
+    }
+}
+
+/// The noise of a piece of a row.
+#[derive(Clone, Copy)]
+enum TaskNoise<'a, E> {
+    None,
+    Tensor(&'a [E]),
+    /// A stream, and the place in it of the first element.
+    Stream(&'a NormalStream, u64),
+}
+
 /// The coefficients of a row in the type of the arithmetic.
-enum RowKernel<C> {
-    Folded { x: Term<C>, m: Term<C>, d: Term<C> },
-    Thresholded { p: Term<C>, q: Term<C>, bound: C, a: Term<C>, b: Term<C>, c: Term<C>, d: Term<C> },
+enum RowKernel<C: Real> {
+    Folded { x: Term<C>, m: Term<C>, d: C },
+    Thresholded { p: Term<C>, q: Term<C>, bound: C, a: Term<C>, b: Term<C>, c: Term<C>, d: C },
+}
+
+/// Runs `$body` with the row's arithmetic as `$mean`, whose type says which terms there are: so the usual loops carry no
+/// test for a weight of 0. What is unusual is masked.
+macro_rules! with_mean {
+    ($kernel:expr, $mean:ident, $d:ident => $body:expr) => {
+        match $kernel {
+            RowKernel::Folded { x, m, d: $d } => match (x.live(), m.live()) {
+                (Some(x), Some(m)) => {
+                    let $mean = Folded { x, m };
+                    $body
+                }
+                _ => {
+                    let $mean = Folded { x, m };
+                    $body
+                }
+            },
+            RowKernel::Thresholded { p, q, bound, a, b, c, d: $d } => {
+                match (p.live(), q.live(), a.live(), b.live(), c.live()) {
+                    // DDIM with the network's ε.
+                    (Some(p), Some(q), Some(a), None, Some(c)) => {
+                        let $mean = Thresholded { p, q, bound, a, b: Dropped, c };
+                        $body
+                    }
+                    // DDPM, and DDIM with ε from x̂₀.
+                    (Some(p), Some(q), Some(a), Some(b), None) => {
+                        let $mean = Thresholded { p, q, bound, a, b, c: Dropped };
+                        $body
+                    }
+                    _ => {
+                        let $mean = Thresholded { p, q, bound, a, b, c };
+                        $body
+                    }
+                }
+            }
+        }
+    };
 }
 
 impl<C: Real> RowKernel<C> {
     fn new<E: Element<Compute = C>>(k: &Coefficients, x: &[E], m: &[E]) -> Self {
         let (bound, divisor) = match k.threshold {
             Threshold::None => {
-                return Self::Folded { x: Term::new(k.x), m: Term::new(k.model), d: Term::new(k.d) };
+                return Self::Folded { x: Term::new(k.x), m: Term::new(k.model), d: C::nearest(k.d) };
             }
             Threshold::Clip(range) => (range, 1.0),
             Threshold::Dynamic { ratio, max } => {
                 let (p, q) = (Term::new(k.p), Term::new(k.q));
-                let x0 = |index: usize| match (x.get(index), m.get(index)) {
-                    (Some(x), Some(m)) => E::narrow(q.add(p.add(C::EMPTY_SUM, x.widen()), m.widen())).widen(),
-                    _ => C::EMPTY_SUM,
+                let x0 = |start: usize, out: &mut [C]| {
+                    let (x, m) = (x.get(start..).unwrap_or_default(), m.get(start..).unwrap_or_default());
+                    for ((out, x), m) in out.iter_mut().zip(x).zip(m) {
+                        *out = q.add(p.add(C::EMPTY_SUM, x.widen()), m.widen());
+                    }
                 };
                 let bound = Threshold::dynamic_bound(abs_quantile(x.len(), ratio, x0), max);
                 (bound, bound)
@@ -97,62 +159,132 @@ impl<C: Real> RowKernel<C> {
             a: Term::new(k.a / divisor),
             b: Term::new(k.b),
             c: Term::new(k.c),
-            d: Term::new(k.d),
+            d: C::nearest(k.d),
         }
     }
 
-    fn run<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E]) {
-        match self {
-            Self::Folded { x: k_x, m: k_m, .. } => {
-                for (x, m) in x.iter_mut().zip(m) {
-                    *x = E::narrow(k_m.add(k_x.add(C::EMPTY_SUM, x.widen()), m.widen()));
-                }
-            }
-            Self::Thresholded { p, q, bound, a, b, c, .. } => {
-                for (x, m) in x.iter_mut().zip(m) {
-                    let (x_t, m) = (x.widen(), m.widen());
-                    let x0 = E::narrow(q.add(p.add(C::EMPTY_SUM, x_t), m)).widen().clamp_abs(*bound);
-                    *x = E::narrow(c.add(b.add(a.add(C::EMPTY_SUM, x0), x_t), m));
-                }
-            }
-        }
+    /// The step on a piece of the row, compiled for the vector instructions that this CPU has.
+    fn run<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E], noise: TaskNoise<'_, E>) {
+        #[cfg(feature = "simd")]
+        fearless_simd::dispatch!(fearless_simd::Level::new(), _ => self.run_inline(x, m, noise));
+        #[cfg(not(feature = "simd"))]
+        self.run_inline(x, m, noise);
     }
 
-    fn run_with<E: Element<Compute = C>, Z: Copy>(&self, x: &mut [E], m: &[E], z: &[Z], widen: impl Fn(Z) -> C) {
-        match self {
-            Self::Folded { x: k_x, m: k_m, d } => {
-                for ((x, m), z) in x.iter_mut().zip(m).zip(z) {
-                    let mean = k_m.add(k_x.add(C::EMPTY_SUM, x.widen()), m.widen());
-                    *x = E::narrow(d.add(mean, widen(*z)));
+    #[inline(always)]
+    fn run_inline<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E], noise: TaskNoise<'_, E>) {
+        with_mean!(*self, mean, d => match noise {
+            TaskNoise::None => {
+                for (x, m) in x.iter_mut().zip(m) {
+                    *x = E::narrow(mean.of(x.widen(), m.widen()));
                 }
             }
-            Self::Thresholded { p, q, bound, a, b, c, d } => {
+            TaskNoise::Tensor(z) => {
                 for ((x, m), z) in x.iter_mut().zip(m).zip(z) {
-                    let (x_t, m) = (x.widen(), m.widen());
-                    let x0 = E::narrow(q.add(p.add(C::EMPTY_SUM, x_t), m)).widen().clamp_abs(*bound);
-                    let mean = c.add(b.add(a.add(C::EMPTY_SUM, x0), x_t), m);
-                    *x = E::narrow(d.add(mean, widen(*z)));
+                    *x = E::narrow(mean.of(x.widen(), m.widen()) + d * z.widen());
                 }
             }
-        }
+            TaskNoise::Stream(stream, first) => {
+                let mut z = [0.0; BLOCK];
+                for (block, (x, m)) in x.chunks_mut(BLOCK).zip(m.chunks(BLOCK)).enumerate() {
+                    let z = z.get_mut(..x.len()).unwrap_or_default();
+                    stream.fill_inline(first + (block * BLOCK) as u64, z);
+                    for ((x, m), z) in x.iter_mut().zip(m).zip(z) {
+                        *x = E::narrow(mean.of(x.widen(), m.widen()) + d * C::from_noise(*z));
+                    }
+                }
+            }
+        });
     }
 }
 
-/// A term of a sum; one of weight 0 is left out, whatever it multiplies.
+/// The part of x′ that is not noise, without a threshold.
 #[derive(Clone, Copy)]
-struct Term<C> {
+struct Folded<X, M> {
+    x: X,
+    m: M,
+}
+
+impl<X, M> Folded<X, M> {
+    #[inline(always)]
+    fn of<C: Real>(self, x: C, m: C) -> C
+    where
+        X: Weigh<C>,
+        M: Weigh<C>,
+    {
+        self.m.add(self.x.add(C::EMPTY_SUM, x), m)
+    }
+}
+
+/// The part of x′ that is not noise, with x̂₀ clamped.
+#[derive(Clone, Copy)]
+struct Thresholded<P, B, K, C> {
+    p: P,
+    q: P,
+    bound: C,
+    a: P,
+    b: B,
+    c: K,
+}
+
+impl<P: Weigh<C>, B: Weigh<C>, K: Weigh<C>, C: Real> Thresholded<P, B, K, C> {
+    #[inline(always)]
+    fn of(self, x: C, m: C) -> C {
+        let x0 = self.q.add(self.p.add(C::EMPTY_SUM, x), m).clamp_abs(self.bound);
+        self.c.add(self.b.add(self.a.add(C::EMPTY_SUM, x0), x), m)
+    }
+}
+
+/// Adds a weighted value to a sum.
+trait Weigh<C>: Copy {
+    fn add(self, sum: C, value: C) -> C;
+}
+
+/// A term whose weight is not 0.
+#[derive(Clone, Copy)]
+struct Live<C>(C);
+
+impl<C: Real> Weigh<C> for Live<C> {
+    #[inline(always)]
+    fn add(self, sum: C, value: C) -> C {
+        sum + self.0 * value
+    }
+}
+
+/// A term whose weight is 0: left out, whatever it multiplies.
+#[derive(Clone, Copy)]
+struct Dropped;
+
+impl<C> Weigh<C> for Dropped {
+    #[inline(always)]
+    fn add(self, sum: C, _value: C) -> C {
+        sum
+    }
+}
+
+/// A term that may be either.
+#[derive(Clone, Copy)]
+struct Term<C: Real> {
     weight: C,
-    used: bool,
+    mask: C::Mask,
+    live: bool,
 }
 
 impl<C: Real> Term<C> {
     fn new(weight: f64) -> Self {
-        Self { weight: C::nearest(weight), used: weight != 0.0 }
+        let live = weight != 0.0;
+        Self { weight: C::nearest(weight), mask: C::mask(live), live }
     }
 
+    fn live(self) -> Option<Live<C>> {
+        self.live.then_some(Live(self.weight))
+    }
+}
+
+impl<C: Real> Weigh<C> for Term<C> {
     #[inline(always)]
     fn add(self, sum: C, value: C) -> C {
-        if self.used { sum + self.weight * value } else { sum }
+        sum + (self.weight * value).masked(self.mask)
     }
 }
 
@@ -196,57 +328,65 @@ pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: 
     Ok(())
 }
 
-/// The `ratio` quantile of |value(i)|, i in 0..count, by linear interpolation between order statistics; NaN if any is NaN.
+/// The `ratio` quantile of the magnitudes of `count` values, by linear interpolation between order statistics; NaN if any is
+/// NaN. `values(start, out)` writes those from `start` on.
 ///
 /// Selection by the digits of the floating-point representation, whose order is that of the magnitudes: a few passes that
-/// count, O(n) and without a buffer.
-pub(crate) fn abs_quantile<C: Real>(count: usize, ratio: f64, value: impl Fn(usize) -> C) -> f64 {
+/// count, O(n) and without a buffer for them all.
+pub(crate) fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(usize, &mut [C])) -> f64 {
     if count == 0 {
         return f64::NAN;
     }
     let position = ratio * (count - 1) as f64;
     let rank = (position as usize).min(count - 1);
     let weight = position - rank as f64;
-    let Some((lower, below_or_equal)) = select(count, rank, &value) else { return f64::NAN };
+    let Some((lower, below_or_equal)) = select(count, rank, &values) else { return f64::NAN };
     let lower_value = C::from_magnitude_bits(lower).to_f64();
     if weight <= 0.0 {
         return lower_value;
     }
-    let upper = if rank + 1 < below_or_equal {
-        lower
-    } else {
+    let mut upper = lower;
+    if rank + 1 >= below_or_equal {
         // The next order statistic is the least magnitude above.
-        (0..count).map(|index| value(index).magnitude_bits()).filter(|bits| *bits > lower).min().unwrap_or(lower)
-    };
+        upper = u64::MAX;
+        for_each_block(count, &values, |block| {
+            for value in block {
+                let bits = value.magnitude_bits();
+                upper = if bits > lower { upper.min(bits) } else { upper };
+            }
+        });
+    }
     let upper_value = C::from_magnitude_bits(upper).to_f64();
     lower_value + (upper_value - lower_value) * weight
 }
 
 /// The magnitude of the given rank (from 0), and how many lie at or below it; `None` if there is a NaN.
-fn select<C: Real>(count: usize, rank: usize, value: &impl Fn(usize) -> C) -> Option<(u64, usize)> {
+fn select<C: Real>(count: usize, rank: usize, values: &impl Fn(usize, &mut [C])) -> Option<(u64, usize)> {
     const DIGIT: u32 = 11;
-    let width = 8 * size_of::<C>() as u32 - 1;
     let infinity = C::nearest(f64::INFINITY).magnitude_bits();
     // The digits found so far, and how many elements lie below all that begin with them.
-    let (mut prefix, mut below) = (0_u64, 0_usize);
-    let mut shift = width;
-    let mut within = 0;
-    while shift > 0 {
-        let digit = DIGIT.min(shift);
-        let above = shift;
-        shift -= digit;
+    let (mut prefix, mut below, mut within) = (0_u64, 0_usize, 0);
+    // Bits that are not yet known; the sign is not among them.
+    let mut unknown = 8 * size_of::<C>() as u32 - 1;
+    while unknown > 0 {
+        let digit = DIGIT.min(unknown);
+        let shift = unknown - digit;
         let mut histogram = [0_usize; 1 << DIGIT];
-        for index in 0..count {
-            let bits = value(index).magnitude_bits();
-            if bits > infinity {
-                return None;
-            }
-            if bits >> above == prefix {
-                let bin = (bits >> shift) as usize & ((1 << digit) - 1);
-                if let Some(bin) = histogram.get_mut(bin) {
-                    *bin += 1;
+        let mut nan = false;
+        for_each_block(count, values, |block| {
+            for value in block {
+                let bits = value.magnitude_bits();
+                nan |= bits > infinity;
+                if bits >> unknown == prefix {
+                    let bin = (bits >> shift) as usize & ((1 << digit) - 1);
+                    if let Some(bin) = histogram.get_mut(bin) {
+                        *bin += 1;
+                    }
                 }
             }
+        });
+        if nan {
+            return None;
         }
         for (bin, elements) in histogram.iter().enumerate() {
             if rank < below + elements {
@@ -256,8 +396,28 @@ fn select<C: Real>(count: usize, rank: usize, value: &impl Fn(usize) -> C) -> Op
             }
             below += elements;
         }
+        unknown = shift;
     }
     Some((prefix, below + within))
+}
+
+/// Hands out the values block by block.
+fn for_each_block<C: Real>(count: usize, values: &impl Fn(usize, &mut [C]), mut with: impl FnMut(&[C])) {
+    let mut block = [C::EMPTY_SUM; BLOCK];
+    for start in (0..count).step_by(BLOCK) {
+        let block = block.get_mut(..BLOCK.min(count - start)).unwrap_or_default();
+        values(start, block);
+        with(block);
+    }
+}
+
+/// Writes a slice's elements from `start` on, widened: the values of [`abs_quantile`].
+pub(crate) fn widened<E: Element>(slice: &[E]) -> impl Fn(usize, &mut [E::Compute]) {
+    move |start, out| {
+        for (out, element) in out.iter_mut().zip(slice.get(start..).unwrap_or_default()) {
+            *out = element.widen();
+        }
+    }
 }
 
 fn check_rows(found: usize, rows: Rows) -> Result<(), Error> {

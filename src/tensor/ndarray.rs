@@ -38,13 +38,9 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let values = self.as_standard_layout();
         let rows = self.rows_of_batch();
-        let row = |row: usize| values.as_slice().and_then(|all| all.get(row * rows.len..(row + 1) * rows.len));
-        Ok((0..rows.count)
-            .map(|index| {
-                let row = row(index).unwrap_or_default();
-                kernel::abs_quantile(rows.len, ratio, |index| row.get(index).copied().unwrap_or_default().widen())
-            })
-            .collect())
+        let elements = values.as_slice().unwrap_or_default();
+        let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
+        Ok(elements.chunks_exact(rows.len.max(1)).map(quantile).collect())
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {

@@ -66,7 +66,7 @@ impl<E: Element> Tensor for Vec<E> {
     }
 
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
-        Ok(vec![kernel::abs_quantile(self.len(), ratio, |index| self.get(index).copied().unwrap_or_default().widen())])
+        Ok(vec![kernel::abs_quantile(self.len(), ratio, kernel::widened(self))])
     }
 
     fn step(mut self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
