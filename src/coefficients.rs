@@ -8,7 +8,7 @@ use crate::solver::Combination;
 
 /// One step for one row of a batch:
 ///
-/// $$ \hat x_0 = \mathrm{threshold}(p\,x + q\,m), \qquad x' = a\,\hat x_0 + b\,x + c\,m + d\,z $$
+/// $$ \hat x_0 = \mathrm{threshold}(px + qm), \qquad x' = a\hat x_0 + bx + cm + dz $$
 ///
 /// with m what the network returned and z ~ N(0, I). Without a threshold the two lines are one, and a tensor is passed over
 /// once: x′ = `x`·x + `model`·m + d·z, where `x` = a·p + b and `model` = a·q + c are folded before they are rounded.

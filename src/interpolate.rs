@@ -5,8 +5,8 @@ use crate::tensor::{RowReduce, Weights};
 
 /// Spherical linear interpolation, sample by sample (Shoemake 1985; Song et al. 2021, appendix D.5):
 ///
-/// $$ \operatorname{slerp}(a, b; u) = \frac{\sin((1-u)\theta)}{\sin\theta}\,a + \frac{\sin(u\theta)}{\sin\theta}\,b,
-///    \qquad \cos\theta = \frac{\langle a, b\rangle}{\lVert a\rVert\,\lVert b\rVert} $$
+/// $$ \operatorname{slerp}(a, b; u) = \frac{\sin((1-u)\theta)}{\sin\theta}\thinspace a + \frac{\sin(u\theta)}{\sin\theta}\thinspace b,
+///    \qquad \cos\theta = \frac{\langle a, b\rangle}{\lVert a\rVert\thinspace\lVert b\rVert} $$
 ///
 /// Exact at both ends: u = 0 gives a, u = 1 gives b. Where the angle is too small to matter, for equal latents and for a latent
 /// of zeros, the formula's limit is taken, (1−u)·a + u·b; for opposite latents, between which no great circle is

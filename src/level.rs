@@ -7,7 +7,7 @@ use crate::error::{Error, require};
 
 /// A noise level, the pair (signal, noise) = (√ᾱ, √(1−ᾱ)) of x = √ᾱ·x₀ + √(1−ᾱ)·ε (Ho et al. 2020, Eq. 4).
 ///
-/// $$ x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) $$
+/// $$ x_t = \sqrt{\bar\alpha_t}\thinspace x_0 + \sqrt{1-\bar\alpha_t}\thinspace\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) $$
 ///
 /// A level is a value of its own and needs no index: clean data is [`NoiseLevel::CLEAN`], and a network conditioned on
 /// log-SNR or on the σ of a variance-exploding process is told those. Inside, ᾱ and 1−ᾱ are each held to twice the

@@ -35,7 +35,7 @@ pub fn simple_loss<T: RowReduce>(target: &T, prediction: &T) -> Result<Vec<f64>,
 /// (Song et al. 2021, Theorem 1): KL(q_σ(x_s | x_t, x₀) ‖ p_θ(x_s | x_t)) = γ·‖ε − ε_θ‖².
 ///
 /// $$ \gamma = \frac{\kappa^2}{2\sigma^2}\cdot\frac{1-\bar\alpha_t}{\bar\alpha_t}, \qquad
-///    \kappa = \sqrt{\bar\alpha_s} - \sqrt{1-\bar\alpha_s-\sigma^2}\,\frac{\sqrt{\bar\alpha_t}}{\sqrt{1-\bar\alpha_t}} $$
+///    \kappa = \sqrt{\bar\alpha_s} - \sqrt{1-\bar\alpha_s-\sigma^2}\thinspace\frac{\sqrt{\bar\alpha_t}}{\sqrt{1-\bar\alpha_t}} $$
 ///
 /// κ is the weight of x₀ in the mean of q_σ. The step to clean data is the Gaussian decoder N(x̂₀, σ²·I), for which κ = 1. With
 /// σ of η = 1 this is β²/(2σ²·α·(1−ᾱ_t)), the weight of DDPM (Ho et al. 2020, Eq. 12). The paper's appendix B prints

@@ -107,8 +107,8 @@ pub fn sigma(t: &NoiseLevel, s: &NoiseLevel, eta: f64) -> Result<f64, Error> {
 
 /// DDIM's inference distribution q_σ(x_s | x_t, x₀) (Song et al. 2021, Eq. 7):
 ///
-/// $$ \mathcal N\!\Bigl(\sqrt{\bar\alpha_s}\,x_0
-///    + \sqrt{1-\bar\alpha_s-\sigma^2}\cdot\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{\sqrt{1-\bar\alpha_t}},\ \sigma^2 I\Bigr) $$
+/// $$ \mathcal N\Bigl(\sqrt{\bar\alpha_s}\thinspace x_0 +
+///    \sqrt{1-\bar\alpha_s-\sigma^2}\cdot\frac{x_t-\sqrt{\bar\alpha_t}\thinspace x_0}{\sqrt{1-\bar\alpha_t}},\ \sigma^2 I\Bigr) $$
 ///
 /// # Errors
 /// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelOrder`] if t is clean, where x_t holds no ε to keep.

@@ -11,8 +11,8 @@ use crate::reference::{DataDistribution, Exact, check_finite, softmax};
 ///
 /// The denoiser that fits a training set perfectly is a softmax over its samples,
 ///
-/// $$ \mathrm E[x_0 \mid x] = \sum_i w_i\,\mathrm E_i[x_0 \mid x],
-///    \qquad w = \operatorname{softmax}_i\Bigl(-\frac{\lVert x-\sqrt{\bar\alpha}\,y_i\rVert^2}{2(\bar\alpha h^2+1-\bar\alpha)}\Bigr) $$
+/// $$ \mathrm E[x_0 \mid x] = \sum_i w_i\thinspace\mathrm E_i[x_0 \mid x],
+///    \qquad w = \operatorname{softmax}_i\Bigl(-\frac{\lVert x-\sqrt{\bar\alpha}\thinspace y_i\rVert^2}{2(\bar\alpha h^2+1-\bar\alpha)}\Bigr) $$
 ///
 /// with E_i = y_i for h = 0. It generates its training set and nothing else; a bandwidth h > 0 gives the data a density, and the
 /// ODE between data and noise a solution that runs through every image and not only through those of the set.

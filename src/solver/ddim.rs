@@ -6,7 +6,7 @@ use crate::solver::{Combination, Leg, Solver};
 
 /// DDIM: for a step from level t to level s,
 ///
-/// $$ x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\,\hat\varepsilon + \sigma z \quad\text{(Eq. 12)},
+/// $$ x_s = \sqrt{\bar\alpha_s}\thinspace\hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\thinspace\hat\varepsilon + \sigma z \quad\text{(Eq. 12)},
 ///    \qquad \sigma = \eta\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\sqrt{1-\frac{\bar\alpha_t}{\bar\alpha_s}} \quad\text{(Eq. 16)} $$
 ///
 /// (our ᾱ is the paper's α.)

@@ -6,9 +6,9 @@ use crate::solver::{Combination, Leg, Solver};
 
 /// DDPM's ancestral sampling: x_s ~ N(μ̃(x_t, x̂₀), σ²·I) for a step from level t to level s,
 ///
-/// $$ \tilde\mu = \frac{\sqrt{\bar\alpha_s}\,\beta}{1-\bar\alpha_t}\,\hat x_0
-/// {} + \frac{\sqrt{\alpha}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\,x_t \quad\text{(Eq. 7)},
-/// \qquad \alpha = \frac{\bar\alpha_t}{\bar\alpha_s},\quad \beta = 1-\alpha $$
+/// $$ \tilde\mu = \frac{\sqrt{\bar\alpha_s}\thinspace\beta}{1-\bar\alpha_t}\thinspace\hat x_0 +
+///    \frac{\sqrt{\alpha}\thinspace(1-\bar\alpha_s)}{1-\bar\alpha_t}\thinspace x_t \quad\text{(Eq. 7)},
+///    \qquad \alpha = \frac{\bar\alpha_t}{\bar\alpha_s},\quad \beta = 1-\alpha $$
 ///
 /// On a subsequence, α and β are those of the leg t → s and not of the index t. A step to clean data adds no noise
 /// (Algorithm 2, "z = 0 if t = 1"), whichever t it comes from.
