@@ -67,6 +67,8 @@
 //! - [`Ddim`] with η = 0 is an Euler step in x/√ᾱ against √((1−ᾱ)/ᾱ).
 //! - Predictions of ε, x₀, v and the score that stand for the same x₀ give the same step.
 
+#![forbid(unsafe_code)]
+
 mod coefficients;
 mod dd;
 mod error;

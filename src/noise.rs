@@ -12,7 +12,7 @@ use rand_core::Rng;
 
 use crate::error::{BoxError, Error};
 use crate::plan::Step;
-use crate::tensor::{HostTensor, Rows, Stepped, Tensor};
+use crate::tensor::{HostTensor, Rows, Stepped, Tensor, kernel};
 
 /// Which noise of a run is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,9 +225,7 @@ pub(crate) fn fill_like<T: HostTensor>(like: &T, streams: &[NormalStream]) -> Re
         return Err(Error::Rows { expected: count, found: streams.len() });
     }
     let mut elements = vec![0.0; count * len];
-    for (stream, row) in streams.iter().zip(elements.chunks_exact_mut(len)) {
-        stream.fill(0, row);
-    }
+    kernel::fill_with_noise(&mut elements, Rows { count, len }, streams);
     like.from_host_f32(elements)
 }
 

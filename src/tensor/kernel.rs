@@ -288,6 +288,21 @@ impl<C: Real> Weigh<C> for Term<C> {
     }
 }
 
+/// Writes one stream a row.
+pub(crate) fn fill_with_noise(z: &mut [f32], rows: Rows, streams: &[NormalStream]) {
+    if rows.len == 0 {
+        return;
+    }
+    let group = (TASK / rows.len).max(1);
+    let parallel = parallel::pays(z.len(), true);
+    parallel::for_each_chunk_mut(parallel, z, group * rows.len, |index, z| {
+        for (in_group, z) in z.chunks_exact_mut(rows.len).enumerate() {
+            let Some(stream) = streams.get(index * group + in_group) else { return };
+            parallel::for_each_chunk_mut(parallel, z, TASK, |task, z| stream.fill((task * TASK) as u64, z));
+        }
+    });
+}
+
 /// Σ kᵢ·tᵢ over all rows.
 pub(crate) fn linear_combination<E: Element>(terms: &[(Weights<'_>, &[E])], rows: Rows) -> Result<Vec<E>, Error> {
     let mut result = Vec::with_capacity(rows.len * rows.count);

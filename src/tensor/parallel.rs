@@ -4,47 +4,48 @@
 ///
 /// Measured: a hand-over costs some microseconds, in which one thread does about this much.
 #[cfg(feature = "rayon")]
-pub(super) fn pays(elements: usize, makes_noise: bool) -> bool {
+pub(crate) fn pays(elements: usize, makes_noise: bool) -> bool {
     const PLAIN: usize = 1 << 17;
     const WITH_NOISE: usize = 1 << 15;
     elements >= if makes_noise { WITH_NOISE } else { PLAIN } && rayon::current_num_threads() > 1
 }
 
 #[cfg(not(feature = "rayon"))]
-pub(super) fn pays(_elements: usize, _makes_noise: bool) -> bool {
+pub(crate) fn pays(_elements: usize, _makes_noise: bool) -> bool {
     false
 }
 
 /// Calls `work(index, x, m)` for each piece of `len` elements of two equally long slices.
-#[cfg(feature = "rayon")]
-pub(super) fn for_each_chunk<X: Send, M: Sync>(
+pub(crate) fn for_each_chunk<X: Send, M: Sync>(
     parallel: bool,
     x: &mut [X],
     m: &[M],
     len: usize,
     work: impl Fn(usize, &mut [X], &[M]) + Sync,
 ) {
-    use rayon::prelude::*;
+    #[cfg(feature = "rayon")]
     if parallel && x.len() > len {
+        use rayon::prelude::*;
         x.par_chunks_mut(len).zip(m.par_chunks(len)).enumerate().for_each(|(index, (x, m))| work(index, x, m));
-    } else {
-        one_after_the_other(x, m, len, work);
+        return;
     }
+    let _ = parallel;
+    x.chunks_mut(len).zip(m.chunks(len)).enumerate().for_each(|(index, (x, m))| work(index, x, m));
 }
 
-#[cfg(not(feature = "rayon"))]
-pub(super) fn for_each_chunk<X, M>(
-    _parallel: bool,
+/// Calls `work(index, x)` for each piece of `len` elements.
+pub(crate) fn for_each_chunk_mut<X: Send>(
+    parallel: bool,
     x: &mut [X],
-    m: &[M],
     len: usize,
-    work: impl Fn(usize, &mut [X], &[M]),
+    work: impl Fn(usize, &mut [X]) + Sync,
 ) {
-    one_after_the_other(x, m, len, work);
-}
-
-fn one_after_the_other<X, M>(x: &mut [X], m: &[M], len: usize, work: impl Fn(usize, &mut [X], &[M])) {
-    for (index, (x, m)) in x.chunks_mut(len).zip(m.chunks(len)).enumerate() {
-        work(index, x, m);
+    #[cfg(feature = "rayon")]
+    if parallel && x.len() > len {
+        use rayon::prelude::*;
+        x.par_chunks_mut(len).enumerate().for_each(|(index, x)| work(index, x));
+        return;
     }
+    let _ = parallel;
+    x.chunks_mut(len).enumerate().for_each(|(index, x)| work(index, x));
 }

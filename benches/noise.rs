@@ -1,0 +1,27 @@
+//! Normal noise: a long stream, and many short ones.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
+
+use alphabar::{Draw, NoiseSource, NormalStream, SeededNoise};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use ndarray::Array2;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = [1, 16, 1024, 4096, 1 << 20])]
+fn one_stream(bencher: Bencher, len: usize) {
+    let mut z = vec![0.0_f32; len];
+    bencher
+        .counter(ItemsCount::new(len))
+        .bench_local(|| NormalStream::new(black_box(1), black_box(2), 3).fill(0, black_box(&mut z)));
+}
+
+#[divan::bench(args = [(1, 4 * 64 * 64), (1, 3 * 1024 * 1024), (64, 3 * 256 * 256), (10_000, 2)])]
+fn tensor(bencher: Bencher, size: (usize, usize)) {
+    let like = Array2::<f32>::zeros(size);
+    let mut noise = SeededNoise::new(1);
+    bencher.counter(ItemsCount::new(size.0 * size.1)).bench_local(|| noise.noise(&like, Draw::Initial).unwrap());
+}

@@ -1,0 +1,120 @@
+//! A sampling step by tensor size, method, threshold and element type, each beside a copy of x.
+//!
+//! `cargo bench --bench step` for one thread and the target's baseline instructions; `--features simd,rayon,half` for the rest.
+//! A step reads x and the network's output and writes x: three passes' worth of traffic, where a copy has two.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
+
+use alphabar::{
+    Coefficients, Ddim, Ddpm, Element, NoiseSchedule, NoiseSource, Plan, SeededNoise, Solver, Threshold, Timesteps,
+    Variance, step_in_place,
+};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use ndarray::Array2;
+
+fn main() {
+    divan::main();
+}
+
+/// Rows and elements of a row: a latent, a picture, a batch.
+const SIZES: [(usize, usize); 3] = [(1, 4 * 64 * 64), (1, 3 * 1024 * 1024), (64, 3 * 256 * 256)];
+
+fn values<E: Element>(count: usize) -> Vec<E> {
+    (0..count).map(|i| E::from_f64(((i * 7919) % 1000) as f64 / 500.0 - 1.0)).collect()
+}
+
+fn plan(solver: &impl Solver, threshold: Threshold) -> Plan {
+    let schedule = NoiseSchedule::ddpm().unwrap();
+    let tau = Timesteps::trailing(1000, 50).unwrap();
+    Plan::builder(&schedule, &tau).threshold(threshold).build(solver).unwrap()
+}
+
+fn middle(solver: &impl Solver, threshold: Threshold) -> Coefficients {
+    plan(solver, threshold).steps()[25].coefficients
+}
+
+#[cfg_attr(not(feature = "half"), divan::bench(types = [f32, f64], args = SIZES))]
+#[cfg_attr(feature = "half", divan::bench(types = [f32, f64, half::f16, half::bf16], args = SIZES))]
+fn copy<E: Element>(bencher: Bencher, (rows, len): (usize, usize)) {
+    let (x, mut y) = (values::<E>(rows * len), values::<E>(rows * len));
+    bencher.counter(ItemsCount::new(rows * len)).bench_local(|| y.copy_from_slice(black_box(&x)));
+}
+
+fn deterministic<E: Element>(bencher: Bencher, (rows, len): (usize, usize), threshold: Threshold) {
+    let coefficients = match threshold {
+        // Per sample, so as many sets of coefficients as rows.
+        Threshold::Dynamic { .. } => vec![middle(&Ddim::deterministic(), threshold); rows],
+        _ => vec![middle(&Ddim::deterministic(), threshold)],
+    };
+    let (mut x, m) = (values::<E>(rows * len), values::<E>(rows * len));
+    bencher
+        .counter(ItemsCount::new(rows * len))
+        .bench_local(|| step_in_place(black_box(&mut x), black_box(&m), None, &coefficients).unwrap());
+}
+
+#[cfg_attr(not(feature = "half"), divan::bench(types = [f32, f64], args = SIZES))]
+#[cfg_attr(feature = "half", divan::bench(types = [f32, f64, half::f16, half::bf16], args = SIZES))]
+fn ddim<E: Element>(bencher: Bencher, size: (usize, usize)) {
+    deterministic::<E>(bencher, size, Threshold::None);
+}
+
+#[cfg_attr(not(feature = "half"), divan::bench(types = [f32, f64], args = SIZES))]
+#[cfg_attr(feature = "half", divan::bench(types = [f32, f64, half::f16, half::bf16], args = SIZES))]
+fn ddim_clip<E: Element>(bencher: Bencher, size: (usize, usize)) {
+    deterministic::<E>(bencher, size, Threshold::Clip(1.0));
+}
+
+#[divan::bench(args = SIZES)]
+fn ddim_dynamic_threshold(bencher: Bencher, size: (usize, usize)) {
+    deterministic::<f32>(bencher, size, Threshold::Dynamic { ratio: 0.995, max: 1.5 });
+}
+
+/// With z in a tensor of its own.
+#[divan::bench(args = SIZES)]
+fn ddim_eta_1_clip_given_noise(bencher: Bencher, (rows, len): (usize, usize)) {
+    let k = [middle(&Ddim::new(1.0).unwrap(), Threshold::Clip(1.0))];
+    let (mut x, m, z) = (values::<f32>(rows * len), values::<f32>(rows * len), values::<f32>(rows * len));
+    bencher
+        .counter(ItemsCount::new(rows * len))
+        .bench_local(|| step_in_place(black_box(&mut x), black_box(&m), Some(&z), &k).unwrap());
+}
+
+/// With the noise made within the pass.
+fn stochastic(bencher: Bencher, size: (usize, usize), solver: &impl Solver, threshold: Threshold) {
+    let plan = plan(solver, threshold);
+    let m = Array2::from_shape_vec(size, values::<f32>(size.0 * size.1)).unwrap();
+    let mut state = Some((m.clone(), m));
+    let mut noise = SeededNoise::new(1);
+    bencher.counter(ItemsCount::new(size.0 * size.1)).bench_local(|| {
+        let (x, m) = state.take().unwrap();
+        let stepped = noise.step(x, m, &plan.steps()[25]).unwrap();
+        state = stepped.spare.map(|spare| (stepped.x, spare));
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn ddim_eta_1_clip(bencher: Bencher, size: (usize, usize)) {
+    stochastic(bencher, size, &Ddim::new(1.0).unwrap(), Threshold::Clip(1.0));
+}
+
+#[divan::bench(args = SIZES)]
+fn ddpm_clip(bencher: Bencher, size: (usize, usize)) {
+    stochastic(bencher, size, &Ddpm::new(Variance::Beta), Threshold::Clip(1.0));
+}
+
+/// What a step costs besides its elements.
+#[divan::bench]
+fn ddim_one_element(bencher: Bencher) {
+    deterministic::<f32>(bencher, (1, 1), Threshold::None);
+}
+
+/// The same step of schedules of different length: the cost does not depend on T.
+#[divan::bench(args = [10, 1000, 100_000])]
+fn ddim_by_training_steps(bencher: Bencher, train_steps: usize) {
+    let schedule = NoiseSchedule::cosine(train_steps).unwrap();
+    let tau = Timesteps::trailing(train_steps, 10).unwrap();
+    let k = [Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap().steps()[5].coefficients];
+    let (mut x, m) = (values::<f32>(1 << 14), values::<f32>(1 << 14));
+    bencher.bench_local(|| step_in_place(black_box(&mut x), black_box(&m), None, &k).unwrap());
+}

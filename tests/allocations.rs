@@ -1,0 +1,108 @@
+//! What a run allocates, counted by the allocator: nothing in a step, and nothing in `sample` after its first step.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use alphabar::{
+    BoxError, Ddim, Ddpm, Draw, EpsilonAfter, NoiseSchedule, NoiseSource, Plan, Point, Predictor, SeededNoise, Solver,
+    Threshold, Timesteps, Variance, sample, step_in_place,
+};
+use ndarray::Array2;
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        let bytes = BYTES.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        LARGEST.fetch_max(bytes, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A network that writes over the buffer it is handed, and notes the count of allocations at each call.
+struct InPlace {
+    seen: Vec<usize>,
+}
+
+impl Predictor<Array2<f32>> for InPlace {
+    fn predict(&mut self, x: &Array2<f32>, at: Point) -> Result<Array2<f32>, BoxError> {
+        self.predict_into(x, at, None)
+    }
+
+    fn predict_into(
+        &mut self,
+        x: &Array2<f32>,
+        _at: Point,
+        spare: Option<Array2<f32>>,
+    ) -> Result<Array2<f32>, BoxError> {
+        self.seen.push(ALLOCATIONS.load(Ordering::Relaxed));
+        let mut m = spare.unwrap_or_else(|| Array2::zeros(x.dim()));
+        m.zip_mut_with(x, |m, x| *m = 0.5 * x);
+        Ok(m)
+    }
+}
+
+/// One test, since the counters are the process's.
+#[test]
+fn a_run_allocates_its_first_prediction_and_nothing_else() {
+    const ROWS: usize = 4;
+    const LEN: usize = 3000;
+    let schedule = NoiseSchedule::ddpm().unwrap();
+    let tau = Timesteps::trailing(1000, 20).unwrap();
+    let solvers: [Box<dyn Solver>; 4] = [
+        Box::new(Ddim::deterministic()),
+        Box::new(Ddim::new(1.0).unwrap()),
+        Box::new(Ddim::sigma_hat()),
+        Box::new(Ddpm::new(Variance::Beta)),
+    ];
+    let thresholds = [Threshold::None, Threshold::Clip(1.0), Threshold::Dynamic { ratio: 0.9, max: 2.0 }];
+    for solver in &solvers {
+        for threshold in thresholds {
+            let plan = Plan::builder(&schedule, &tau)
+                .threshold(threshold)
+                .epsilon_after(EpsilonAfter::Threshold)
+                .build(solver)
+                .unwrap();
+            let mut noise = SeededNoise::new(1);
+            let mut model = InPlace { seen: Vec::with_capacity(plan.len()) };
+            let x = noise.noise(&Array2::zeros((ROWS, LEN)), Draw::Initial).unwrap();
+
+            let held = BYTES.load(Ordering::Relaxed);
+            LARGEST.store(held, Ordering::Relaxed);
+            let x = sample(&plan, x, &mut model, &mut noise).unwrap();
+            let end = ALLOCATIONS.load(Ordering::Relaxed);
+            let largest = LARGEST.load(Ordering::Relaxed);
+
+            // From the second call of the network on, that is after the first step, the count stands still.
+            assert_eq!(model.seen[1], end, "{} {threshold:?}", solver.name());
+            // Beside x, which was there before, the run held the network's output.
+            assert_eq!(largest - held, ROWS * LEN * size_of::<f32>(), "{} {threshold:?}", solver.name());
+            drop(x);
+        }
+    }
+
+    let plan = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap();
+    let (mut x, m) = (vec![1.0_f32; LEN], vec![0.5_f32; LEN]);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for step in plan.steps() {
+        step_in_place(&mut x, &m, None, &[step.coefficients]).unwrap();
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before);
+}
