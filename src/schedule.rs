@@ -179,6 +179,9 @@ impl NoiseSchedule {
     /// The Laplace schedule: log-SNR follows the Laplace distribution's quantiles,
     /// λ(u) = μ − b·sgn(½ − u)·ln(1 − 2|u − ½|), at u = (t + ½)/T (Hang et al. 2024, section 3.2, with μ = 0, b = 0.5).
     ///
+    /// Not the "laplace" of Python's diffusers, which takes the square root of that ᾱ for ᾱ; a checkpoint trained with it needs
+    /// [`NoiseSchedule::from_alpha_bar_fn`].
+    ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless |μ| ≤ 50 and 0 < b ≤ 10.
     ///

@@ -53,7 +53,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Conditioning {
     /// The level that x is at: an explicit Euler step of the ODE, the paper's encoder. The first step, from clean data,
-    /// tells the network t = 0.
+    /// tells the network t = 0 and the level [`NoiseLevel::CLEAN`](crate::NoiseLevel::CLEAN). There an x₀-prediction determines no
+    /// ε; such networks encode from [`PathEnd::FirstLevel`].
     #[default]
     Source,
     /// The t that the step goes to, while x is still at the level before: Python's `DDIMInverseScheduler`.

@@ -29,6 +29,9 @@ pub struct Ddpm {
 }
 
 /// The variance σ² of DDPM's steps; the two extremes of section 3.2.
+///
+/// A variance that the network predicts element by element is no coefficient. z may carry it: under [`Variance::Posterior`],
+/// z·(β/β̃)^(f/2) with the network's f in \[0, 1\] (Nichol and Dhariwal 2021, Eq. 15).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Variance {

@@ -9,7 +9,8 @@ use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, noise_term};
 
-/// Axis 0 is the batch; an array without axes is one sample of one element.
+/// Axis 0 is the batch, also of an `Array1`, which is a batch of samples of one element (a `Vec` is one sample); an array without
+/// axes is one sample of one element.
 ///
 /// Arrays in standard (row-major) layout are worked on as they lie. Others, transposed or with a stride, are first copied
 /// into that layout, in which the result then is.
