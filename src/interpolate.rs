@@ -39,10 +39,12 @@ fn slerp_weights(aa: f64, ab: f64, bb: f64, u: f64) -> (f64, f64) {
         return straight;
     }
     let cosine = ab / (aa.sqrt() * bb.sqrt());
-    // sin²θ from the cosine is accurate to about 1e-16: below this angle the two formulas agree to 1e-9, and beyond it, near
-    // π, the weights only blow rounding errors up. NaN, from a latent of zeros, falls here too.
-    let sine = (1.0 - cosine * cosine).sqrt();
-    if !(sine > 1e-4) {
+    // (1 − c)·(1 + c) and not 1 − c², in which the sine of a small angle cancels.
+    let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
+    // Below 1e-7 the two formulas agree to 1e-15; within 1e-4 of π the weights only blow rounding errors up. NaN, from a latent of
+    // zeros or a cosine rounded past 1, falls here too.
+    let least = if cosine < 0.0 { 1e-4 } else { 1e-7 };
+    if !(sine > least) {
         return straight;
     }
     let theta = libm::acos(cosine);

@@ -10,6 +10,7 @@ pub use normal::NormalStream;
 
 use rand_core::Rng;
 
+use crate::coefficients::Coefficients;
 use crate::error::{BoxError, Error};
 use crate::plan::Step;
 use crate::tensor::{HostTensor, Rows, Stepped, Tensor, kernel};
@@ -91,12 +92,21 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
 /// assert_eq!(batch.slice(s![7..8, ..]), seventh);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SeededNoise {
     keys: Keys,
     /// Kept between steps, so that a step allocates nothing.
     streams: Vec<NormalStream>,
 }
+
+/// Equal sources give equal noise; what they were last asked for does not matter.
+impl PartialEq for SeededNoise {
+    fn eq(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
+}
+
+impl Eq for SeededNoise {}
 
 /// What noise is keyed by, beside the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,6 +184,38 @@ impl SeededNoise {
         }
         self.prepare(rows, |row| draws.get(row).copied().unwrap_or(Draw::Initial))?;
         fill_like(like, &self.streams)
+    }
+
+    /// One step of a batch whose rows are at different steps, of one plan or of several, with the noise that each asks for:
+    /// what a server calls once for all the requests it has.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] unless there is a step for each row, and those of [`Tensor::step`].
+    ///
+    /// ```
+    /// # use alphabar::{Ddim, Ddpm, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
+    /// # use ndarray::array;
+    /// # let schedule = NoiseSchedule::ddpm()?;
+    /// # let fast = Plan::new(&schedule, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+    /// # let slow = Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::default())?;
+    /// // One request is at step 2 of one plan, the other at step 700 of another, each with a seed of its own.
+    /// let mut noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
+    /// let steps = [&fast.steps()[2], &slow.steps()[700]];
+    /// let (x, eps) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![[0.1_f32, 0.2], [0.3, 0.4]]);
+    /// let x = noise.step_per_row(x, eps, &steps)?.x;
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn step_per_row<T: HostTensor>(&mut self, x: T, m: T, steps: &[&Step]) -> Result<Stepped<T>, Error> {
+        let rows = x.rows_of_batch().count;
+        if steps.len() != rows {
+            return Err(Error::Rows { expected: rows, found: steps.len() });
+        }
+        let coefficients: Vec<Coefficients> = steps.iter().map(|step| step.coefficients).collect();
+        if !coefficients.iter().any(Coefficients::needs_noise) {
+            return x.step(m, None, &coefficients);
+        }
+        self.prepare(rows, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
+        x.step_with_streams(m, &self.streams, &coefficients)
     }
 
     /// The streams of all rows for a draw.

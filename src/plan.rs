@@ -455,6 +455,10 @@ impl PlanBuilder<'_> {
             let coefficients = solver
                 .combine(&leg)
                 .and_then(|combination| {
+                    // Only what is kept of the noise can be walked back along.
+                    if combination.z() > 0.0 {
+                        leg.require_denoising(solver.name())?;
+                    }
                     Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)
                 })
                 .map_err(|error| error.at_step(index, t))?;

@@ -111,7 +111,7 @@ impl Leg {
     }
 
     /// `Err` for a step to more noise, which only a deterministic method can take.
-    fn require_denoising(&self, solver: &'static str) -> Result<(), Error> {
+    pub(crate) fn require_denoising(&self, solver: &'static str) -> Result<(), Error> {
         if self.to.gap_to(&self.from) < Dd::ZERO {
             Err(Error::NotReversible { solver, from: self.from.alpha_bar(), to: self.to.alpha_bar() })
         } else {

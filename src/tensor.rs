@@ -340,9 +340,10 @@ fn bounded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<(T, PerR
             // Rows seldom differ in their ratio; where they do, each costs a pass.
             let quantiles = x0.abs_quantile(ratio)?;
             let at = if rows.len() == 1 { None } else { Some(index) };
-            for values in [&mut bound, &mut divisor] {
-                values.set(at, quantiles.iter().map(|quantile| Threshold::dynamic_bound(*quantile, max)));
-            }
+            let bounds: Vec<f64> = quantiles.iter().map(|quantile| Threshold::dynamic_bound(*quantile, max)).collect();
+            // A row that holds a NaN becomes NaN by the divisor; a clamp to ±NaN panics in some backends.
+            bound.set(at, bounds.iter().map(|bound| if bound.is_nan() { f64::INFINITY } else { *bound }));
+            divisor.set(at, bounds.iter().copied());
         }
     }
     let x0 = if bound.values.iter().all(|bound| *bound == f64::INFINITY) { x0 } else { x0.clamp_abs(bound.weights())? };

@@ -1,7 +1,7 @@
 //! What a run allocates, counted by the allocator: nothing in a step, and nothing in `sample` after its first step.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use alphabar::{
     BoxError, Ddim, Ddpm, Draw, EpsilonAfter, NoiseSchedule, NoiseSource, Plan, Point, Predictor, SeededNoise, Solver,
@@ -9,25 +9,27 @@ use alphabar::{
 };
 use ndarray::Array2;
 
-/// The system's allocator, counting.
+/// The system's allocator, counting what the thread asks for; the test harness has a thread of its own.
 struct Counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+    static LARGEST: Cell<isize> = const { Cell::new(0) };
+}
 
-// SAFETY: every call goes to the system's allocator as it is.
+// SAFETY: every call goes to the system's allocator as it is; the counters neither allocate nor need to be dropped.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        let bytes = BYTES.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        LARGEST.fetch_max(bytes, Ordering::Relaxed);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + layout.size() as isize);
+        LARGEST.set(LARGEST.get().max(BYTES.get()));
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        BYTES.set(BYTES.get() - layout.size() as isize);
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -52,7 +54,7 @@ impl Predictor<Array2<f32>> for InPlace {
         _at: Point,
         spare: Option<Array2<f32>>,
     ) -> Result<Array2<f32>, BoxError> {
-        self.seen.push(ALLOCATIONS.load(Ordering::Relaxed));
+        self.seen.push(ALLOCATIONS.get());
         let mut m = spare.unwrap_or_else(|| Array2::zeros(x.dim()));
         m.zip_mut_with(x, |m, x| *m = 0.5 * x);
         Ok(m)
@@ -84,25 +86,25 @@ fn a_run_allocates_its_first_prediction_and_nothing_else() {
             let mut model = InPlace { seen: Vec::with_capacity(plan.len()) };
             let x = noise.noise(&Array2::zeros((ROWS, LEN)), Draw::Initial).unwrap();
 
-            let held = BYTES.load(Ordering::Relaxed);
-            LARGEST.store(held, Ordering::Relaxed);
+            let held = BYTES.get();
+            LARGEST.set(held);
             let x = sample(&plan, x, &mut model, &mut noise).unwrap();
-            let end = ALLOCATIONS.load(Ordering::Relaxed);
-            let largest = LARGEST.load(Ordering::Relaxed);
+            let end = ALLOCATIONS.get();
+            let largest = LARGEST.get();
 
             // From the second call of the network on, that is after the first step, the count stands still.
             assert_eq!(model.seen[1], end, "{} {threshold:?}", solver.name());
             // Beside x, which was there before, the run held the network's output.
-            assert_eq!(largest - held, ROWS * LEN * size_of::<f32>(), "{} {threshold:?}", solver.name());
+            assert_eq!((largest - held) as usize, ROWS * LEN * size_of::<f32>(), "{} {threshold:?}", solver.name());
             drop(x);
         }
     }
 
     let plan = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap();
     let (mut x, m) = (vec![1.0_f32; LEN], vec![0.5_f32; LEN]);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = ALLOCATIONS.get();
     for step in plan.steps() {
         step_in_place(&mut x, &m, None, &[step.coefficients]).unwrap();
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before);
+    assert_eq!(ALLOCATIONS.get(), before);
 }
