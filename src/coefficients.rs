@@ -154,8 +154,14 @@ impl Threshold {
 
     /// Where dynamic thresholding clamps a sample whose quantile of |x̂₀| is known: the quantile, held to 1..=`max`.
     pub(crate) fn dynamic_bound(quantile: f64, max: f64) -> f64 {
-        // `clamp` keeps a NaN.
-        quantile.clamp(1.0, max)
+        // Comparisons, which keep a NaN; `f64::clamp` would panic at a `max` below 1.
+        if quantile < 1.0 {
+            1.0
+        } else if quantile > max {
+            max
+        } else {
+            quantile
+        }
     }
 }
 

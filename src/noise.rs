@@ -35,7 +35,7 @@ impl Draw {
     pub fn stream(self) -> u64 {
         match self {
             Self::Initial => 0,
-            Self::Step(index) => 1 + index as u64,
+            Self::Step(index) => (index as u64).saturating_add(1),
         }
     }
 }

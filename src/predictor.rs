@@ -257,22 +257,11 @@ pub fn guide_rescaled<T: RowReduce>(conditional: &T, unconditional: &T, scale: f
     if rescale == 0.0 {
         return Ok(guided);
     }
-    let factors: Vec<f64> = row_deviations(conditional)?
+    let factors: Vec<f64> = conditional
+        .row_variance()?
         .into_iter()
-        .zip(row_deviations(&guided)?)
-        .map(|(wanted, found)| if found == 0.0 { 1.0 } else { rescale * wanted / found + (1.0 - rescale) })
+        .zip(guided.row_variance()?)
+        .map(|(wanted, found)| if found == 0.0 { 1.0 } else { rescale * (wanted / found).sqrt() + (1.0 - rescale) })
         .collect();
     T::linear_combination(&[(Weights::PerRow(&factors), &guided)])
-}
-
-/// √(mean of squares − square of mean), row by row.
-fn row_deviations<T: RowReduce>(tensor: &T) -> Result<Vec<f64>, Error> {
-    let len = tensor.row_len() as f64;
-    let squares = tensor.row_dot(tensor)?;
-    // `max` is for rounding; a NaN stays NaN by the comparison.
-    let deviation = |(square, mean): (f64, f64)| {
-        let variance = square / len - mean * mean;
-        if variance < 0.0 { 0.0 } else { variance.sqrt() }
-    };
-    Ok(squares.into_iter().zip(tensor.row_mean()?).map(deviation).collect())
 }

@@ -49,6 +49,8 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn linear(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
+        check_beta(0, beta_start)?;
+        check_beta(train_steps.saturating_sub(1), beta_end)?;
         Self::from_ramp(train_steps, beta_start, beta_end, |beta| beta)
     }
 
@@ -99,6 +101,7 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn constant(train_steps: usize, beta: f64) -> Result<Self, Error> {
+        check_beta(0, beta)?;
         Self::from_ramp(train_steps, beta, beta, |beta| beta)
     }
 
@@ -243,6 +246,7 @@ impl NoiseSchedule {
         let mut levels = Vec::with_capacity(betas.len());
         for (t, &beta) in betas.iter().enumerate() {
             check_beta(t, beta)?;
+            let previous = level;
             level = NoiseLevel {
                 // 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1}
                 one_minus_alpha_bar: level.one_minus_alpha_bar + Dd::from(beta) * level.alpha_bar,
@@ -252,6 +256,10 @@ impl NoiseSchedule {
             // Far below this, products lose the digits that `Dd` promises.
             if level.alpha_bar() < 1e-250 {
                 return Err(Error::AlphaBar { t, value: level.alpha_bar() });
+            }
+            // A β below 1e-32 leaves no trace in an ᾱ of 32 digits.
+            if !(previous.gap_to(&level) > Dd::ZERO) {
+                return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
             }
             levels.push(level);
         }
@@ -292,7 +300,7 @@ impl NoiseSchedule {
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless the cap is inside (0, 1),
-    /// [`Error::Beta`] where the function does not fall or is not positive.
+    /// [`Error::AlphaBar`] where the function is not positive before u = 1, [`Error::Beta`] where it does not fall.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -304,13 +312,18 @@ impl NoiseSchedule {
         check_train_steps(train_steps)?;
         check_max_beta(max_beta)?;
         let total = train_steps as f64;
-        let mut previous = alpha_bar(0.0);
+        let start = alpha_bar(0.0);
+        let mut previous = require(start > 0.0 && start.is_finite(), "ᾱ(0)", start, "positive and finite")?;
         let mut betas = Vec::with_capacity(train_steps);
         for t in 0..train_steps {
             let next = alpha_bar((t + 1) as f64 / total);
+            // A quotient of two negative numbers would look like any other. The last may be 0, or rounded to below it.
+            if t + 1 < train_steps && !(next > 0.0) {
+                return Err(Error::AlphaBar { t, value: next });
+            }
             let beta = (previous - next) / previous;
             // Not `min`, which would turn a NaN into the cap.
-            betas.push(if beta > max_beta { max_beta } else { beta });
+            betas.push(check_beta(t, if beta > max_beta { max_beta } else { beta })?);
             previous = next;
         }
         Self::from_betas(betas)

@@ -269,7 +269,7 @@ pub trait HostTensor: Tensor {
 ///
 /// let x = array![[3.0_f32, 4.0], [1.0, 1.0]];
 /// assert_eq!(x.row_dot(&x)?, [25.0, 2.0]);
-/// assert_eq!(x.row_mean()?, [3.5, 1.0]);
+/// assert_eq!(x.row_variance()?, [0.25, 0.0]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub trait RowReduce: Tensor {
@@ -279,11 +279,12 @@ pub trait RowReduce: Tensor {
     /// [`Error::Shape`] and [`Error::Backend`].
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error>;
 
-    /// The mean of each row.
+    /// The variance of each row: the mean square of what is left of it without its mean. In two passes, and not as the
+    /// difference of two means, in which the variance of an almost constant row is lost.
     ///
     /// # Errors
     /// [`Error::Backend`].
-    fn row_mean(&self) -> Result<Vec<f64>, Error>;
+    fn row_variance(&self) -> Result<Vec<f64>, Error>;
 
     /// How many elements a row has.
     fn row_len(&self) -> usize;
@@ -381,12 +382,19 @@ impl PerRow {
 
     fn divided_by(&self, divisor: &Self) -> Self {
         let values = match (&self.values[..], &divisor.values[..]) {
-            ([value], divisors) => divisors.iter().map(|divisor| value / divisor).collect(),
-            (values, [divisor]) => values.iter().map(|value| value / divisor).collect(),
-            (values, divisors) => values.iter().zip(divisors).map(|(value, divisor)| value / divisor).collect(),
+            ([value], divisors) => divisors.iter().map(|divisor| divided(*value, *divisor)).collect(),
+            (values, [divisor]) => values.iter().map(|value| divided(*value, *divisor)).collect(),
+            (values, divisors) => {
+                values.iter().zip(divisors).map(|(value, divisor)| divided(*value, *divisor)).collect()
+            }
         };
         Self { values }
     }
+}
+
+/// A weight divided by a dynamic threshold, which may be NaN: a weight of 0 stays one, and drops its term.
+pub(crate) fn divided(weight: f64, divisor: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight / divisor }
 }
 
 /// z where some row asks for it.

@@ -145,7 +145,10 @@ impl Timesteps {
     /// ```
     pub fn linear(train_steps: usize, steps: usize) -> Result<Self, Error> {
         check_steps(train_steps, steps)?;
-        Self::falling(train_steps, (1..=steps).rev().map(|i| train_steps * i / steps - 1))
+        Self::falling(
+            train_steps,
+            (1..=steps).rev().map(|i| (train_steps as u64 * i as u64 / steps as u64) as usize - 1),
+        )
     }
 
     /// The paper's quadratic τ_i = ⌊c·i²⌋, i = 1..=S, with c = T/S², so that τ_S = T: denser near the data; the paper's

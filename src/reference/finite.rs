@@ -1,6 +1,6 @@
 //! Data that is a finite set: the optimal denoiser of a training set.
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
@@ -30,7 +30,9 @@ use crate::reference::{DataDistribution, Exact, check_finite, softmax};
 pub struct FiniteData {
     /// One sample a row.
     samples: Array2<f64>,
-    /// ‖y_i‖².
+    /// c, the mean of the samples, from which distances are measured: data far from the origin would lose them in rounding.
+    centre: Array1<f64>,
+    /// ‖y_i − c‖².
     squared_norms: Array1<f64>,
     bandwidth: f64,
 }
@@ -57,8 +59,13 @@ impl FiniteData {
             expected,
             found,
         })?;
-        let squared_norms = samples.rows().into_iter().map(|sample| sample.dot(&sample)).collect();
-        Ok(Self { samples, squared_norms, bandwidth: 0.0 })
+        let centre = samples.sum_axis(Axis(0)) / count as f64;
+        let squared_norm = |sample: ArrayView1<f64>| {
+            let centred = &sample - &centre;
+            centred.dot(&centred)
+        };
+        let squared_norms = samples.rows().into_iter().map(squared_norm).collect();
+        Ok(Self { samples, centre, squared_norms, bandwidth: 0.0 })
     }
 
     /// The same samples, each blurred by N(0, h²·I).
@@ -135,8 +142,8 @@ impl DataDistribution for FiniteData {
         let blur = self.bandwidth * self.bandwidth;
         let spread = level.alpha_bar() * blur + level.one_minus_alpha_bar();
         let Ok(x) = ArrayView2::from_shape((rows.len() / dim, dim), &*rows) else { return };
-        // −‖x − s·y‖²/2 = s·⟨x, y⟩ − s²·‖y‖²/2 − ‖x‖²/2, of which the last is the same for all y.
-        let mut logits = x.dot(&self.samples.t());
+        // With u = x − s·c, −‖x − s·y‖²/2 = s·⟨u, y⟩ − s²·‖y − c‖²/2 plus what is the same for all y.
+        let mut logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
         for mut row in logits.rows_mut() {
             for (logit, squared_norm) in row.iter_mut().zip(&self.squared_norms) {
                 // Without any spread the nearest sample takes it all.

@@ -78,7 +78,7 @@ impl DataDistribution for GaussianMixture {
     fn denoise(&self, rows: &mut [f64], level: &NoiseLevel) {
         let mut mean = vec![0.0; self.dim];
         let mut component_mean = vec![0.0; self.dim];
-        for x in rows.chunks_mut(self.dim) {
+        for x in rows.chunks_exact_mut(self.dim) {
             let mut responsibilities: Vec<f64> = self
                 .components
                 .iter()

@@ -6,7 +6,7 @@
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
 use crate::noise::NormalStream;
-use crate::tensor::{Element, Real, Rows, Weights, parallel};
+use crate::tensor::{Element, Real, Rows, Weights, divided, parallel};
 
 /// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
 const BLOCK: usize = 1024;
@@ -156,7 +156,7 @@ impl<C: Real> RowKernel<C> {
             p: Term::new(k.p),
             q: Term::new(k.q),
             bound: C::nearest(bound),
-            a: Term::new(k.a / divisor),
+            a: Term::new(divided(k.a, divisor)),
             b: Term::new(k.b),
             c: Term::new(k.c),
             d: C::nearest(k.d),
@@ -343,6 +343,20 @@ pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: 
     Ok(())
 }
 
+/// The variance of each row, in two passes; exactly 0 for a constant row.
+pub(crate) fn row_variances<E: Element>(values: &[E], rows: Rows) -> Vec<f64> {
+    let len = rows.len as f64;
+    values
+        .chunks_exact(rows.len.max(1))
+        .map(|row| {
+            // Measured from the first element, so that a constant row has the mean 0, without rounding.
+            let origin = row.first().map_or(0.0, |first| first.to_f64());
+            let mean = row.iter().map(|x| x.to_f64() - origin).sum::<f64>() / len;
+            row.iter().map(|x| (x.to_f64() - origin - mean) * (x.to_f64() - origin - mean)).sum::<f64>() / len
+        })
+        .collect()
+}
+
 /// The `ratio` quantile of the magnitudes of `count` values, by linear interpolation between order statistics; NaN if any is
 /// NaN. `values(start, out)` writes those from `start` on.
 ///
@@ -370,6 +384,9 @@ pub(crate) fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(us
                 upper = if bits > lower { upper.min(bits) } else { upper };
             }
         });
+    }
+    if upper == lower {
+        return lower_value; // also between two infinities, whose difference is NaN
     }
     let upper_value = C::from_magnitude_bits(upper).to_f64();
     lower_value + (upper_value - lower_value) * weight

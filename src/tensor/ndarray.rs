@@ -88,12 +88,9 @@ impl<E: Element, D: Dimension> RowReduce for Array<E, D> {
         Ok(row_sums(product, self.rows_of_batch()))
     }
 
-    fn row_mean(&self) -> Result<Vec<f64>, Error> {
-        check_shape("an operand", self, self)?;
-        let rows = self.rows_of_batch();
-        let mut sums = row_sums(self.iter().map(|element| element.to_f64()), rows);
-        sums.iter_mut().for_each(|sum| *sum /= rows.len as f64);
-        Ok(sums)
+    fn row_variance(&self) -> Result<Vec<f64>, Error> {
+        let values = standard("an operand", self, self)?;
+        Ok(kernel::row_variances(values.as_slice().unwrap_or_default(), self.rows_of_batch()))
     }
 
     fn row_len(&self) -> usize {

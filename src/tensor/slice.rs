@@ -50,7 +50,10 @@ pub fn step_in_place<E: Element>(
 /// A vector is one sample: it has one row.
 impl<E: Element> Tensor for Vec<E> {
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
-        let len = terms.first().map_or(0, |(_, first)| first.len());
+        let Some((_, first)) = terms.first() else {
+            return Err(Error::Length { what: "terms of a linear combination", expected: 1, found: 0 });
+        };
+        let len = first.len();
         let slices: Vec<(Weights<'_>, &[E])> =
             terms.iter().map(|(weights, tensor)| (*weights, tensor.as_slice())).collect();
         for (_, tensor) in &slices {
@@ -112,8 +115,9 @@ impl<E: Element> RowReduce for Vec<E> {
         Ok(vec![self.iter().zip(other).map(|(a, b)| a.to_f64() * b.to_f64()).sum()])
     }
 
-    fn row_mean(&self) -> Result<Vec<f64>, Error> {
-        Ok(vec![self.iter().map(|element| element.to_f64()).sum::<f64>() / self.len() as f64])
+    fn row_variance(&self) -> Result<Vec<f64>, Error> {
+        check_len("an operand", self.len(), self.len())?;
+        Ok(kernel::row_variances(self, self.rows_of_batch()))
     }
 
     fn row_len(&self) -> usize {
