@@ -1,0 +1,818 @@
+//! From noise to images by DDPM and DDIM, and from images into noise and back, without a trained network.
+//!
+//! ```sh
+//! cargo run --release --example sample
+//! cargo run --release --example sample -- --help
+//! ```
+//!
+//! In the network's place stands what a perfect one would say of a known set of images: `reference::FiniteData`, a
+//! softmax over 2400 images of Fashion-MNIST. So whatever is wrong with a sample is the sampler's doing.
+//!
+//! The data is that set with a grain, as of film: every pixel is blurred by N(0, h²). Without it, the last step of
+//! every method would snap to an image of the set, and all methods would look perfect. With it, the finest detail has
+//! to come out right too: a draw from the data lies at a distance of h from the nearest image; a sample that lies
+//! nearer is too smooth, one that lies farther off too noisy.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt::{self, Display};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use alphabar::reference::{Exact, FiniteData};
+use alphabar::{
+    BoxError, Conditioning, Ddim, Ddpm, Draw, Error, NoNoise, NoiseSchedule, NoiseSource, Plan, Prediction, Sampling,
+    SeededNoise, Timesteps, slerp,
+};
+use clap::{Parser, ValueEnum};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{GrayImage, Luma};
+use indicatif::{ProgressBar, ProgressStyle};
+use ndarray::{Array2, ArrayView2, Axis, s};
+
+/// A batch of images, one a row, with pixels from −1, black, to 1, white.
+type Images = Array2<f32>;
+
+/// Pixels along a side of an image.
+const SIDE: usize = 28;
+
+/// Draw images from noise by DDPM and DDIM, encode others into noise and back, and see how well it went.
+///
+/// Prints tables and writes pictures; the one to look at first is contact-sheet.png.
+#[derive(Parser)]
+struct Options {
+    /// Folder for the pictures, made if it is not there
+    #[arg(long, value_name = "FOLDER", default_value = "out")]
+    out: PathBuf,
+
+    /// Seed of all noise; the same seed gives the same pictures
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// Numbers of steps S that DDIM takes, each from 1 to 1000
+    #[arg(
+        long,
+        value_name = "S,...",
+        value_delimiter = ',',
+        default_value = "10,20,50,100",
+        allow_hyphen_values = true
+    )]
+    steps: Vec<usize>,
+
+    /// Noise that DDIM's steps add: η ≥ 0, where 0 is deterministic and 1 is like DDPM, or "hat" for the paper's σ̂
+    #[arg(
+        long,
+        value_name = "η,...",
+        value_delimiter = ',',
+        default_value = "0,0.5,1,hat",
+        allow_hyphen_values = true
+    )]
+    eta: Vec<Method>,
+
+    /// Which S of the 1000 steps DDIM takes
+    #[arg(long, value_enum, default_value_t = Spacing::Leading)]
+    spacing: Spacing,
+
+    /// How many samples each method draws
+    #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    samples: u16,
+
+    /// Grain h of the data to sample
+    ///
+    /// The standard deviation of what blurs each pixel, where black is -1 and white is 1. At 0 the last step of every
+    /// method snaps to an image of the set, and all methods look perfect.
+    #[arg(long, value_name = "h", default_value_t = 0.1, allow_hyphen_values = true)]
+    bandwidth: f64,
+
+    /// How many held-out images are encoded and reconstructed
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
+    held_out: u16,
+
+    /// Grain h of the data to encode with
+    ///
+    /// A held-out image is about 0.3 in each of its 784 pixels away from the nearest image of the set, 0.3·28 = 9 in
+    /// all, and that along the few directions in which images differ. With a small grain it lies far out in a gap of
+    /// the density, and on the way into noise and back it is drawn to one image or another. A large grain closes the
+    /// gaps.
+    #[arg(long, value_name = "h", default_value_t = 1.5, allow_hyphen_values = true)]
+    encode_bandwidth: f64,
+
+    /// Folder of the images
+    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"))]
+    data: PathBuf,
+}
+
+/// How images are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Method {
+    /// DDPM over all T steps.
+    Ddpm,
+    /// DDIM with this η.
+    Eta(f64),
+    /// DDIM with the paper's σ̂.
+    SigmaHat,
+}
+
+/// Which steps DDIM takes.
+#[derive(Clone, Copy, ValueEnum)]
+enum Spacing {
+    /// Multiples of T/S from t = 0 up, as in the DDIM paper's code
+    Leading,
+    /// Multiples of T/S from t = T-1 down
+    Trailing,
+    /// Denser near the data, the paper's choice for CIFAR-10
+    Quadratic,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What fails at a step has its cause as a source: tell all of it in one sentence.
+            let causes = iter::successors(error.source(), |cause| cause.source());
+            eprintln!("error: {}", causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), BoxError> {
+    let started = Instant::now();
+    let train = load(&options.data.join("fashion-mnist-train.png"))?;
+    let held_out = first_rows(&load(&options.data.join("fashion-mnist-test.png"))?, options.held_out);
+    let set = FiniteData::new(SIDE * SIDE, to_f64(&train))?;
+    let to_sample = set.clone().with_bandwidth(options.bandwidth)?;
+    let to_encode = set.clone().with_bandwidth(options.encode_bandwidth)?;
+
+    // Whatever is wrong with the options comes to light here, before the work.
+    let schedule = NoiseSchedule::ddpm()?;
+    let samplers = Sampler::all(options, &schedule)?;
+    let round_trips = RoundTrip::all(options, &schedule)?;
+    let odd = |sampler: &Sampler| Some(format!("S = {}: {}", sampler.calls(), sampler.plan.lint().first()?));
+    for note in samplers.iter().filter_map(odd).collect::<BTreeSet<_>>() {
+        eprintln!("note: {note}");
+    }
+    let data = draw_from_data(&first_rows(&train, options.samples), options)?;
+    let folder = Folder::new(&options.out)?;
+    folder.save("data.png", &grid(&data))?;
+
+    let calls: usize = samplers.iter().map(Sampler::calls).chain(round_trips.iter().map(RoundTrip::calls)).sum();
+    let progress = ProgressBar::new(calls as u64); // on stderr, and hidden where that is no terminal
+    progress.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} network calls, {eta} left")?);
+
+    // Every method starts from the same noise.
+    let x_t = SeededNoise::new(options.seed).noise(&data, Draw::Initial)?;
+    let drawn = in_parallel(samplers, Sampler::calls, |Sampler { method, plan }| {
+        let started = Instant::now();
+        let images = follow(&plan, x_t.clone(), &to_sample, SeededNoise::new(options.seed), &progress)?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Drawn { method, steps: plan.len(), distance: mean_distance(&set, &images), images, seconds })
+    })?;
+    let rebuilt = in_parallel(round_trips, RoundTrip::calls, |RoundTrip { told, encode, decode }| {
+        let latents = follow(&encode, held_out.clone(), &to_encode, NoNoise, &progress)?;
+        let images = follow(&decode, latents.clone(), &to_encode, NoNoise, &progress)?;
+        Ok(Rebuilt { told, error: mean_squared_error(&images, &held_out), latents, images, decode })
+    })?;
+    // The best encoder there is, for latents to go between.
+    let longest =
+        rebuilt.iter().filter(|rebuilt| rebuilt.told == Conditioning::Source).max_by_key(|rebuilt| rebuilt.steps());
+    let Rebuilt { latents, decode, .. } = longest.ok_or("no S is given")?;
+    progress.inc_length(2 * decode.len() as u64);
+    let between_noises = follow(decode, between(&x_t, NOISES)?, &to_sample, NoNoise, &progress)?;
+    let between_images = follow(decode, between(latents, HELD_OUT)?, &to_encode, NoNoise, &progress)?;
+    progress.finish_and_clear();
+
+    for drawn in &drawn {
+        folder.save(&format!("{}-s{:04}.png", drawn.method.file_name(), drawn.steps), &grid(&drawn.images))?;
+    }
+    let data_distance = mean_distance(&set, &data);
+    let results =
+        Results { options, data, data_distance, drawn, held_out, rebuilt, strips: [between_noises, between_images] };
+    folder.save("contact-sheet.png", &results.contact_sheet())?;
+    folder.save("reconstructions.png", &results.reconstructions())?;
+    folder.save("interpolation.png", &results.interpolation())?;
+    write!(
+        io::stdout(),
+        "{results}\n{:.0} s in all; pictures in {}\n",
+        started.elapsed().as_secs_f64(),
+        folder.path.display()
+    )?;
+    Ok(())
+}
+
+// ---- Sampling -----------------------------------------------------------------------------------
+
+/// Runs a plan with the perfect network of some data, and the progress bar along.
+fn follow<N: NoiseSource<Images>>(
+    plan: &Plan,
+    x: Images,
+    data: &FiniteData,
+    mut noise: N,
+    progress: &ProgressBar,
+) -> Result<Images, Error> {
+    let mut network = Exact::new(data, Prediction::Epsilon);
+    let mut run = Sampling::new(plan, x, &mut network, &mut noise)?;
+    while run.advance()?.is_some() {
+        progress.inc(1);
+    }
+    run.into_x()
+}
+
+impl Method {
+    fn plan(self, schedule: &NoiseSchedule, tau: &Timesteps) -> Result<Plan, Error> {
+        match self {
+            Self::Ddpm => Plan::new(schedule, tau, &Ddpm::default()),
+            Self::Eta(eta) => Plan::new(schedule, tau, &Ddim::new(eta)?),
+            Self::SigmaHat => Plan::new(schedule, tau, &Ddim::sigma_hat()),
+        }
+    }
+
+    fn file_name(self) -> String {
+        match self {
+            Self::Ddpm => "ddpm".to_owned(),
+            Self::Eta(eta) => format!("ddim-eta{eta}"),
+            Self::SigmaHat => "ddim-sigma-hat".to_owned(),
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = BoxError;
+
+    fn from_str(text: &str) -> Result<Self, BoxError> {
+        if text == "hat" {
+            return Ok(Self::SigmaHat);
+        }
+        let eta = text.parse().map_err(|_| "neither a number nor \"hat\"")?;
+        Ddim::new(eta)?; // which knows the domain of η
+        Ok(Self::Eta(eta))
+    }
+}
+
+impl Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ddpm => write!(f, "DDPM"),
+            Self::Eta(eta) => write!(f, "η = {eta}"),
+            Self::SigmaHat => write!(f, "σ\u{302}"),
+        }
+    }
+}
+
+impl Spacing {
+    fn timesteps(self, schedule: &NoiseSchedule, steps: usize) -> Result<Timesteps, Error> {
+        match self {
+            Self::Leading => Timesteps::leading(schedule.len(), steps, 0),
+            Self::Trailing => Timesteps::trailing(schedule.len(), steps),
+            Self::Quadratic => Timesteps::quadratic(schedule.len(), steps),
+        }
+    }
+}
+
+/// A method with its plan.
+struct Sampler {
+    method: Method,
+    plan: Plan,
+}
+
+/// What it drew.
+struct Drawn {
+    method: Method,
+    steps: usize,
+    images: Images,
+    /// From the set of images.
+    distance: f64,
+    seconds: f64,
+}
+
+impl Sampler {
+    /// DDPM over all of T, and DDIM with each η at each S.
+    fn all(options: &Options, schedule: &NoiseSchedule) -> Result<Vec<Self>, BoxError> {
+        let all_steps = Timesteps::all(schedule.len())?;
+        let mut samplers = vec![Self { method: Method::Ddpm, plan: Method::Ddpm.plan(schedule, &all_steps)? }];
+        for &steps in &options.steps {
+            let tau = options.spacing.timesteps(schedule, steps)?;
+            for &method in &options.eta {
+                samplers.push(Self { method, plan: method.plan(schedule, &tau)? });
+            }
+        }
+        Ok(samplers)
+    }
+
+    fn calls(&self) -> usize {
+        self.plan.len()
+    }
+}
+
+/// Into noise and back, both with η = 0.
+struct RoundTrip {
+    told: Conditioning,
+    encode: Plan,
+    decode: Plan,
+}
+
+/// What came of it.
+struct Rebuilt {
+    told: Conditioning,
+    decode: Plan,
+    latents: Images,
+    images: Images,
+    error: f64,
+}
+
+impl Rebuilt {
+    fn steps(&self) -> usize {
+        self.decode.len()
+    }
+}
+
+impl RoundTrip {
+    fn all(options: &Options, schedule: &NoiseSchedule) -> Result<Vec<Self>, BoxError> {
+        let mut trips = Vec::new();
+        for &steps in &options.steps {
+            let tau = options.spacing.timesteps(schedule, steps)?;
+            for told in [Conditioning::Source, Conditioning::Destination] {
+                let encode = Plan::new(schedule, &tau.clone().encoding(told), &Ddim::deterministic())?;
+                let decode = Plan::new(schedule, &tau, &Ddim::deterministic())?;
+                trips.push(Self { told, encode, decode });
+            }
+        }
+        Ok(trips)
+    }
+
+    fn calls(&self) -> usize {
+        self.encode.len() + self.decode.len()
+    }
+}
+
+/// Which two starting noises the strip of interpolations joins; any will do.
+const NOISES: [usize; 2] = [2, 18];
+/// Which two held-out images: a sneaker and an ankle boot.
+const HELD_OUT: [usize; 2] = [7, 9];
+
+/// The latents on the way from one of a batch to another, by spherical interpolation.
+fn between(latents: &Images, ends: [usize; 2]) -> Result<Images, BoxError> {
+    const FRAMES: usize = 13;
+    let [from, to] = ends.map(|row| latents.select(Axis(0), &[row.min(latents.nrows() - 1)]));
+    let mut path = Images::zeros((0, latents.ncols()));
+    for frame in 0..FRAMES {
+        path.append(Axis(0), slerp(&from, &to, frame as f64 / (FRAMES - 1) as f64)?.view())?;
+    }
+    Ok(path)
+}
+
+/// Works on all jobs, the dearest first, on as many threads as there are processors. The results come in any order;
+/// none depends on the number of threads.
+fn in_parallel<J: Send, R: Send>(
+    mut jobs: Vec<J>,
+    cost: impl Fn(&J) -> usize,
+    work: impl Fn(J) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    jobs.sort_by_key(|job| Reverse(cost(job)));
+    let jobs = Mutex::new(jobs.into_iter());
+    let results = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..threads() {
+            scope.spawn(|| {
+                loop {
+                    let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
+                    let result = work(job);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
+}
+
+// ---- Images -------------------------------------------------------------------------------------
+
+/// Reads a sheet of images that lie side by side without gaps.
+fn load(path: &Path) -> Result<Images, BoxError> {
+    let sheet = image::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?.to_luma8();
+    let side = SIDE as u32;
+    let (columns, rows) = (sheet.width() / side, sheet.height() / side);
+    let (width, height) = sheet.dimensions();
+    if columns * rows == 0 || width % side != 0 || height % side != 0 {
+        return Err(format!("{} has {width}x{height} pixels, not whole images of {side}x{side}", path.display()).into());
+    }
+    let count = (columns * rows) as usize;
+    Ok(Images::from_shape_fn((count, SIDE * SIDE), |(index, pixel)| {
+        let (index, pixel) = (index as u32, pixel as u32);
+        let x = index % columns * side + pixel % side;
+        let y = index / columns * side + pixel / side;
+        f32::from(sheet.get_pixel(x, y).0[0]) / 127.5 - 1.0
+    }))
+}
+
+fn first_rows(images: &Images, count: u16) -> Images {
+    images.slice(s![..usize::from(count).min(images.nrows()), ..]).to_owned()
+}
+
+/// Images with their grain: what a perfect sampler would draw.
+fn draw_from_data(images: &Images, options: &Options) -> Result<Images, Error> {
+    // Samples of the same seed that no method asks for.
+    let z = SeededNoise::new(options.seed).from_sample(1 << 32).noise(images, Draw::Initial)?;
+    Ok(images + &(z * options.bandwidth as f32))
+}
+
+fn to_f64(images: &Images) -> Vec<f64> {
+    images.iter().copied().map(f64::from).collect()
+}
+
+/// From each image to the nearest of a set, root mean square over the pixels; averaged over the images.
+fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
+    let distances = set.distances(&to_f64(images));
+    distances.iter().sum::<f64>() / distances.len() as f64
+}
+
+/// Per pixel, with pixels from 0 to 1 as in the paper's Table 2.
+fn mean_squared_error(a: &Images, b: &Images) -> f64 {
+    let squares = a.iter().zip(b).map(|(a, b)| f64::from((a - b) / 2.0).powi(2));
+    squares.sum::<f64>() / a.len() as f64
+}
+
+// ---- Results ------------------------------------------------------------------------------------
+
+struct Results<'a> {
+    options: &'a Options,
+    data: Images,
+    data_distance: f64,
+    drawn: Vec<Drawn>,
+    held_out: Images,
+    rebuilt: Vec<Rebuilt>,
+    /// Between two noises, and between two held-out images.
+    strips: [Images; 2],
+}
+
+impl Results<'_> {
+    fn drawn(&self, method: Method, steps: usize) -> Option<&Drawn> {
+        self.drawn.iter().find(|drawn| drawn.method == method && drawn.steps == steps)
+    }
+
+    fn rebuilt(&self, told: Conditioning, steps: usize) -> Option<&Rebuilt> {
+        self.rebuilt.iter().find(|rebuilt| rebuilt.told == told && rebuilt.steps() == steps)
+    }
+
+    fn ddpm(&self) -> Option<&Drawn> {
+        self.drawn.iter().find(|drawn| drawn.method == Method::Ddpm)
+    }
+}
+
+impl Display for Results<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { options, data_distance, .. } = self;
+        let ddim: Vec<_> = options.eta.iter().map(|method| (method.to_string(), *method)).collect();
+        let methods = [ddim.clone(), vec![(Method::Ddpm.to_string(), Method::Ddpm)]].concat();
+        let mut columns = options.steps.clone();
+        columns.extend(self.ddpm().map(|ddpm| ddpm.steps).filter(|steps| !columns.contains(steps)));
+
+        let grain = options.bandwidth;
+        writeln!(f, "Samples of images with a grain of {grain}. Distance to the nearest image, RMS per pixel;")?;
+        writeln!(f, "for draws from the data themselves it is {data_distance:.3}:")?;
+        table(f, &methods, &columns, |method, steps| Some(format!("{:.3}", self.drawn(method, steps)?.distance)))?;
+
+        writeln!(f, "\nBy how much that is wrong, too smooth (-) or too noisy (+):")?;
+        table(f, &methods, &columns, |method, steps| {
+            Some(format!("{:+.3}", self.drawn(method, steps)?.distance - data_distance))
+        })?;
+
+        let most = options.steps.iter().copied().max().unwrap_or_default();
+        let fewer: Vec<usize> = options.steps.iter().copied().filter(|steps| *steps < most).collect();
+        if !fewer.is_empty() {
+            writeln!(f, "\nDistance to what the same noise becomes with S = {most}, RMS per pixel:")?;
+            table(f, &ddim, &fewer, |method, steps| {
+                let (few, many) = (self.drawn(method, steps)?, self.drawn(method, most)?);
+                Some(format!("{:.3}", 2.0 * mean_squared_error(&few.images, &many.images).sqrt()))
+            })?;
+        }
+
+        writeln!(f, "\nSeconds for a batch of {}, on one of {} threads:", self.data.nrows(), threads())?;
+        table(f, &methods, &columns, |method, steps| Some(format!("{:.2}", self.drawn(method, steps)?.seconds)))?;
+
+        let (count, grain) = (self.held_out.nrows(), options.encode_bandwidth);
+        writeln!(
+            f,
+            "\nA batch of {count} held-out images into noise and back, with a grain of {grain} (--help says why)."
+        )?;
+        writeln!(f, "Mean squared error per dimension, pixels from 0 to 1; the encoder tells the network the level")?;
+        let told = [("that x is at", Conditioning::Source), ("that x goes to", Conditioning::Destination)];
+        let told = told.map(|(label, told)| (label.to_owned(), told));
+        table(f, &told, &options.steps, |told, steps| Some(format!("{:.5}", self.rebuilt(told, steps)?.error)))
+    }
+}
+
+/// A line for each row and a column for each S, blank where there is nothing.
+fn table<R: Copy>(
+    f: &mut fmt::Formatter<'_>,
+    rows: &[(String, R)],
+    columns: &[usize],
+    cell: impl Fn(R, usize) -> Option<String>,
+) -> fmt::Result {
+    // An accent takes no room of its own.
+    let width = |label: &str| label.chars().filter(|letter| *letter != ACCENT).count();
+    let widest = rows.iter().map(|(label, _)| width(label)).max().unwrap_or_default();
+    let line = |label: &str, cells: &mut dyn Iterator<Item = String>| {
+        let label = format!("  {label}{}", " ".repeat(widest.saturating_sub(width(label))));
+        cells.fold(label, |line, cell| format!("{line} {cell:>8}"))
+    };
+    writeln!(f, "{}", line("S", &mut columns.iter().map(usize::to_string)))?;
+    for (label, row) in rows {
+        let mut cells = columns.iter().map(|&steps| cell(*row, steps).unwrap_or_default());
+        writeln!(f, "{}", line(label, &mut cells).trim_end())?;
+    }
+    Ok(())
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+// ---- Pictures -----------------------------------------------------------------------------------
+
+/// Where pictures go.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new(path: &Path) -> Result<Self, BoxError> {
+        fs::create_dir_all(path).map_err(|error| format!("cannot make the folder {}: {error}", path.display()))?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    fn save(&self, name: &str, picture: &Canvas) -> Result<(), BoxError> {
+        let path = self.path.join(name);
+        let write = || -> Result<(), BoxError> {
+            let mut file = BufWriter::new(File::create(&path)?);
+            let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
+            picture.pixels.write_with_encoder(encoder)?;
+            Ok(file.flush()?)
+        };
+        write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    }
+}
+
+/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a picture.
+const SCALE: usize = 2;
+const TILE: usize = SCALE * SIDE;
+/// Between neighbouring images.
+const GAP: usize = 2;
+/// Around a picture, and between blocks of images.
+const MARGIN: usize = 16;
+/// From one line of text to the next.
+const LINE: usize = 24;
+
+const PAPER: u8 = 255;
+const FAINT: u8 = 200;
+const GREY: u8 = 96;
+const INK: u8 = 32;
+
+/// A picture in greys; what would fall outside of it is lost.
+struct Canvas {
+    pixels: GrayImage,
+}
+
+impl Canvas {
+    fn new(width: usize, height: usize) -> Self {
+        Self { pixels: GrayImage::from_pixel(width as u32, height as u32, Luma([PAPER])) }
+    }
+
+    fn rectangle(&mut self, x: usize, y: usize, width: usize, height: usize, shade: u8) {
+        for (y, x) in (y..y + height).flat_map(|y| (x..x + width).map(move |x| (y, x))) {
+            if let Some(pixel) = self.pixels.get_pixel_mut_checked(x as u32, y as u32) {
+                *pixel = Luma([shade]);
+            }
+        }
+    }
+
+    /// Images in rows of so many columns, from the top left.
+    fn tiles(&mut self, x: usize, y: usize, columns: usize, images: &ArrayView2<'_, f32>) {
+        for (index, image) in images.rows().into_iter().enumerate() {
+            let (left, top) = (x + index % columns * (TILE + GAP), y + index / columns * (TILE + GAP));
+            for (place, value) in image.iter().enumerate() {
+                let shade = ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
+                self.rectangle(left + place % SIDE * SCALE, top + place / SIDE * SCALE, SCALE, SCALE, shade);
+            }
+        }
+    }
+
+    /// A line of text.
+    fn text(&mut self, x: usize, y: usize, shade: u8, text: &str) {
+        let (mut left, mut next) = (x, x);
+        for letter in text.chars() {
+            // An accent goes onto the letter before it, a little above the line's top.
+            let (origin, top) = if letter == ACCENT { (left, y.saturating_sub(SCALE)) } else { (next, y) };
+            let dots = dots_of(letter);
+            let width = dots.iter().map(|(_, column)| column + 1).max().unwrap_or(3);
+            for (row, column) in dots {
+                self.rectangle(origin + column * SCALE, top + row * SCALE, SCALE, SCALE, shade);
+            }
+            left = origin;
+            next = next.max(origin + (width + 1) * SCALE);
+        }
+    }
+
+    /// A distance, and a bar from the middle to the left if it is smaller than that of the data, to the right if
+    /// larger; to the end for a factor of four.
+    fn distance(&mut self, x: usize, y: usize, width: usize, distance: f64, of_data: f64) {
+        const NUMBER: usize = 56;
+        self.text(x, y, GREY, &format!("{distance:.3}"));
+        let half = (width - NUMBER) / 2;
+        let middle = x + NUMBER + half;
+        // What the number does not show, the bar does not either.
+        let doublings = ((distance + 1e-3) / (of_data + 1e-3)).log2();
+        let length = ((doublings / 2.0).abs().min(1.0) * half as f64).round() as usize;
+        self.rectangle(middle - half, y + 6, 2 * half, 2, FAINT);
+        self.rectangle(if distance < of_data { middle - length } else { middle }, y + 3, length, 8, GREY);
+        self.rectangle(middle - 1, y, 2, 14, INK);
+    }
+}
+
+/// The width or height of so many tiles.
+fn extent(tiles: usize) -> usize {
+    (tiles * (TILE + GAP)).saturating_sub(GAP)
+}
+
+/// All of a batch, with nothing around it but a margin.
+fn grid(images: &Images) -> Canvas {
+    let columns = images.nrows().min(8);
+    let rows = images.nrows().div_ceil(columns);
+    let mut canvas = Canvas::new(extent(columns) + 2 * MARGIN, extent(rows) + 2 * MARGIN);
+    canvas.tiles(MARGIN, MARGIN, columns, &images.view());
+    canvas
+}
+
+/// Rows of a block of samples on the contact sheet, and samples in a row.
+const BLOCK: (usize, usize) = (2, 3);
+
+impl Results<'_> {
+    /// A block of samples for each method and S, and below them DDPM and the data; under each block its distance.
+    fn contact_sheet(&self) -> Canvas {
+        let (rows, columns) = BLOCK;
+        let (block_width, block_height) = (extent(columns), extent(rows));
+        let (right, down) = (block_width + MARGIN, block_height + LINE + MARGIN);
+        let (left, top) = (MARGIN + 84, MARGIN + 4 * LINE);
+        let (steps, etas) = (&self.options.steps, &self.options.eta);
+        let blocks_across = steps.len().max(3); // for the heading to fit
+        let bottom = top + LINE + etas.len() * down;
+        let mut canvas = Canvas::new(left + blocks_across * right, bottom + LINE + down);
+
+        let title = "DDIM and DDPM from the same noise, with a perfect network";
+        let explanation = format!("under a block, distance to the nearest image: {:.3} is right,", self.data_distance);
+        canvas.text(MARGIN, MARGIN, INK, title);
+        canvas.text(MARGIN, MARGIN + LINE, GREY, &explanation);
+        canvas.text(MARGIN, MARGIN + 2 * LINE, GREY, "a bar to the left is too smooth, to the right too noisy");
+
+        let mut block = |x: usize, y: usize, images: &Images, number: usize, distance: f64| {
+            let from = (number * rows * columns).min(images.nrows());
+            let to = (from + rows * columns).min(images.nrows());
+            canvas.tiles(x, y, columns, &images.slice(s![from..to, ..]));
+            if number == 0 {
+                canvas.distance(x, y + block_height + 6, block_width, distance, self.data_distance);
+            }
+        };
+        for (row, method) in etas.iter().enumerate() {
+            for (column, steps) in steps.iter().enumerate() {
+                if let Some(drawn) = self.drawn(*method, *steps) {
+                    block(left + column * right, top + LINE + row * down, &drawn.images, 0, drawn.distance);
+                }
+            }
+        }
+        // DDPM takes the left half of the last row, the data the right one.
+        let half = blocks_across / 2;
+        let data_left = left + (blocks_across - half) * right;
+        for number in 0..half {
+            if let Some(ddpm) = self.ddpm() {
+                block(left + number * right, bottom + LINE, &ddpm.images, number, ddpm.distance);
+            }
+            block(data_left + number * right, bottom + LINE, &self.data, number, self.data_distance);
+        }
+
+        for (column, steps) in steps.iter().enumerate() {
+            canvas.text(left + column * right, top, INK, &format!("S = {steps}"));
+        }
+        for (row, method) in etas.iter().enumerate() {
+            canvas.text(MARGIN, top + LINE + row * down + block_height / 2 - 8, INK, &method.to_string());
+        }
+        if let Some(ddpm) = self.ddpm() {
+            canvas.text(left, bottom, INK, &format!("DDPM, S = {}", ddpm.steps));
+        }
+        canvas.text(data_left, bottom, INK, "the data itself");
+        canvas
+    }
+
+    /// Held-out images, and what comes back from noise for each S.
+    fn reconstructions(&self) -> Canvas {
+        let mut rows = vec![("held out".to_owned(), first_rows(&self.held_out, 10))];
+        for &steps in &self.options.steps {
+            if let Some(rebuilt) = self.rebuilt(Conditioning::Source, steps) {
+                rows.push((format!("S = {steps}"), first_rows(&rebuilt.images, 10)));
+            }
+        }
+        labelled(&rows)
+    }
+
+    /// Two strips, each from one latent to another.
+    fn interpolation(&self) -> Canvas {
+        let [noises, images] = self.strips.clone();
+        labelled(&[("noises".to_owned(), noises), ("held out".to_owned(), images)])
+    }
+}
+
+/// Rows of images with labels to the left.
+fn labelled(rows: &[(String, Images)]) -> Canvas {
+    let left = MARGIN + 104;
+    let longest = rows.iter().map(|(_, images)| images.nrows()).max().unwrap_or_default();
+    let mut canvas = Canvas::new(left + extent(longest) + MARGIN, 2 * MARGIN + extent(rows.len()));
+    for (index, (label, images)) in rows.iter().enumerate() {
+        let y = MARGIN + index * (TILE + GAP);
+        canvas.text(MARGIN, y + TILE / 2 - 8, INK, label);
+        canvas.tiles(left, y, images.nrows(), &images.view());
+    }
+    canvas
+}
+
+/// Goes onto the letter before it.
+const ACCENT: char = '\u{302}';
+
+/// Rows and columns of the dots that make up a letter; none for one that is not in [`FONT`].
+fn dots_of(letter: char) -> Vec<(usize, usize)> {
+    let mut dots = Vec::new();
+    for (letters, rows) in FONT {
+        if let Some(place) = letters.chars().position(|other| other == letter) {
+            for (row, picture) in rows.into_iter().enumerate() {
+                let columns = picture.chars().skip(6 * place).take(5).enumerate();
+                dots.extend(columns.filter(|(_, dot)| *dot == '#').map(|(column, _)| (row, column)));
+            }
+        }
+    }
+    dots
+}
+
+/// Letters of five dots' width, six dots apart, in seven rows and two below the line.
+const FONT: [(&str, [&str; 9]); 4] = [
+    (
+        "0123456789.,:=-+()",
+        [
+            " ###    #    ###   ###     #  #####   ##  #####  ###   ###                                       #    #",
+            "#   #  ##   #   # #   #   ##  #      #        # #   # #   #                                     #      #",
+            "#   #   #       #     #  # #  ####  #        #  #   # #   #             #     #####         #   #      #",
+            "#   #   #      #    ##  #  #      # ####    #    ###   ####                         ####    #   #      #",
+            "#   #   #     #       # #####     # #   #  #    #   #     #                   #####       ##### #      #",
+            "#   #   #    #    #   #    #  #   # #   #  #    #   #    #         #                        #   #      #",
+            " ###   ###  #####  ###     #   ###   ###   #     ###   ##   #      #    #                   #    #    #",
+            "                                                                  #",
+            "",
+        ],
+    ),
+    (
+        "ησ\u{302}ADFHILMNPRST",
+        [
+            "              #     #   ####  ##### #   # ###   #     #   # #   # ####  ####   #### #####",
+            "             # #   # #  #   # #     #   #  #    #     ## ## ##  # #   # #   # #       #",
+            "# ##   ####       #   # #   # #     #   #  #    #     # # # ##  # #   # #   # #       #",
+            "##  # #  #        #   # #   # ####  #####  #    #     # # # # # # ####  ####   ###    #",
+            "#   # #  #        ##### #   # #     #   #  #    #     #   # #  ## #     # #       #   #",
+            "#   # #  #        #   # #   # #     #   #  #    #     #   # #  ## #     #  #      #   #",
+            "#   #  ##         #   # ####  #     #   # ###   ##### #   # #   # #     #   # ####    #",
+            "    #",
+            "    #",
+        ],
+    ),
+    (
+        "abcdefghijklm",
+        [
+            "      #               #         ##        #     #       #   #     #",
+            "      #               #        #          #                 #     #",
+            " ###  ####   ###   ####  ###  ####   #### # ##  #       #   #  #  #     ####",
+            "    # #   # #     #   # #   #  #    #   # ##  # #       #   # #   #     # # #",
+            " #### #   # #     #   # #####  #    #   # #   # #       #   ##    #     # # #",
+            "#   # #   # #     #   # #      #    #   # #   # #       #   # #   #     # # #",
+            " #### ####   ###   ####  ###   #     #### #   # #       #   #  #   #    # # #",
+            "                                        #               #",
+            "                                     ###              ##",
+        ],
+    ),
+    (
+        "nopqrstuvwxyz",
+        [
+            "                                     #",
+            "                                     #",
+            "# ##   ###  ####   #### # ##   #### ####  #   # #   # #   # #   # #   # #####",
+            "##  # #   # #   # #   # ##    #      #    #   # #   # #   #  # #  #   #    #",
+            "#   # #   # #   # #   # #      ###   #    #   # #   # # # #   #   #   #   #",
+            "#   # #   # #   # #   # #         #  #    #  ##  # #  # # #  # #  #   #  #",
+            "#   #  ###  ####   #### #     ####    ##   ## #   #    # #  #   #  #### #####",
+            "            #         #                                               #",
+            "            #         #                                            ###",
+        ],
+    ),
+];
