@@ -628,6 +628,10 @@ fn wrappers_have_domains() {
         );
         refused!(slerp(&a, &b, wrong), Error::Parameter { .. }, ["between two latents", wrong, "[0, 1]"]);
     }
+    let plan = Plan::new(&ddpm(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::new(1.0).unwrap()).unwrap();
+    let (batch, steps) = (Array2::<f32>::zeros((2, 2)), [&plan.steps()[0]]);
+    let result = SeededNoise::new(1).step_per_row(batch.clone(), batch, &steps);
+    refused!(result, Error::Rows { expected: 2, found: 1 }, ["1 values", "2 rows"]);
     let keys = [SampleKey { seed: 1, sample: 0 }];
     refused!(
         SeededNoise::per_row(keys).noise(&Array2::<f32>::zeros((2, 2)), Draw::Initial),

@@ -232,6 +232,15 @@ fn samples_are_numbered_modulo_2_to_the_64() {
 }
 
 #[test]
+fn sources_of_one_key_are_equal_whatever_they_were_asked() {
+    let mut asked = SeededNoise::new(5);
+    asked.noise(&Array2::<f32>::zeros((4, 3)), Draw::Step(2)).unwrap();
+    assert_eq!(asked, SeededNoise::new(5));
+    assert_ne!(asked, SeededNoise::new(6));
+    assert_ne!(asked, SeededNoise::new(5).from_sample(1));
+}
+
+#[test]
 fn asking_again_gives_the_same_and_nothing_depends_on_what_was_asked_before() {
     let mut noise = SeededNoise::new(5);
     let like = vec![0.0_f32; 100];

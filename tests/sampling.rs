@@ -248,7 +248,10 @@ fn two_requests_at_different_t_share_a_batch() {
             response(f64::from(together[[row, i]]), steps[row].point()) as f32
         });
         let z = noise.noise_per_row(&together, &draws).unwrap();
-        together = together.step(m, Some(&z), &steps.map(|step| step.coefficients)).unwrap().x;
+        let coefficients = steps.map(|step| step.coefficients);
+        let by_hand = together.clone().step(m.clone(), Some(&z), &coefficients).unwrap().x;
+        together = noise.step_per_row(together, m, &steps).unwrap().x;
+        assert_eq!(by_hand, together);
         for (row, x) in alone.iter_mut().enumerate() {
             let SampleKey { seed, sample } = keys[row];
             let m = network(Prediction::Epsilon).predict(x, steps[row].point()).unwrap();
@@ -724,6 +727,20 @@ fn weights_that_are_no_weights_are_refused_at_their_step() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn a_custom_solver_may_encode_unless_it_adds_noise() {
+    let tau = trailing(3).encoding(Conditioning::Source);
+    assert!(Plan::new(&schedule(), &tau, &Mine).is_ok());
+    let renoise = Odd(Combination::new(1.0, 0.0, 0.0, 0.5));
+    match Plan::new(&schedule(), &tau, &renoise) {
+        Err(Error::AtStep { index: 1, source, .. }) => {
+            assert!(matches!(*source, Error::NotReversible { solver: "odd", .. }), "{source}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(Plan::new(&schedule(), &trailing(3), &renoise).is_ok());
 }
 
 // Zero terminal SNR.

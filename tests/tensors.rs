@@ -742,6 +742,36 @@ fn a_tensor_without_a_quantile_says_so_where_it_is_needed() {
     assert!(matches!(error, Error::Unsupported { operation } if operation.contains("abs_quantile")));
 }
 
+/// A backend may clamp by what panics for a NaN bound, `f32::clamp`; a row that holds a NaN becomes NaN all the same.
+#[test]
+fn no_backend_is_asked_to_clamp_to_nan() {
+    #[derive(Clone, Debug)]
+    struct Panicking(Naive<f32>);
+    impl Tensor for Panicking {
+        fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+            let terms: Vec<_> = terms.iter().map(|(weights, tensor)| (*weights, &tensor.0)).collect();
+            Naive::linear_combination(&terms).map(Panicking)
+        }
+        fn clamp_abs(mut self, bound: Weights<'_>) -> Result<Self, Error> {
+            for index in 0..self.0.values.len() {
+                let bound = bound.of_row(self.0.row(index))? as f32;
+                self.0.values[index] = self.0.values[index].clamp(-bound, bound);
+            }
+            Ok(self)
+        }
+        fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
+            self.0.abs_quantile(ratio)
+        }
+    }
+    let x = Panicking(Naive { rows: 2, values: vec![0.5, f32::NAN, 1.0, 5.0] });
+    for k in coefficients() {
+        let composed = x.clone().step(x.clone(), Some(&x), &[k]).unwrap().x;
+        let array = Array2::from_shape_vec((2, 2), x.0.values.clone()).unwrap();
+        let fused = array.clone().step(array.clone(), Some(&array), &[k]).unwrap().x;
+        assert_bits(&fused.to_host().unwrap(), &composed.0.to_host());
+    }
+}
+
 #[test]
 fn an_array_without_axes_is_one_sample_of_one_element() {
     let x = arr0(2.0_f64);
