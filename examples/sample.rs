@@ -77,6 +77,9 @@ struct Options {
     eta: Vec<Method>,
 
     /// Which S of the 1000 steps DDIM takes
+    ///
+    /// Which method does best at few steps depends on it. "leading" ends in a short step that cannot remove what σ̂ adds
+    /// before it, as in the paper. "trailing" ends in a long one that smooths everything: there σ̂ comes out nearest.
     #[arg(long, value_enum, default_value_t = Spacing::Leading)]
     spacing: Spacing,
 
@@ -100,7 +103,8 @@ struct Options {
     /// A held-out image is about 0.3 in each of its 784 pixels away from the nearest image of the set, 0.3·28 = 9 in
     /// all, and that along the few directions in which images differ. With a small grain it lies far out in a gap of
     /// the density, and on the way into noise and back it is drawn to one image or another. A large grain closes the
-    /// gaps.
+    /// gaps. The default was chosen by trying: up to 0.5 the error stays large or does not fall steadily with S, from
+    /// 1 it does.
     #[arg(long, value_name = "h", default_value_t = 1.5, allow_hyphen_values = true)]
     encode_bandwidth: f64,
 
