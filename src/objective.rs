@@ -38,7 +38,9 @@ pub fn simple_loss<T: RowReduce>(target: &T, prediction: &T) -> Result<Vec<f64>,
 ///    \kappa = \sqrt{\bar\alpha_s} - \sqrt{1-\bar\alpha_s-\sigma^2}\thinspace\frac{\sqrt{\bar\alpha_t}}{\sqrt{1-\bar\alpha_t}} $$
 ///
 /// κ is the weight of x₀ in the mean of q_σ. The step to clean data is the Gaussian decoder N(x̂₀, σ²·I), for which κ = 1. With
-/// σ of η = 1 this is β²/(2σ²·α·(1−ᾱ_t)), the weight of DDPM (Ho et al. 2020, Eq. 12). The paper's appendix B prints
+/// σ of η = 1 this is β²/(2σ²·α·(1−ᾱ_t)), the weight of DDPM with the posterior variance (Ho et al. 2020, Eq. 12). σ stands
+/// in q_σ as well as in p_θ; for DDPM with the variance β, where the two differ, take [`gaussian_kl`] of the means. The
+/// paper's appendix B prints
 /// 1/(2dσ²·ᾱ_t), d the number of dimensions, which leaves out κ²·(1−ᾱ_t); the theorem, that for each σ some γ > 0 and a
 /// constant make up the objective, stands.
 ///
