@@ -1,0 +1,1 @@
+//! Tests of the backends; see `tests/` and `examples/`.

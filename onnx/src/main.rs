@@ -1,0 +1,3 @@
+//! Terrain from a network in an ONNX file.
+
+fn main() {}
