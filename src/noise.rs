@@ -301,6 +301,9 @@ impl<R: Rng> RngNoise<R> {
     }
 }
 
+/// Words, and elements, of one turn of [`RngNoise`].
+const GROUP: usize = 16;
+
 impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
     fn noise(&mut self, like: &T, _draw: Draw) -> Result<T, Error> {
         let Rows { count, len } = like.rows_of_batch();
@@ -308,10 +311,11 @@ impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
             return Err(Error::Empty { operand: "the tensor to make noise for", shape: vec![count, len] });
         }
         let mut elements = vec![0.0; count * len];
-        for group in elements.chunks_mut(normal::GROUP) {
-            let words: [u32; normal::GROUP] = core::array::from_fn(|_| self.rng.next_u32());
-            let normals = normal::normals(&words);
-            group.iter_mut().zip(normals).for_each(|(element, normal)| *element = normal);
+        for group in elements.chunks_mut(GROUP) {
+            let words: [u32; GROUP] = core::array::from_fn(|_| self.rng.next_u32());
+            let (mut cosines, mut sines) = ([0.0; GROUP / 2], [0.0; GROUP / 2]);
+            normal::normals(&words, &mut cosines, &mut sines);
+            group.iter_mut().zip(cosines.into_iter().chain(sines)).for_each(|(element, normal)| *element = normal);
         }
         like.from_host_f32(elements)
     }
