@@ -2,6 +2,7 @@
 
 mod element;
 pub(crate) mod kernel;
+mod lanes;
 mod ndarray;
 mod parallel;
 mod slice;

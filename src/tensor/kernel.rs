@@ -6,6 +6,11 @@
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
 use crate::noise::NormalStream;
+#[cfg(not(feature = "simd"))]
+use crate::tensor::lanes::Baseline;
+#[cfg(feature = "simd")]
+use crate::tensor::lanes::Found;
+use crate::tensor::lanes::Vectors;
 use crate::tensor::{Element, Real, Rows, Weights, divided, parallel};
 
 /// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
@@ -166,15 +171,23 @@ impl<C: Real> RowKernel<C> {
     /// The step on a piece of the row, compiled for the vector instructions that this CPU has.
     fn run<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E], noise: TaskNoise<'_, E>) {
         #[cfg(feature = "simd")]
-        fearless_simd::dispatch!(fearless_simd::Level::new(), _ => self.run_inline(x, m, noise));
+        fearless_simd::dispatch!(fearless_simd::Level::new(), simd => self.run_inline(Found(simd), x, m, noise));
         #[cfg(not(feature = "simd"))]
-        self.run_inline(x, m, noise);
+        self.run_inline(Baseline, x, m, noise);
     }
 
     #[inline(always)]
-    fn run_inline<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E], noise: TaskNoise<'_, E>) {
+    fn run_inline<E: Element<Compute = C>>(
+        &self,
+        vectors: impl Vectors,
+        x: &mut [E],
+        m: &[E],
+        noise: TaskNoise<'_, E>,
+    ) {
         with_mean!(*self, mean, d => match noise {
             TaskNoise::None => {
+                let done = E::map_pairs(vectors, x, m, |x, m| mean.of(x, m));
+                let (x, m) = (x.get_mut(done..).unwrap_or_default(), m.get(done..).unwrap_or_default());
                 for (x, m) in x.iter_mut().zip(m) {
                     *x = E::narrow(mean.of(x.widen(), m.widen()));
                 }
