@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::f64::consts::TAU;
 
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Error, HostTensor, NoNoise, NoiseSchedule, NoiseSource, PathEnd, Plan, RngNoise,
-    SampleKey, SeededNoise, Solver, Threshold, Timesteps, Variance, noise, sample,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoNoise, NoiseSchedule, NoiseSource, NormalStream, PathEnd,
+    Plan, RngNoise, SampleKey, SeededNoise, Solver, Threshold, Timesteps, Variance, noise, sample,
 };
 use ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, ShapeBuilder};
 use proptest::prelude::*;
@@ -393,6 +393,30 @@ fn nothing_is_drawn_where_a_step_adds_no_noise() {
 }
 
 // Other sources.
+
+#[test]
+fn noise_written_over_a_tensor_is_the_noise_of_its_shape() {
+    fn check<E: Element>() {
+        for shape in [(1, 1), (3, 127), (2, 1025), (2, 32_769)] {
+            let used = Array2::from_elem(shape, E::from_f64(f64::NAN));
+            let lying_otherwise = Array2::from_elem(shape.f(), E::from_f64(f64::NAN));
+            let wanted = seeded(3, 4, Draw::Step(1), &used);
+            let mut source = SeededNoise::new(3).from_sample(4);
+            assert_eq!(source.noise_into(used, Draw::Step(1)).unwrap(), wanted);
+            assert_eq!(source.noise_into(lying_otherwise, Draw::Step(1)).unwrap(), wanted);
+        }
+        let row: Vec<E> = seeded(3, 0, Draw::Initial, &vec![E::default(); 300]);
+        assert_eq!(SeededNoise::new(3).noise_into(vec![E::default(); 300], Draw::Initial).unwrap(), row);
+    }
+    check::<f32>();
+    check::<f64>();
+    #[cfg(feature = "half")]
+    check::<half::f16>();
+    let empty = SeededNoise::new(1).noise_into(Array2::<f32>::zeros((3, 0)), Draw::Initial);
+    assert!(matches!(empty, Err(Error::Empty { .. })));
+    let one_stream = [NormalStream::new(1, 2, 3)];
+    assert!(matches!(Array2::<f32>::zeros((2, 5)).fill_with_streams(&one_stream), Err(Error::Rows { .. })));
+}
 
 #[test]
 fn a_generators_words_become_normals_by_the_same_transform() {

@@ -35,6 +35,13 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
     #[must_use]
     fn to_f64(self) -> f64;
 
+    /// The same memory, where elements are what noise is made in.
+    #[doc(hidden)]
+    fn as_noise(elements: &mut [Self]) -> Option<&mut [f32]> {
+        let _ = elements;
+        None
+    }
+
     /// x ← of(x, m) by whole vectors, as far as there is a faster way than element by element; how many elements that were.
     #[doc(hidden)]
     #[inline(always)]
@@ -100,7 +107,7 @@ pub trait Real:
 }
 
 macro_rules! float {
-    ($float:ident, $bits:ident) => {
+    ($float:ident, $bits:ident, { $($more:item)* }) => {
         impl sealed::Sealed for $float {}
 
         impl Element for $float {
@@ -125,6 +132,8 @@ macro_rules! float {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
+
+            $($more)*
         }
 
         impl Real for $float {
@@ -177,8 +186,12 @@ macro_rules! float {
     };
 }
 
-float!(f32, u32);
-float!(f64, u64);
+float!(f64, u64, {});
+float!(f32, u32, {
+    fn as_noise(elements: &mut [f32]) -> Option<&mut [f32]> {
+        Some(elements)
+    }
+});
 
 /// Half precision, with the feature `half`: elements are stored in two bytes and computed in `f32`.
 ///
