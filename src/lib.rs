@@ -86,6 +86,8 @@ mod sample;
 mod schedule;
 mod solver;
 mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timesteps;
 
 pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
