@@ -73,6 +73,8 @@ mod coefficients;
 mod dd;
 mod error;
 pub mod forward;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod interpolate;
 mod level;
 pub mod noise;
