@@ -817,7 +817,7 @@ fn read_spacing(
     let offset = match reader.get("steps_offset") {
         Some(entry) => {
             let offset = entry.count(0, total - 1)?;
-            if spacing != Spacing::Leading {
+            if spacing != Spacing::Leading && offset > 0 {
                 notes.ignored("steps_offset", Ignored::Off("leading spacing"));
             }
             offset
