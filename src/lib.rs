@@ -74,6 +74,8 @@ pub mod compat;
 mod dd;
 mod error;
 pub mod forward;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod interpolate;
 mod level;
 pub mod noise;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::coefficients::{Coefficients, EpsilonAfter, Threshold};
-use crate::error::Error;
+use crate::error::{Error, require};
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
@@ -59,6 +59,9 @@ pub struct Step {
     pub told: NoiseLevel,
     /// DDIM's η at this step, where the method has one.
     pub eta: Option<f64>,
+    /// For networks that also predict how much noise is to be added, with as many channels again of v: the k of exp(k·v), by
+    /// which z is multiplied, element by element. `None` for networks whose output has the shape of x.
+    pub learned_noise: Option<f64>,
     /// The arithmetic of the step.
     pub coefficients: Coefficients,
 }
@@ -480,17 +483,22 @@ impl PlanBuilder<'_> {
         for (index, hop) in hops.into_iter().enumerate() {
             let Hop { t, s, from, to, told } = hop;
             let leg = Leg { index, steps: total, from, to };
-            let coefficients = solver
+            let (coefficients, learned_noise) = solver
                 .combine(&leg)
                 .and_then(|combination| {
                     // Only what is kept of the noise can be walked back along.
                     if combination.z() > 0.0 {
                         leg.require_denoising(solver.name())?;
                     }
-                    Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)
+                    if let Some(k) = combination.learned_noise() {
+                        require(k.is_finite(), "the factor of a learned log σ", k, "finite")?;
+                    }
+                    let coefficients =
+                        Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)?;
+                    Ok((coefficients, combination.learned_noise()))
                 })
                 .map_err(|error| error.at_step(index, t))?;
-            steps.push(Step { index, t, s, from, to, told, eta: solver.eta(index), coefficients });
+            steps.push(Step { index, t, s, from, to, told, eta: solver.eta(index), learned_noise, coefficients });
         }
         Ok(Plan { method: solver.name().to_owned(), prediction: self.prediction, steps })
     }
