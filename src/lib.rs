@@ -70,6 +70,7 @@
 #![forbid(unsafe_code)]
 
 mod coefficients;
+pub mod compat;
 mod dd;
 mod error;
 pub mod forward;

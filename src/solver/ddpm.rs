@@ -61,6 +61,10 @@ impl Ddpm {
     pub fn new(variance: Variance) -> Self {
         Self { variance }
     }
+
+    pub(crate) fn variance(self) -> Variance {
+        self.variance
+    }
 }
 
 impl Solver for Ddpm {
