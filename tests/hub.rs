@@ -509,8 +509,8 @@ fn large_and_deep_input_takes_bounded_work() {
     assert_eq!(SchedulerConfig::from_json(&nested).unwrap().notes(), [Note::Unknown { key: "a".to_owned() }]);
     let nested = nested.replace("\"a\"", "\"trained_betas\"");
     assert!(matches!(SchedulerConfig::from_json(&nested), Err(Error::Config { key, .. }) if key == "trained_betas"));
-    let keys: String = (0..300).map(|i| format!(r#""k{i}": 0, "#)).collect();
-    let many = format!(r#"{{{keys}"_class_name": "DDIMScheduler"}}"#);
+    let keys: Vec<String> = (0..300).map(|i| format!(r#""k{i}": 0"#)).collect();
+    let many = format!(r#"{{"_class_name": "DDIMScheduler", {}}}"#, keys.join(", "));
     assert!(matches!(SchedulerConfig::from_json(&many), Err(Error::ConfigText { .. })));
     // An endless file is read no further than the bound.
     let endless = SchedulerConfig::from_reader(std::io::repeat(b' '));
