@@ -29,6 +29,7 @@
 mod class;
 mod json;
 mod note;
+mod tables;
 
 pub use class::SchedulerClass;
 pub use note::{Difference, Ignored, Note};
