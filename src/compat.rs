@@ -100,13 +100,28 @@ impl Tables {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn cosine(train_steps: usize) -> Result<Self, Error> {
-        check_train_steps(train_steps)?;
-        let alpha_bar = |i: usize| {
-            let cosine = libm::cos((i as f64 / train_steps as f64 + 0.008) / 1.008 * PI / 2.0);
+        Self::from_alpha_bar(train_steps, |u| {
+            let cosine = libm::cos((u + 0.008) / 1.008 * PI / 2.0);
             cosine * cosine
-        };
-        let beta = |i: usize| (1.0 - alpha_bar(i + 1) / alpha_bar(i)).min(0.999) as f32;
-        Self::checked((0..train_steps).map(beta).collect())
+        })
+    }
+
+    /// `laplace`, which takes for ᾱ the square root of what the paper has ([`NoiseSchedule::laplace`] with μ = 0, b = 0.5).
+    ///
+    /// # Errors
+    /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert!((Tables::laplace(1000)?.alphas_cumprod()[500] - 0.7073).abs() < 1e-4);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn laplace(train_steps: usize) -> Result<Self, Error> {
+        Self::from_alpha_bar(train_steps, |u| {
+            let side = if u > 0.5 { -1.0 } else { 1.0 };
+            let snr = libm::exp(-0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6));
+            (snr / (1.0 + snr)).sqrt()
+        })
     }
 
     /// `sigmoid`: β_i = σ(−6 + 12·i/(T−1))·(`beta_end` − `beta_start`) + `beta_start`.
@@ -212,6 +227,12 @@ impl Tables {
         NoiseSchedule::from_alpha_bars(self.alphas_cumprod.iter().map(|&alpha_bar| f64::from(alpha_bar)))
     }
 
+    fn from_alpha_bar(train_steps: usize, alpha_bar: impl Fn(f64) -> f64) -> Result<Self, Error> {
+        check_train_steps(train_steps)?;
+        let at = |i: usize| alpha_bar(i as f64 / train_steps as f64);
+        Self::checked((0..train_steps).map(|i| (1.0 - at(i + 1) / at(i)).min(0.999) as f32).collect())
+    }
+
     fn checked(betas: Vec<f32>) -> Result<Self, Error> {
         check_train_steps(betas.len())?;
         for (t, &beta) in betas.iter().enumerate() {
@@ -314,8 +335,9 @@ pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Pl
 /// a posterior variance of at least 1e-20.
 ///
 /// The same plan as [`PlanBuilder::build`] gives where τ ends at t = 0 and [`PathEnd::Clean`]. Elsewhere the last x is clean data
-/// and noise: with [`Variance::Beta`] of the variance 1 − ᾱ_t, with [`Variance::Posterior`] of 1e-20. The direction of τ is not
-/// looked at.
+/// and noise: with [`Variance::Beta`] of the variance 1 − ᾱ_t, with [`Variance::Posterior`] of 1e-20, with
+/// [`Variance::LearnedRange`] of one between. Python's `learned`, of a σ = √v that is NaN for half of all v, is not imitated:
+/// [`Variance::Learned`] is as ever. The direction of τ is not looked at.
 ///
 /// # Errors
 /// Those of [`PlanBuilder::build`].
@@ -351,25 +373,31 @@ struct NoisyDdpm {
 
 impl Solver for NoisyDdpm {
     fn name(&self) -> &'static str {
-        match self.method.variance() {
-            Variance::Posterior => "DDPM of diffusers, posterior variance",
-            Variance::Beta => "DDPM of diffusers, variance β",
-        }
+        self.method.name()
     }
 
     fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
         let combination = self.method.combine(leg)?;
-        if leg.to.is_clean() && !self.ends_noisy {
+        let (t, s) = (&leg.from, &leg.to);
+        if s.is_clean() && !self.ends_noisy {
             return Ok(combination);
         }
-        let z = match self.method.variance() {
-            Variance::Posterior if combination.z() > LEAST_DEVIATION => combination.z,
-            Variance::Posterior => Dd::from(LEAST_DEVIATION),
-            Variance::Beta => leg.to.transition_variance_to(&leg.from).sqrt(),
-        };
-        Ok(Combination { z, ..combination })
+        let beta = s.transition_variance_to(t);
+        let posterior = s.one_minus_alpha_bar / t.one_minus_alpha_bar * beta;
+        let posterior = if posterior.to_f64() > LEAST_VARIANCE { posterior } else { Dd::from(LEAST_VARIANCE) };
+        Ok(match self.method.variance() {
+            Variance::Posterior => Combination { z: posterior.sqrt(), ..combination },
+            Variance::Beta => Combination { z: beta.sqrt(), ..combination },
+            // exp(½·(f·ln β + (1−f)·ln β̃)) with f = (v+1)/2
+            Variance::LearnedRange => Combination {
+                z: (beta.sqrt() * posterior.sqrt()).sqrt(),
+                learned_noise: Some(0.25 * (beta / posterior).ln().to_f64()),
+                ..combination
+            },
+            Variance::Learned => combination,
+        })
     }
 }
 
-/// √1e-20.
-const LEAST_DEVIATION: f64 = 1e-10;
+/// Python's clamp of β̃, so that its logarithm is finite.
+const LEAST_VARIANCE: f64 = 1e-20;

@@ -30,6 +30,7 @@ mod class;
 mod json;
 mod note;
 mod read;
+mod tables;
 
 pub use class::SchedulerClass;
 pub use note::{Difference, Ignored, Note};
