@@ -13,8 +13,6 @@
 mod parity;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use alphabar::hub::{SchedulerClass, SchedulerConfig};
@@ -393,18 +391,4 @@ fn a_single_linspace_step_starts_from_the_noisiest_level() {
         seen += 1;
     }
     assert_eq!(seen, 32);
-}
-
-/// For `hub_parity.py --load`: `cargo test --features hub --test hub_parity -- --ignored` writes each configuration again.
-#[test]
-#[ignore = "writes files for Python to read"]
-fn write_the_configurations_for_python() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hub");
-    fs::create_dir_all(&folder).unwrap();
-    let data = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")).unwrap();
-    for path in data.map(|entry| entry.unwrap().path()).filter(|path| path.extension() == Some("json".as_ref())) {
-        let config = SchedulerConfig::from_json(&fs::read_to_string(&path).unwrap()).unwrap();
-        fs::write(folder.join(path.file_name().unwrap()), config.to_json()).unwrap();
-    }
-    println!("{}", folder.display());
 }

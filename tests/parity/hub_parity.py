@@ -3,7 +3,6 @@
 
     python hub_parity.py            # writes hub.json beside this file, a minute and a half
     python hub_parity.py --check    # recomputes, compares, writes nothing
-    python hub_parity.py --load DIR # loads what the crate wrote: see README.md
 
 The start, the network and the noise are those of diffusers_parity.py; README.md describes the records.
 """
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import EulerDiscreteScheduler, PNDMScheduler
 from diffusers_parity import CLASSES, PINNED, config_of, error_of, exact, fnv1a64, run, short, widen
 
 HERE = Path(__file__).parent
@@ -142,26 +140,7 @@ def records():
     yield from runs()
 
 
-def load(folder):
-    """Configurations that the crate wrote, of the same names as those in ../data: Python makes the same of both."""
-    classes = CLASSES | {"PNDM": PNDMScheduler, "EulerDiscrete": EulerDiscreteScheduler}
-    for path in sorted(Path(folder).glob("*.json")):
-        ours = json.loads(path.read_text())
-        theirs = json.loads((DATA / path.name).read_text())
-        assert ours["_class_name"] == theirs["_class_name"], path
-        own = classes[ours["_class_name"].removesuffix("Scheduler")]
-        for cls in [own, *CLASSES.values()]:
-            a, b = cls.from_config(ours), cls.from_config(theirs)
-            # What a class's own file does not say has that class's default; another's from_config has its own.
-            given = config_of(b) if cls is own else {k: v for k, v in config_of(b).items() if k in theirs}
-            assert given.items() <= config_of(a).items(), (path, cls, config_of(a), given)
-            assert torch.equal(a.alphas_cumprod, b.alphas_cumprod), (path, cls)
-        print(path.name, "ok")
-
-
 def main():
-    if sys.argv[1:2] == ["--load"]:
-        return load(sys.argv[2])
     lines = [json.dumps(r, allow_nan=False, separators=(",", ":"), ensure_ascii=True) for r in records()]
     text = "[\n" + ",\n".join(lines) + "\n]\n"
     print(len(lines), "records,", len(text), "bytes")
