@@ -159,7 +159,7 @@ impl Tables {
 
     /// `rescale_betas_zero_snr`: √ᾱ shifted and stretched, then on to β and back to ᾱ, all in `f32`.
     ///
-    /// torch's square root of many `f32` is not correctly rounded and differs between processors. This one is; √ᾱ is within 3e-7
+    /// torch's square root of many `f32` is not correctly rounded and differs between processors. This one is; √ᾱ is within 4e-7
     /// of torch's for T ≥ 100, and within 3e-6 at T = 10, where the stretch is larger.
     ///
     /// # Errors

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Records whole runs of diffusers' schedulers, made from the configurations in ../data as a pipeline makes them.
 
-    python hub_parity.py            # writes hub.json beside this file, two minutes
+    python hub_parity.py            # writes hub.json beside this file, a minute and a half
     python hub_parity.py --check    # recomputes, compares, writes nothing
-    python hub_parity.py --load DIR # loads every *.json of DIR into each scheduler; prints what it holds, one line a file
 
 The start, the network and the noise are those of diffusers_parity.py; README.md describes the records.
 """
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import PNDMScheduler, EulerDiscreteScheduler
 from diffusers_parity import CLASSES, PINNED, config_of, error_of, exact, fnv1a64, run, short, widen
 
 HERE = Path(__file__).parent
@@ -142,23 +140,7 @@ def records():
     yield from runs()
 
 
-def load(folder):
-    classes = CLASSES | {"PNDM": PNDMScheduler, "EulerDiscrete": EulerDiscreteScheduler}
-    for path in sorted(Path(folder).glob("*.json")):
-        config = json.loads(path.read_text())
-        own = classes[config["_class_name"].removesuffix("Scheduler")]
-        s, unused = own.from_config(config, return_unused_kwargs=True)
-        held = config_of(s)
-        odd = {k: v for k, v in config.items() if not k.startswith("_") and held.get(k) != v}
-        for cls in CLASSES.values():
-            cls.from_config(config)
-        print(json.dumps({"file": path.name, "class": own.__name__, "not_held": odd, "unused": unused,
-                          "alphas_cumprod_fnv1a64": fnv1a64(s.alphas_cumprod)}))  # fmt: skip
-
-
 def main():
-    if sys.argv[1:2] == ["--load"]:
-        return load(sys.argv[2])
     lines = [json.dumps(r, allow_nan=False, separators=(",", ":"), ensure_ascii=True) for r in records()]
     text = "[\n" + ",\n".join(lines) + "\n]\n"
     print(len(lines), "records,", len(text), "bytes")
