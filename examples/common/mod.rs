@@ -12,7 +12,7 @@ use std::path::Path;
 use alphabar::reference::{Exact, FiniteData};
 use alphabar::{BoxError, Draw, Error, NoiseSource, Plan, Prediction, Sampling, SeededNoise};
 use indicatif::ProgressBar;
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayView1, s};
 
 /// A batch of images, one a row, with pixels from −1, black, to 1, white.
 pub(crate) type Images = Array2<f32>;
@@ -111,4 +111,31 @@ pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
         writeln!(f, "{}", line(label, &mut cells).trim_end())?;
     }
     Ok(())
+}
+
+// ---- Closed forms -------------------------------------------------------------------------------
+
+/// Which image of a set a picture belongs to, if it is one of them with N(0, `variance`) in each of its pixels: the
+/// probability of each image, from its squared distance to the picture.
+pub(crate) fn probabilities(squared_distances: &[f64], variance: f64) -> Vec<f64> {
+    let least = squared_distances.iter().copied().fold(f64::INFINITY, f64::min);
+    let weights: Vec<f64> =
+        squared_distances.iter().map(|squared| (-(squared - least) / (2.0 * variance)).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / total).collect()
+}
+
+/// An index drawn with given probabilities, by a u between 0 and 1.
+pub(crate) fn draw_index(probabilities: &[f64], u: f64) -> usize {
+    let mut left = u;
+    let found = probabilities.iter().position(|probability| {
+        left -= probability;
+        left < 0.0
+    });
+    found.unwrap_or(probabilities.len().saturating_sub(1))
+}
+
+/// ‖a − b‖² over some of the pixels.
+pub(crate) fn squared_distance(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>, pixels: &[usize]) -> f64 {
+    pixels.iter().filter_map(|&pixel| Some(f64::from(a.get(pixel)? - b.get(pixel)?).powi(2))).sum()
 }
