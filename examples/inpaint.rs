@@ -64,7 +64,7 @@ struct Options {
     resample: Vec<u16>,
 
     /// How many steps a jump back undoes
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     jump: u16,
 
     /// How many results are made for each image and each known part
