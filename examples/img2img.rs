@@ -179,7 +179,7 @@ fn exact(set: &Images, x: &Images, level: &NoiseLevel, options: &Options) -> Res
         .rows()
         .into_iter()
         .map(|x| {
-            let squared: Vec<f64> = scaled.rows().into_iter().map(|y| squared_distance(x, y, &all)).collect();
+            let squared: Vec<f64> = scaled.rows().into_iter().map(|y| squared_distance(&x, &y, &all)).collect();
             draw_index(&probabilities(&squared, variance), rng.random())
         })
         .collect();
@@ -205,8 +205,8 @@ impl Measured {
         let all: Vec<usize> = (0..SIDE * SIDE).collect();
         let (mut kept, mut kind) = (0.0, 0.0);
         for (row, (result, given)) in results.rows().into_iter().zip(given.rows()).enumerate() {
-            kept += (squared_distance(result, given, &all) / all.len() as f64).sqrt();
-            let to_each = train.rows().into_iter().map(|y| squared_distance(result, y, &all)).enumerate();
+            kept += (squared_distance(&result, &given, &all) / all.len() as f64).sqrt();
+            let to_each = train.rows().into_iter().map(|y| squared_distance(&result, &y, &all)).enumerate();
             let nearest = to_each.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index);
             kind += f64::from(nearest.is_some_and(|nearest| nearest % KINDS == row % KINDS));
         }

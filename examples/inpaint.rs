@@ -275,7 +275,7 @@ impl ClosedForm {
     fn new(set: &Images, images: &Images, known: Known, bandwidth: f64) -> Self {
         let (pixels, _) = known.parts();
         let of = images.rows().into_iter().map(|image| {
-            let squared: Vec<f64> = set.rows().into_iter().map(|y| squared_distance(image, y, &pixels)).collect();
+            let squared: Vec<f64> = set.rows().into_iter().map(|y| squared_distance(&image, &y, &pixels)).collect();
             let probabilities = probabilities(&squared, bandwidth * bandwidth);
             let belongs = |(probability, squared): (f64, &f64)| Belongs {
                 probability,
@@ -307,7 +307,7 @@ impl ClosedForm {
         let (known, unknown) = self.known.parts();
         let (mut misfit, mut likely, mut changed) = (0.0, 0.0, 0.0_f32);
         for ((result, given), of) in results.rows().into_iter().zip(given.rows()).zip(self.of.iter().cycle()) {
-            let squared = set.rows().into_iter().map(|y| squared_distance(result, y, &unknown));
+            let squared = set.rows().into_iter().map(|y| squared_distance(&result, &y, &unknown));
             let of_made = squared.zip(of).min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, belongs)| *belongs);
             if let Some(Belongs { probability, distance }) = of_made {
                 misfit += distance;

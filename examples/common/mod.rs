@@ -136,6 +136,6 @@ pub(crate) fn draw_index(probabilities: &[f64], u: f64) -> usize {
 }
 
 /// ‖a − b‖² over some of the pixels.
-pub(crate) fn squared_distance(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>, pixels: &[usize]) -> f64 {
+pub(crate) fn squared_distance(a: &ArrayView1<'_, f32>, b: &ArrayView1<'_, f32>, pixels: &[usize]) -> f64 {
     pixels.iter().filter_map(|&pixel| Some(f64::from(a.get(pixel)? - b.get(pixel)?).powi(2))).sum()
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use alphabar::reference::{DataDistribution, Gaussian};
 use alphabar::{
-    BoxError, Ddim, NoNoise, NoiseLevel, Plan, Point, Prediction, Predictor, SeededNoise, Timesteps, sample,
+    BoxError, Ddim, Draw, NoNoise, NoiseLevel, NoiseSource, Plan, Point, Prediction, Predictor, SeededNoise, Timesteps,
+    sample,
 };
 use alphabar_onnx::relief::{heights, relief, roughness, smoothed};
 use alphabar_onnx::{CACHE, Edm, Network, SIDE, Terrains, karras, network_file};
@@ -155,13 +156,13 @@ fn the_network_says_what_onnxruntime_says() {
         }
     };
 
-    // Printed by check.py with onnxruntime 1.27.
+    // Printed by check.py with onnxruntime 1.32; over all cells, tract differs from it by up to 3e-5 in both.
     let one_call = network.denoise(pseudo_normals() * 5.0, 5.0).unwrap();
     let expected = [
         -0.403408, 0.048219, 0.076029, 0.111715, 0.030609, 0.071015, 0.031944, 0.012678, 0.001361, -0.001813, 0.035431,
         0.113137, 0.082455, 0.052443, -0.029997, -0.115528, -0.211277,
     ];
-    close(&one_call, expected, 2e-4);
+    close(&one_call, expected, 1e-4);
 
     let schedule = karras(1000).unwrap();
     let tau = Timesteps::trailing(1000, 10).unwrap();
@@ -171,20 +172,13 @@ fn the_network_says_what_onnxruntime_says() {
         -0.847138, -0.085576, -0.001939, -0.059354, -0.036656, -0.009428, -0.085864, -0.143418, -0.181771, -0.208557,
         -0.141159, -0.074392, -0.122432, -0.212881, -0.258243, -0.411858, -0.483591,
     ];
-    close(&ten_steps, expected, 2e-3);
-    if let Ok(folder) = std::env::var("ORT_DUMP") {
-        for (name, cells) in [("one-call", &one_call), ("ten-steps", &ten_steps)] {
-            let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_le_bytes()).collect();
-            std::fs::write(format!("{folder}/{name}.rs.f32"), bytes).unwrap();
-        }
-    }
+    close(&ten_steps, expected, 1e-4);
     assert!(network.denoise(Terrains::zeros((2, 1, SIDE, SIDE)), 5.0).unwrap_err().to_string().contains("[2, 1,"));
 }
 
 #[test]
 fn a_terrain_of_a_batch_is_that_terrain_alone() {
     let Some(file) = file() else { return };
-    use alphabar::{Draw, NoiseSource};
     let y = SeededNoise::new(3).noise(&Terrains::zeros((2, 1, SIDE, SIDE)), Draw::Initial).unwrap() * 2.0;
     let both = Network::load(&file, &[20, 80]).unwrap().denoise(y.clone(), 2.0).unwrap();
     let second = y.slice(ndarray::s![1..2, .., .., ..]).to_owned();
