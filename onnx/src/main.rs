@@ -5,10 +5,12 @@
 //! cargo run --release -p alphabar-onnx -- --help
 //! ```
 //!
-//! The network was not trained to predict x₀ as a diffusion model does, by the mean of all terrains that x may be the noisy form
-//! of, but distilled from such a model to a consistency model: told any σ, it answers with one terrain, the one that it takes x
-//! to lead to. Its package calls it once, at σ = 80. Here each step takes that answer for x̂₀ and goes only a part of the way to
-//! it; so later calls, which see less noise, correct what the first one got wrong.
+//! The file says of itself that it was made by consistency distillation: told any σ, the network answers not with the mean of
+//! all terrains that x may be the noisy form of, as the x̂₀ of a diffusion model is, but with one terrain, where it takes the
+//! ODE through x to end. Its package calls it once, at σ = 80; that is S = 1 here. At S > 1 each step takes the answer for x̂₀ and
+//! goes a part of the way to it. DDIM then follows not the ODE itself but chords to its end, and comes out near what one call
+//! gives, with more relief the larger S is. DDPM adds the noise that a mean would lack to an answer that lacks none: its terrains
+//! spread too far.
 
 #[path = "../../examples/common/font.rs"]
 mod font;
