@@ -186,7 +186,7 @@ fn exact(set: &Images, x: &Images, level: &NoiseLevel, options: &Options) -> Res
     // N(y + √ᾱ·h²/variance·(x − √ᾱ·y), h²·(1−ᾱ)/variance)
     let lean = signal * h * h / variance;
     let mean = set.select(Axis(0), &chosen) + (x - &scaled.select(Axis(0), &chosen)) * lean as f32;
-    with_grain(&mean, options.seed + 1, h * (level.one_minus_alpha_bar() / variance).sqrt())
+    with_grain(&mean, options.seed.wrapping_add(1), h * (level.one_minus_alpha_bar() / variance).sqrt())
 }
 
 /// What came of a strength.

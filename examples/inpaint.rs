@@ -296,7 +296,7 @@ impl ClosedForm {
                 draw_index(&probabilities, rng.random())
             })
             .collect();
-        let mut drawn = with_grain(&set.select(Axis(0), &chosen), options.seed + 1, options.bandwidth)?;
+        let mut drawn = with_grain(&set.select(Axis(0), &chosen), options.seed.wrapping_add(1), options.bandwidth)?;
         for pixel in self.known.parts().0 {
             drawn.column_mut(pixel).assign(&given.column(pixel));
         }
