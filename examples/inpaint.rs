@@ -7,8 +7,10 @@
 //!
 //! The network knows nothing of it. After each step the part that is known is noised to the level that x has arrived at
 //! and put in its place, so that the next step sees it and makes the rest fit. But a step goes on from what the last one
-//! made of the rest, which was wrong before the known part had its say; so the step is taken back by noising x forward
-//! again, from level s to level t, and repeated, r times in all (RePaint: Lugmayr et al. 2022, Algorithm 1).
+//! made of the rest, which was wrong before the known part had its say; so a stretch of steps is taken back by noising x
+//! forward again, from the level s at its end to the level t at its start, and walked again, r times in all (RePaint:
+//! Lugmayr et al. 2022, Algorithm 1). The more walks the better it fits, though never quite: what the network sees of the
+//! known part is always as noisy as the rest.
 //!
 //! As in the example `sample`, the network is the perfect one of a set of images with a grain. Then what belongs beside
 //! the known part is known in closed form: if image i is x with N(0, h²) in each pixel, its probability given the known

@@ -140,7 +140,7 @@ fn file() -> Option<PathBuf> {
     }
     let _ = writeln!(
         io::stderr(),
-        "SKIPPED: the network's file is not here; `cargo run --release -p alphabar-onnx` brings it"
+        "\nSKIPPED: the network's file is not here; `cargo run --release -p alphabar-onnx` brings it"
     );
     None
 }
