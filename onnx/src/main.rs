@@ -8,9 +8,9 @@
 //! The file says of itself that it was made by consistency distillation: told any σ, the network answers not with the mean of
 //! all terrains that x may be the noisy form of, as the x̂₀ of a diffusion model is, but with one terrain, where it takes the
 //! ODE through x to end. Its package calls it once, at σ = 80; that is S = 1 here. At S > 1 each step takes the answer for x̂₀ and
-//! goes a part of the way to it. DDIM then follows not the ODE itself but chords to its end, and comes out near what one call
-//! gives, with more relief the larger S is. DDPM adds the noise that a mean would lack to an answer that lacks none: its terrains
-//! spread too far.
+//! goes a part of the way to it, along chords to the ODE's end and not along the ODE. What comes out is terrain, of more relief
+//! than one call gives; of some noises, ten metres of it. That is the network's doing, not the sampler's: with a network that
+//! predicts the mean, DDIM and DDPM come nearer to its data the larger S is, as the example `sample` shows.
 
 #[path = "../../examples/common/font.rs"]
 mod font;
