@@ -21,7 +21,8 @@ use crate::tensor::{HostTensor, Rows, Stepped, Tensor, Weights, kernel};
 pub enum Draw {
     /// x_T, from which a run starts.
     Initial,
-    /// z of the step with this index in its plan.
+    /// z of the step with this index in its plan. A loop of one's own that draws more often than once a step, as inpainting
+    /// does, counts its draws and takes their number for the index: equal numbers are equal noise.
     Step(usize),
 }
 
