@@ -1,9 +1,6 @@
 //! The adapter for burn on its CPU backend, flex: what it makes of the same numbers as slices and arrays, to the last bit,
 //! and what it says to operands that burn would broadcast or panic on.
 
-#![cfg(feature = "burn")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use alphabar::{
     BoxError, Coefficients, Combination, Ddim, Ddpm, Draw, Element, EpsilonAfter, Error, HostTensor, NoiseLevel,
     NoiseSchedule, NoiseSource, Plan, Point, Prediction, RowReduce, SeededNoise, Tensor, Threshold, Timesteps,
