@@ -25,3 +25,14 @@ fn tensor(bencher: Bencher, size: (usize, usize)) {
     let mut noise = SeededNoise::new(1);
     bencher.counter(ItemsCount::new(size.0 * size.1)).bench_local(|| noise.noise(&like, Draw::Initial).unwrap());
 }
+
+/// The same, over a tensor that is there.
+#[divan::bench(args = [(1, 4 * 64 * 64), (1, 3 * 1024 * 1024), (64, 3 * 256 * 256)])]
+fn tensor_in_place(bencher: Bencher, size: (usize, usize)) {
+    let mut noise = SeededNoise::new(1);
+    let mut z = Some(Array2::<f32>::zeros(size));
+    bencher.counter(ItemsCount::new(size.0 * size.1)).bench_local(|| {
+        let spare = z.take().unwrap();
+        z = Some(noise.noise_into(spare, Draw::Initial).unwrap());
+    });
+}

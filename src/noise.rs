@@ -57,6 +57,23 @@ pub trait NoiseSource<T: Tensor> {
     /// Whatever the source fails with.
     fn noise(&mut self, like: &T, draw: Draw) -> Result<T, Error>;
 
+    /// The same in the place of a tensor that is not needed any more, of whose shape, type and device the noise is: no new
+    /// memory, from sources and backends that can write over it.
+    ///
+    /// # Errors
+    /// As [`NoiseSource::noise`].
+    ///
+    /// ```
+    /// # use alphabar::{Draw, NoiseSource, SeededNoise};
+    /// let used = vec![7.0_f32; 100];
+    /// let x = SeededNoise::new(1).noise_into(used, Draw::Initial)?;
+    /// assert_eq!(x, SeededNoise::new(1).noise(&vec![0.0_f32; 100], Draw::Initial)?);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    fn noise_into(&mut self, spare: T, draw: Draw) -> Result<T, Error> {
+        self.noise(&spare, draw)
+    }
+
     /// One step of a run with the noise it asks for. Sources that can make their noise within the step's pass over memory
     /// override this.
     ///
@@ -71,6 +88,10 @@ pub trait NoiseSource<T: Tensor> {
 impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
     fn noise(&mut self, like: &T, draw: Draw) -> Result<T, Error> {
         (**self).noise(like, draw)
+    }
+
+    fn noise_into(&mut self, spare: T, draw: Draw) -> Result<T, Error> {
+        (**self).noise_into(spare, draw)
     }
 
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
@@ -248,6 +269,11 @@ impl<T: HostTensor> NoiseSource<T> for SeededNoise {
         fill_like(like, &self.streams)
     }
 
+    fn noise_into(&mut self, spare: T, draw: Draw) -> Result<T, Error> {
+        self.prepare(spare.rows_of_batch().count, |_| draw)?;
+        spare.fill_with_streams(&self.streams)
+    }
+
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
         if !step.needs_noise() {
             return x.step(m, None, &[step.coefficients]);
@@ -259,15 +285,9 @@ impl<T: HostTensor> NoiseSource<T> for SeededNoise {
 
 /// A tensor like another, filled from one stream a row.
 pub(crate) fn fill_like<T: HostTensor>(like: &T, streams: &[NormalStream]) -> Result<T, Error> {
-    let Rows { count, len } = like.rows_of_batch();
-    if count == 0 || len == 0 {
-        return Err(Error::Empty { operand: "the tensor to make noise for", shape: vec![count, len] });
-    }
-    if streams.len() != count {
-        return Err(Error::Rows { expected: count, found: streams.len() });
-    }
-    let mut elements = vec![0.0; count * len];
-    kernel::fill_with_noise(&mut elements, Rows { count, len }, streams);
+    let rows = like.rows_of_batch();
+    let mut elements = vec![0.0_f32; rows.count * rows.len];
+    kernel::fill_with_noise(&mut elements, rows, streams)?;
     like.from_host_f32(elements)
 }
 
@@ -301,6 +321,9 @@ impl<R: Rng> RngNoise<R> {
     }
 }
 
+/// Words, and elements, of one turn of [`RngNoise`].
+const GROUP: usize = 16;
+
 impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
     fn noise(&mut self, like: &T, _draw: Draw) -> Result<T, Error> {
         let Rows { count, len } = like.rows_of_batch();
@@ -308,10 +331,11 @@ impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
             return Err(Error::Empty { operand: "the tensor to make noise for", shape: vec![count, len] });
         }
         let mut elements = vec![0.0; count * len];
-        for group in elements.chunks_mut(normal::GROUP) {
-            let words: [u32; normal::GROUP] = core::array::from_fn(|_| self.rng.next_u32());
-            let normals = normal::normals(&words);
-            group.iter_mut().zip(normals).for_each(|(element, normal)| *element = normal);
+        for group in elements.chunks_mut(GROUP) {
+            let words: [u32; GROUP] = core::array::from_fn(|_| self.rng.next_u32());
+            let (mut cosines, mut sines) = ([0.0; GROUP / 2], [0.0; GROUP / 2]);
+            normal::normals(&words, &mut cosines, &mut sines);
+            group.iter_mut().zip(cosines.into_iter().chain(sines)).for_each(|(element, normal)| *element = normal);
         }
         like.from_host_f32(elements)
     }

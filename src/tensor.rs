@@ -4,6 +4,7 @@
 mod burn;
 mod element;
 pub(crate) mod kernel;
+mod lanes;
 mod ndarray;
 mod parallel;
 mod slice;
@@ -245,6 +246,22 @@ pub trait HostTensor: Tensor {
     #[expect(clippy::wrong_self_convention, reason = "the receiver lends its shape, type and device")]
     fn from_host_f32(&self, elements: Vec<f32>) -> Result<Self, Error> {
         self.from_host(elements.into_iter().map(f64::from).collect())
+    }
+
+    /// The noise of one stream a row, in the place of this tensor. Backends whose elements lie in this process's memory write
+    /// over it; by default the noise is made and uploaded.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] for another number of streams than rows, [`Error::Empty`], [`Error::Backend`].
+    ///
+    /// ```
+    /// # use alphabar::{HostTensor, NormalStream};
+    /// let z = vec![0.0_f64; 3].fill_with_streams(&[NormalStream::new(1, 2, 3)])?;
+    /// assert!(z.iter().all(|z| *z != 0.0));
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    fn fill_with_streams(self, streams: &[NormalStream]) -> Result<Self, Error> {
+        crate::noise::fill_like(&self, streams)
     }
 
     /// [`Tensor::step`] with the noise of one stream a row. Backends whose elements lie in this process's memory make the noise

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::f64::consts::TAU;
 
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Error, HostTensor, NoNoise, NoiseSchedule, NoiseSource, PathEnd, Plan, RngNoise,
-    SampleKey, SeededNoise, Solver, Threshold, Timesteps, Variance, noise, sample,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoNoise, NoiseSchedule, NoiseSource, NormalStream, PathEnd,
+    Plan, RngNoise, SampleKey, SeededNoise, Solver, Threshold, Timesteps, Variance, noise, sample,
 };
 use ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, ShapeBuilder};
 use proptest::prelude::*;
@@ -95,10 +95,13 @@ fn the_noise_is_box_mullers_of_chacha8_keyed_by_seed_sample_and_draw() {
         key[..8].copy_from_slice(&u64::to_le_bytes(seed));
         key[8..16].copy_from_slice(&u64::to_le_bytes(sample));
         key[16..24].copy_from_slice(&u64::to_le_bytes(number));
-        key[24..].copy_from_slice(b"normal.1");
-        for (block, found) in (0..).zip(stream(seed, sample, draw, len).chunks(16)) {
-            for (found, exact) in found.iter().zip(box_muller(&chacha8(&key, block))) {
-                assert_single(*found, exact);
+        key[24..].copy_from_slice(b"normal.2");
+        for (group, found) in stream(seed, sample, draw, len).chunks(128).enumerate() {
+            let pairs: Vec<Vec<f64>> =
+                (0..8).map(|lane| box_muller(&chacha8(&key, (8 * group + lane) as u64)).to_vec()).collect();
+            for (place, found) in found.iter().enumerate() {
+                // Eight blocks side by side: word by word, and within a word block by block.
+                assert_single(*found, pairs[place % 8][place / 8]);
             }
         }
     }
@@ -112,14 +115,14 @@ fn golden_values() {
             0,
             Draw::Initial,
             [
-                -0.393_182_37,
-                -1.026_181_8,
-                0.255_623_4,
-                -1.301_252_2,
-                0.137_737_96,
-                -0.706_008_14,
-                -1.478_509_5,
-                0.035_165_46,
+                0.712_040_07,
+                -1.757_134_6,
+                0.084_532_894,
+                0.735_820_3,
+                0.492_618_62,
+                -0.379_245,
+                -0.892_322_66,
+                1.428_141,
             ],
         ),
         (
@@ -127,14 +130,14 @@ fn golden_values() {
             7,
             Draw::Step(999),
             [
-                -0.410_331_73,
-                -0.205_819_86,
-                0.953_115_3,
-                -0.191_120_37,
-                1.253_123_9,
-                0.219_794_3,
-                0.572_265_5,
-                -0.760_646_6,
+                -1.242_147_7,
+                0.564_536_15,
+                -0.626_782_6,
+                0.027_913_438,
+                -0.825_257_8,
+                -1.460_501_4,
+                -0.471_954_32,
+                0.067_877_1,
             ],
         ),
     ];
@@ -390,6 +393,30 @@ fn nothing_is_drawn_where_a_step_adds_no_noise() {
 }
 
 // Other sources.
+
+#[test]
+fn noise_written_over_a_tensor_is_the_noise_of_its_shape() {
+    fn check<E: Element>() {
+        for shape in [(1, 1), (3, 127), (2, 1025), (2, 32_769)] {
+            let used = Array2::from_elem(shape, E::from_f64(f64::NAN));
+            let lying_otherwise = Array2::from_elem(shape.f(), E::from_f64(f64::NAN));
+            let wanted = seeded(3, 4, Draw::Step(1), &used);
+            let mut source = SeededNoise::new(3).from_sample(4);
+            assert_eq!(source.noise_into(used, Draw::Step(1)).unwrap(), wanted);
+            assert_eq!(source.noise_into(lying_otherwise, Draw::Step(1)).unwrap(), wanted);
+        }
+        let row: Vec<E> = seeded(3, 0, Draw::Initial, &vec![E::default(); 300]);
+        assert_eq!(SeededNoise::new(3).noise_into(vec![E::default(); 300], Draw::Initial).unwrap(), row);
+    }
+    check::<f32>();
+    check::<f64>();
+    #[cfg(feature = "half")]
+    check::<half::f16>();
+    let empty = SeededNoise::new(1).noise_into(Array2::<f32>::zeros((3, 0)), Draw::Initial);
+    assert!(matches!(empty, Err(Error::Empty { .. })));
+    let one_stream = [NormalStream::new(1, 2, 3)];
+    assert!(matches!(Array2::<f32>::zeros((2, 5)).fill_with_streams(&one_stream), Err(Error::Rows { .. })));
+}
 
 #[test]
 fn a_generators_words_become_normals_by_the_same_transform() {

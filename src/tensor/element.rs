@@ -3,6 +3,8 @@
 use core::fmt::Debug;
 use core::ops::{Add, Mul};
 
+use crate::tensor::lanes::Vectors;
+
 /// An element of a CPU tensor: `f32`, `f64`, and with the feature `half` its `f16` and `bf16`.
 ///
 /// Coefficients come as `f64` and are rounded to [`Element::Compute`] once, at the last moment; a result has the type of its
@@ -32,6 +34,26 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
     /// Exact.
     #[must_use]
     fn to_f64(self) -> f64;
+
+    /// The same memory, where elements are what noise is made in.
+    #[doc(hidden)]
+    fn as_noise(elements: &mut [Self]) -> Option<&mut [f32]> {
+        let _ = elements;
+        None
+    }
+
+    /// x ← of(x, m) by whole vectors, as far as there is a faster way than element by element; how many elements that were.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn map_pairs<V: Vectors>(
+        vectors: V,
+        x: &mut [Self],
+        m: &[Self],
+        of: impl Fn(Self::Compute, Self::Compute) -> Self::Compute,
+    ) -> usize {
+        let _ = (vectors, x, m, of);
+        0
+    }
 }
 
 /// A type in which CPU tensors compute.
@@ -85,7 +107,7 @@ pub trait Real:
 }
 
 macro_rules! float {
-    ($float:ident, $bits:ident) => {
+    ($float:ident, $bits:ident, { $($more:item)* }) => {
         impl sealed::Sealed for $float {}
 
         impl Element for $float {
@@ -110,6 +132,8 @@ macro_rules! float {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
+
+            $($more)*
         }
 
         impl Real for $float {
@@ -162,8 +186,12 @@ macro_rules! float {
     };
 }
 
-float!(f32, u32);
-float!(f64, u64);
+float!(f64, u64, {});
+float!(f32, u32, {
+    fn as_noise(elements: &mut [f32]) -> Option<&mut [f32]> {
+        Some(elements)
+    }
+});
 
 /// Half precision, with the feature `half`: elements are stored in two bytes and computed in `f32`.
 ///
@@ -172,10 +200,12 @@ float!(f64, u64);
 #[cfg(feature = "half")]
 mod half_precision {
     use super::{Element, sealed};
+    #[cfg(all(feature = "simd", any(target_arch = "x86", target_arch = "x86_64")))]
+    use crate::tensor::lanes::{Vectors, x86};
     use half::{bf16, f16};
 
     macro_rules! half_float {
-        ($half:ident, $widen:ident, $narrow:ident) => {
+        ($half:ident, $widen:ident, $narrow:ident, { $($more:item)* }) => {
             impl sealed::Sealed for $half {}
 
             impl Element for $half {
@@ -198,12 +228,20 @@ mod half_precision {
                 fn to_f64(self) -> f64 {
                     self.to_f64()
                 }
+
+                $($more)*
             }
         };
     }
 
-    half_float!(f16, widen_f16, narrow_f16);
-    half_float!(bf16, widen_bf16, narrow_bf16);
+    half_float!(bf16, widen_bf16, narrow_bf16, {});
+    half_float!(f16, widen_f16, narrow_f16, {
+        #[cfg(all(feature = "simd", any(target_arch = "x86", target_arch = "x86_64")))]
+        #[inline(always)]
+        fn map_pairs<V: Vectors>(vectors: V, x: &mut [Self], m: &[Self], of: impl Fn(f32, f32) -> f32) -> usize {
+            vectors.avx2().map_or(0, |avx2| x86::map_pairs(avx2, x, m, of))
+        }
+    });
 
     #[inline(always)]
     fn widen_bf16(bits: u16) -> f32 {
@@ -214,10 +252,10 @@ mod half_precision {
     fn narrow_bf16(value: f32) -> u16 {
         let bits = value.to_bits();
         // Half of the last place, and one more where that is odd: to nearest, ties to even.
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // The upper half of a NaN, made quiet, so that it does not turn into an infinity.
-        let nan = bits >> 16 | 0x40;
-        (if value.is_nan() { nan } else { rounded }) as u16
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+        // A NaN is cut off and made quiet, so that it does not turn into an infinity.
+        let nan = bits | 0x0040_0000;
+        ((if value.is_nan() { nan } else { rounded }) >> 16) as u16
     }
 
     /// The biases of the two exponents, 127 and 15, differ by 112.

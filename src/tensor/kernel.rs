@@ -6,6 +6,11 @@
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
 use crate::noise::NormalStream;
+#[cfg(not(feature = "simd"))]
+use crate::tensor::lanes::Baseline;
+#[cfg(feature = "simd")]
+use crate::tensor::lanes::Found;
+use crate::tensor::lanes::Vectors;
 use crate::tensor::{Element, Real, Rows, Weights, divided, parallel};
 
 /// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
@@ -166,15 +171,23 @@ impl<C: Real> RowKernel<C> {
     /// The step on a piece of the row, compiled for the vector instructions that this CPU has.
     fn run<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E], noise: TaskNoise<'_, E>) {
         #[cfg(feature = "simd")]
-        fearless_simd::dispatch!(fearless_simd::Level::new(), _ => self.run_inline(x, m, noise));
+        fearless_simd::dispatch!(fearless_simd::Level::new(), simd => self.run_inline(Found(simd), x, m, noise));
         #[cfg(not(feature = "simd"))]
-        self.run_inline(x, m, noise);
+        self.run_inline(Baseline, x, m, noise);
     }
 
     #[inline(always)]
-    fn run_inline<E: Element<Compute = C>>(&self, x: &mut [E], m: &[E], noise: TaskNoise<'_, E>) {
+    fn run_inline<E: Element<Compute = C>>(
+        &self,
+        vectors: impl Vectors,
+        x: &mut [E],
+        m: &[E],
+        noise: TaskNoise<'_, E>,
+    ) {
         with_mean!(*self, mean, d => match noise {
             TaskNoise::None => {
+                let done = E::map_pairs(vectors, x, m, |x, m| mean.of(x, m));
+                let (x, m) = (x.get_mut(done..).unwrap_or_default(), m.get(done..).unwrap_or_default());
                 for (x, m) in x.iter_mut().zip(m) {
                     *x = E::narrow(mean.of(x.widen(), m.widen()));
                 }
@@ -289,18 +302,38 @@ impl<C: Real> Weigh<C> for Term<C> {
 }
 
 /// Writes one stream a row.
-pub(crate) fn fill_with_noise(z: &mut [f32], rows: Rows, streams: &[NormalStream]) {
-    if rows.len == 0 {
-        return;
+pub(crate) fn fill_with_noise<E: Element>(z: &mut [E], rows: Rows, streams: &[NormalStream]) -> Result<(), Error> {
+    if rows.count == 0 || rows.len == 0 {
+        return Err(Error::Empty { operand: "the tensor to make noise for", shape: vec![rows.count, rows.len] });
+    }
+    if streams.len() != rows.count {
+        return Err(Error::Rows { expected: rows.count, found: streams.len() });
     }
     let group = (TASK / rows.len).max(1);
     let parallel = parallel::pays(z.len(), true);
     parallel::for_each_chunk_mut(parallel, z, group * rows.len, |index, z| {
         for (in_group, z) in z.chunks_exact_mut(rows.len).enumerate() {
             let Some(stream) = streams.get(index * group + in_group) else { return };
-            parallel::for_each_chunk_mut(parallel, z, TASK, |task, z| stream.fill((task * TASK) as u64, z));
+            parallel::for_each_chunk_mut(parallel, z, TASK, |task, z| fill_part(stream, (task * TASK) as u64, z));
         }
     });
+    Ok(())
+}
+
+/// Writes a stream from `first` on.
+fn fill_part<E: Element>(stream: &NormalStream, first: u64, z: &mut [E]) {
+    if let Some(z) = E::as_noise(z) {
+        stream.fill(first, z);
+        return;
+    }
+    let mut normals = [0.0; BLOCK];
+    for (block, z) in z.chunks_mut(BLOCK).enumerate() {
+        let normals = normals.get_mut(..z.len()).unwrap_or_default();
+        stream.fill(first + (block * BLOCK) as u64, normals);
+        for (z, normal) in z.iter_mut().zip(normals) {
+            *z = E::narrow(E::Compute::from_noise(*normal));
+        }
+    }
 }
 
 /// Σ kᵢ·tᵢ over all rows.

@@ -71,6 +71,13 @@ impl<E: Element, D: Dimension> HostTensor for Array<E, D> {
         shaped_like(self, elements.into_iter().map(|element| E::narrow(crate::Real::from_noise(element))).collect())
     }
 
+    fn fill_with_streams(self, streams: &[NormalStream]) -> Result<Self, Error> {
+        let mut z = into_standard(self);
+        let rows = z.rows_of_batch();
+        kernel::fill_with_noise(z.as_slice_mut().unwrap_or_default(), rows, streams)?;
+        Ok(z)
+    }
+
     fn step_with_streams(
         self,
         m: Self,

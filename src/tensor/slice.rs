@@ -95,6 +95,12 @@ impl<E: Element> HostTensor for Vec<E> {
         Ok(elements.into_iter().map(E::from_f64).collect())
     }
 
+    fn fill_with_streams(mut self, streams: &[NormalStream]) -> Result<Self, Error> {
+        let rows = self.rows_of_batch();
+        kernel::fill_with_noise(&mut self, rows, streams)?;
+        Ok(self)
+    }
+
     fn step_with_streams(
         mut self,
         m: Self,

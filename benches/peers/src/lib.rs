@@ -89,6 +89,12 @@ pub fn cases(rows: usize, len: usize) -> Result<Vec<Case<'static>>, BoxError> {
         black_box(noise.noise(&like, Draw::Initial)?);
         Ok(())
     }));
+    let (mut z, mut noise) = (Some(Array2::<f32>::zeros((rows, len))), SeededNoise::new(1));
+    all.push(Case::new("noise in place", move || {
+        let spare = z.take().ok_or("the noise failed")?;
+        z = Some(black_box(noise.noise_into(spare, Draw::Initial)?));
+        Ok(())
+    }));
     Ok(all)
 }
 
