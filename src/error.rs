@@ -185,6 +185,28 @@ pub enum Error {
         shape: Vec<usize>,
     },
 
+    /// Elements of a type that the operation cannot take.
+    #[error("{operand} has elements of type {found} where {expected} is needed")]
+    ElementType {
+        /// Which operand.
+        operand: &'static str,
+        /// What is possible there.
+        expected: &'static str,
+        /// The type, as its framework names it.
+        found: String,
+    },
+
+    /// Tensors that lie on different devices.
+    #[error("{operand} is on {found} where {expected} is needed")]
+    Device {
+        /// Which operand.
+        operand: &'static str,
+        /// The device of the others, as their framework names it.
+        expected: String,
+        /// Its own.
+        found: String,
+    },
+
     /// One value per row of the batch was given, but for another number of rows.
     #[error("{found} values given, one per row, for a batch of {expected} rows")]
     Rows {

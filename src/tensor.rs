@@ -1,5 +1,7 @@
 //! What a tensor must do to be sampled: the meeting place of the two halves of the crate.
 
+#[cfg(feature = "burn022")]
+mod burn;
 mod element;
 pub(crate) mod kernel;
 mod lanes;
@@ -337,20 +339,30 @@ pub(crate) fn composed_step<T: Tensor>(
     rows: &[Coefficients],
 ) -> Result<Stepped<T>, Error> {
     let z = noise_term(z, rows)?;
-    let d = PerRow::new(rows, |k| k.d);
-    let x0 = if rows.iter().all(|k| k.threshold == Threshold::None) { None } else { Some(bounded_x0(x, m, rows)?) };
-    let a = PerRow::new(rows, |k| if k.threshold == Threshold::None { 0.0 } else { k.a });
-    let b = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.x } else { k.b });
-    let c = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.model } else { k.c });
-    let a = match &x0 {
-        Some((_, divisor)) => a.divided_by(divisor),
-        None => a,
-    };
+    let x0 = thresholded_x0(x, m, rows)?;
+    let [a, b, c, d] = step_weights(rows, x0.as_ref().map(|(_, divisor)| divisor));
     let mut terms = Vec::with_capacity(4);
     terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0)));
     terms.extend([(b.weights(), x), (c.weights(), m)]);
     terms.extend(z.map(|z| (d.weights(), z)));
     Ok(Stepped::new(T::linear_combination(&terms)?, None))
+}
+
+/// x̂₀ and the divisor that goes with it, where some row has a threshold.
+fn thresholded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<Option<(T, PerRow)>, Error> {
+    if rows.iter().all(|k| k.threshold == Threshold::None) { Ok(None) } else { bounded_x0(x, m, rows).map(Some) }
+}
+
+/// The weights of x̂₀, x, m and z in x′. A row without a threshold is folded: x̂₀ has the weight 0 in it.
+fn step_weights(rows: &[Coefficients], divisor: Option<&PerRow>) -> [PerRow; 4] {
+    let a = PerRow::new(rows, |k| if k.threshold == Threshold::None { 0.0 } else { k.a });
+    let b = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.x } else { k.b });
+    let c = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.model } else { k.c });
+    let a = match divisor {
+        Some(divisor) => a.divided_by(divisor),
+        None => a,
+    };
+    [a, b, c, PerRow::new(rows, |k| k.d)]
 }
 
 /// x̂₀ = threshold(p·x + q·m), as the step sees it.
