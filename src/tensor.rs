@@ -2,6 +2,8 @@
 
 #[cfg(feature = "burn022")]
 mod burn;
+#[cfg(feature = "candle011")]
+mod candle;
 mod element;
 pub(crate) mod kernel;
 mod lanes;
