@@ -575,7 +575,7 @@ fn errors_go_both_ways() {
     let text = std::error::Error::source(&error).unwrap().to_string();
     assert!(text.contains("17"), "{text}");
     // candle's own comes back as it was, ours with its text.
-    assert!(matches!(candle_core::Error::from(error), candle_core::Error::ShapeMismatchBinaryOp { .. }));
+    assert_eq!(candle_core::Error::from(error).to_string(), text);
     assert_eq!(theirs(&x).unwrap_err().to_string(), "β[1] = 1.5 is not inside (0, 1)");
     // And within a run: a network that fails with candle's error, seen from a function of candle's.
     let plan =
