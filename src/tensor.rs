@@ -81,6 +81,25 @@ pub trait Tensor: Sized {
         Err(Error::Unsupported { operation: "Tensor::abs_quantile, which dynamic thresholding needs" })
     }
 
+    /// The two halves of axis 1, the channels, in their order: what a network that also predicts the variance returns is its
+    /// prediction and v. Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless axis 1 exists and divides by two, [`Error::Unsupported`] unless the backend implements it.
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        Err(Error::Unsupported { operation: "Tensor::halve_channels, which learned variances need" })
+    }
+
+    /// self·exp(k·v), elementwise: noise of a standard deviation that the network predicts. Only
+    /// [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless the shapes are the same, [`Error::Rows`], [`Error::Unsupported`] unless the backend implements it.
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let _ = (v, k);
+        Err(Error::Unsupported { operation: "Tensor::times_exp, which learned variances need" })
+    }
+
     /// One sampling step: with x = self and m the network's output,
     /// x̂₀ = threshold(p·x + q·m) and x′ = a·x̂₀ + b·x + c·m + d·z.
     ///

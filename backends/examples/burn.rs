@@ -27,14 +27,14 @@ fn main() -> Result<(), Error> {
     let arrays = run(&Array4::<f32>::zeros(SHAPE), |x| x.mapv_into(f32::tanh))?;
     println!("{} elements, the first of them {:.6}", slices.len(), slices.first().copied().unwrap_or_default());
     println!("largest difference from Vec<f32>:");
-    println!("  ndarray, f32        {:.1e}", difference(&arrays, &slices));
+    println!("  {:<20}{:.1e}", "ndarray, f32", difference(&arrays, &slices));
     for (label, latents, network) in [
-        ("burn, f32          ", DType::F32, DType::F32),
-        ("burn, network bf16 ", DType::F32, DType::BF16),
-        ("burn, all of it bf16", DType::BF16, DType::BF16),
+        ("burn, f32", DType::F32, DType::F32),
+        ("burn, network bf16", DType::F32, DType::BF16),
+        ("burn, all bf16", DType::BF16, DType::BF16),
     ] {
         let zeros = Tensor::<4>::zeros(SHAPE, (&Device::flex(), latents));
-        println!("  {label} {:.1e}", difference(&run(&zeros, |x| x.cast(network).tanh())?, &slices));
+        println!("  {label:<20}{:.1e}", difference(&run(&zeros, |x| x.cast(network).tanh())?, &slices));
     }
     Ok(())
 }

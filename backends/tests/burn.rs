@@ -1,6 +1,7 @@
 //! The adapter for burn on its CPU backend, flex: what it makes of the same numbers as slices and arrays, to the last bit,
 //! and what it says to operands that burn would broadcast or panic on.
 
+use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
     BoxError, Coefficients, Combination, Ddim, Ddpm, Draw, Element, EpsilonAfter, Error, HostTensor, NoiseLevel,
     NoiseSchedule, NoiseSource, Plan, Point, Prediction, RowReduce, SeededNoise, Tensor, Threshold, Timesteps,
@@ -81,6 +82,42 @@ macro_rules! for_each_type_and_rank {
         $test::<$element, 4>([3, 2, 4, 4], $dtype);
         $test::<$element, 4>([1, 3, 33, 33], $dtype);
     };
+}
+
+/// Tensors of one type and rank, for the suite of laws.
+fn laws<const D: usize>(dtype: DType, arithmetic: Arithmetic) -> Result<(), Violation> {
+    let make = |shape: &[usize], elements: &[f64]| {
+        let shape: [usize; D] = shape.try_into()?;
+        // In another order of the axes, so that what is worked on is not packed.
+        let mut axes: [usize; D] = std::array::from_fn(|axis| axis);
+        let packed = tensor(elements, shape, dtype);
+        if elements.len() % 2 == 0 {
+            return Ok(packed);
+        }
+        axes.reverse();
+        let reversed = packed.permute(axes);
+        Ok(tensor(&reversed.to_host()?, reversed.dims(), dtype).permute(axes))
+    };
+    let laws = Laws::new(arithmetic, make, |x: &Burn<D>| Ok(x.try_to_data()?.try_cast_as::<f64>()?.try_into_vec()?));
+    laws.tensor()?;
+    laws.host()?;
+    laws.reduce()
+}
+
+#[test]
+fn tensors_of_every_type_and_rank_obey_the_laws() {
+    for (dtype, arithmetic) in [
+        (DType::F32, Arithmetic::F32),
+        (DType::F64, Arithmetic::F64),
+        (DType::F16, Arithmetic::F32),
+        (DType::BF16, Arithmetic::F32),
+    ] {
+        laws::<1>(dtype, arithmetic).unwrap();
+        laws::<2>(dtype, arithmetic).unwrap();
+        laws::<3>(dtype, arithmetic).unwrap();
+        laws::<4>(dtype, arithmetic).unwrap();
+        laws::<5>(dtype, arithmetic).unwrap();
+    }
 }
 
 #[test]

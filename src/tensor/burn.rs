@@ -117,13 +117,10 @@ impl<const D: usize> HostTensor for Burn<D> {
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
         // Uploaded as it is made, in `f32`, whatever the type of x.
-        let batch = self.rows_of_batch();
-        if streams.len() != batch.count {
-            return Err(Error::Rows { expected: batch.count, found: streams.len() });
-        }
         check([("x", &self)])?;
-        let mut elements = vec![0.0; batch.count * batch.len];
-        kernel::fill_with_noise(&mut elements, batch, streams);
+        let batch = self.rows_of_batch();
+        let mut elements = vec![0.0_f32; batch.count * batch.len];
+        kernel::fill_with_noise(&mut elements, batch, streams)?;
         let z = Burn::from_data(TensorData::new(elements, self.dims()), (&self.device(), DType::F32));
         step(self, m, Some(z), rows)
     }
