@@ -455,3 +455,19 @@ pub(crate) fn noise_term<'a, T>(z: Option<&'a T>, rows: &[Coefficients]) -> Resu
         (Some(k), None) => Err(Error::MissingNoise { d: k.d }),
     }
 }
+
+/// Half the number of channels of a network's output of this shape, which is to be halved along axis 1.
+pub(crate) fn half_the_channels(shape: &[usize]) -> Result<usize, Error> {
+    match shape {
+        shape if shape.contains(&0) => Err(Error::Empty { operand: "the network's output", shape: shape.to_vec() }),
+        [_, channels, ..] if channels % 2 == 0 => Ok(channels / 2),
+        _ => Err(Error::Shape {
+            operand: "the network's output, to be halved along axis 1,",
+            expected: match shape {
+                [rows, channels, rest @ ..] => [&[*rows, channels & !1], rest].concat(),
+                short => vec![short.first().copied().unwrap_or(1), 2],
+            },
+            found: shape.to_vec(),
+        }),
+    }
+}

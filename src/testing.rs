@@ -149,7 +149,8 @@ type Law = Result<(), String>;
 impl<M, R> Laws<M, R> {
     /// The laws of [`Tensor`]: combinations are sums in the order of their terms, a weight of 0 drops its term, NaN survives a clamp,
     /// shapes and numbers of rows must agree, operands stay as they are, a step is its formula, with one set of coefficients
-    /// and with one per row. The quantile is held to its definition unless it is [`Error::Unsupported`].
+    /// and with one per row. The quantile and what learned variances need are held to their definitions unless they are
+    /// [`Error::Unsupported`].
     ///
     /// # Errors
     /// The first [`Violation`] found.
@@ -169,7 +170,8 @@ impl<M, R> Laws<M, R> {
             at.law("there is a weight for all rows or one for each", At::numbers_of_rows)?;
             at.law("shapes agree, and nothing is broadcast", At::shapes_agree)?;
             at.law("a tensor without elements is refused", At::emptiness)?;
-            at.law("a step is its formula", At::steps)
+            at.law("a step is its formula", At::steps)?;
+            at.law("learned variances scale the noise", At::learned_variances)
         })
     }
 
@@ -422,6 +424,52 @@ where
         if nan == [self.rows.count - 1] { Ok(()) } else { Err(format!("NaN for rows {nan:?} instead of the last")) }
     }
 
+    /// The distance from 1 to the next element.
+    fn spacing(&self) -> Result<f64, String> {
+        for spacing in [f64::EPSILON, f64::from(f32::EPSILON), 2_f64.powi(-10)] {
+            if self.stored(&vec![1.0 + spacing; self.len()])?.first() == Some(&(1.0 + spacing)) {
+                return Ok(spacing);
+            }
+        }
+        Ok(2_f64.powi(-7))
+    }
+
+    fn learned_variances(&self) -> Law {
+        let ((z, z_values), (v, v_values)) = (self.numbers(5)?, self.numbers(6)?);
+        let per_row = numbers(7, self.rows.count);
+        for k in [Weights::All(0.4), Weights::PerRow(&per_row)] {
+            let found = match z.times_exp(&v, k) {
+                Ok(found) => self.read(&found)?,
+                Err(Error::Unsupported { .. }) => break,
+                Err(other) => return Err(other.to_string()),
+            };
+            for (element, (z, v)) in z_values.iter().zip(&v_values).enumerate() {
+                let k = k.of_row(self.row_of(element)).map_err(|error| error.to_string())?;
+                let (found, wanted) = (at(&found, element), z * libm::exp(k * v));
+                // An exponential is not correctly rounded everywhere, and k·v is rounded before it.
+                if !((found - wanted).abs() <= (4e-6 + self.spacing()?) * wanted.abs()) {
+                    return Err(format!("element {element} is {found:?} and not {z}·exp({k}·{v}) = {wanted:?}"));
+                }
+            }
+        }
+        let [rows, channels, rest @ ..] = self.shape else { return Ok(()) };
+        let inner: usize = rest.iter().product();
+        match z.halve_channels() {
+            Ok((first, second)) if channels % 2 == 0 => {
+                let half = channels / 2 * inner;
+                let wanted = |offset: usize| -> Vec<f64> {
+                    let of_row = |row: usize| z_values.iter().skip(row * channels * inner + offset).take(half);
+                    (0..*rows).flat_map(of_row).copied().collect()
+                };
+                self.same("the first half", &self.read(&first)?, &wanted(0), &[])?;
+                self.same("the second half", &self.read(&second)?, &wanted(half), &[])
+            }
+            Err(Error::Shape { .. }) if channels % 2 == 1 => Ok(()),
+            Err(Error::Unsupported { .. }) => Ok(()),
+            other => Err(format!("{channels} channels halved: {:?}", other.err())),
+        }
+    }
+
     fn numbers_of_rows(&self) -> Law {
         let count = self.rows.count;
         let (x, _) = self.numbers(1)?;
@@ -614,11 +662,10 @@ where
             let given = self.make(&x)?.step(self.make(&m)?, Some(&z), &[k]).map_err(text)?.x;
             let (within, given) = (self.read(&within)?, self.read(&given)?);
             // Of half precision, noise made within the step need not have been rounded to it.
-            let rounded = self.stored(&[1.0 + f64::from(f32::EPSILON)].repeat(self.len()))?.contains(&1.0);
-            let magnitudes: Vec<f64> =
-                given.iter().map(|value| if rounded { 0.05 + value.abs() / 64.0 } else { 0.0 }).collect();
+            let spacing = self.spacing()?;
+            let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
             for (element, (within, given)) in within.iter().zip(&given).enumerate() {
-                let slack = at(&magnitudes, element) + self.laws.tolerance * (8.0 + given.abs());
+                let slack = (rounding + self.laws.tolerance) * (8.0 + given.abs());
                 if !(within.to_bits() == given.to_bits() || (within - given).abs() <= slack) {
                     return Err(format!("element {element} is {within:?} and not {given:?}, with {k:?}"));
                 }

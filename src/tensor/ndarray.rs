@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::noise::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::{check_count, times_exp};
-use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, noise_term};
+use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term};
 
 /// Axis 0 is the batch, also of an `Array1`, which is a batch of samples of one element (a `Vec` is one sample); an array without
 /// axes is one sample of one element.
@@ -45,16 +45,8 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
     }
 
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
-        let odd = || Error::Shape {
-            operand: "the network's output, to be halved along axis 1,",
-            expected: match self.shape() {
-                [rows, channels, rest @ ..] => [&[*rows, channels & !1], rest].concat(),
-                short => vec![short.first().copied().unwrap_or(1), 2],
-            },
-            found: self.shape().to_vec(),
-        };
-        let channels = self.shape().get(1).copied().filter(|channels| channels % 2 == 0).ok_or_else(odd)?;
-        let (prediction, v) = self.view().split_at(Axis(1), channels / 2);
+        let half = half_the_channels(self.shape())?;
+        let (prediction, v) = self.view().split_at(Axis(1), half);
         Ok((prediction.as_standard_layout().into_owned(), v.as_standard_layout().into_owned()))
     }
 
