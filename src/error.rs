@@ -255,6 +255,32 @@ pub enum Error {
     #[error("the tensor backend failed")]
     Backend(#[source] BoxError),
 
+    /// A key of a configuration whose value makes no sense.
+    #[error("{key} = {value} {reason}")]
+    Config {
+        /// The key.
+        key: String,
+        /// Its value, shortened where it is long.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A text that is no configuration: not JSON, not an object, or too large (then without a place, line 0).
+    #[error("no configuration, at line {line}, column {column}: {reason}")]
+    ConfigText {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+
+    /// A configuration could not be read from where it is.
+    #[error("the configuration cannot be read")]
+    ConfigRead(#[source] std::io::Error),
+
     /// Another error, at a step of a plan.
     #[error("step {index} (t = {t})")]
     AtStep {

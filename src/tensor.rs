@@ -2,6 +2,8 @@
 
 #[cfg(feature = "burn022")]
 mod burn;
+#[cfg(feature = "candle011")]
+mod candle;
 mod element;
 pub(crate) mod kernel;
 mod lanes;
@@ -77,6 +79,25 @@ pub trait Tensor: Sized {
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let _ = ratio;
         Err(Error::Unsupported { operation: "Tensor::abs_quantile, which dynamic thresholding needs" })
+    }
+
+    /// The two halves of axis 1, the channels, in their order: what a network that also predicts the variance returns is its
+    /// prediction and v. Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless axis 1 exists and divides by two, [`Error::Unsupported`] unless the backend implements it.
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        Err(Error::Unsupported { operation: "Tensor::halve_channels, which learned variances need" })
+    }
+
+    /// self·exp(k·v), elementwise: noise of a standard deviation that the network predicts. Only
+    /// [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless the shapes are the same, [`Error::Rows`], [`Error::Unsupported`] unless the backend implements it.
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let _ = (v, k);
+        Err(Error::Unsupported { operation: "Tensor::times_exp, which learned variances need" })
     }
 
     /// One sampling step: with x = self and m the network's output,
@@ -432,5 +453,21 @@ pub(crate) fn noise_term<'a, T>(z: Option<&'a T>, rows: &[Coefficients]) -> Resu
         (None, _) => Ok(None),
         (Some(_), Some(z)) => Ok(Some(z)),
         (Some(k), None) => Err(Error::MissingNoise { d: k.d }),
+    }
+}
+
+/// Half the number of channels of a network's output of this shape, which is to be halved along axis 1.
+pub(crate) fn half_the_channels(shape: &[usize]) -> Result<usize, Error> {
+    match shape {
+        shape if shape.contains(&0) => Err(Error::Empty { operand: "the network's output", shape: shape.to_vec() }),
+        [_, channels, ..] if channels % 2 == 0 => Ok(channels / 2),
+        _ => Err(Error::Shape {
+            operand: "the network's output, to be halved along axis 1,",
+            expected: match shape {
+                [rows, channels, rest @ ..] => [&[*rows, channels & !1], rest].concat(),
+                short => vec![short.first().copied().unwrap_or(1), 2],
+            },
+            found: shape.to_vec(),
+        }),
     }
 }

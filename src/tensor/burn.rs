@@ -10,7 +10,8 @@ use crate::error::{Error, require};
 use crate::noise::NormalStream;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term, step_weights, thresholded_x0,
+    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, kernel, noise_term,
+    step_weights, thresholded_x0,
 };
 
 /// Axis 0 is the batch, also of a `Tensor<1>`, which is a batch of samples of one element.
@@ -71,6 +72,25 @@ impl<const D: usize> Tensor for Burn<D> {
             Compute::F64 => row_quantiles(&read::<f64, D>(self)?, len, ratio),
             Compute::F32 => row_quantiles(&read::<f32, D>(self)?, len, ratio),
         })
+    }
+
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        let half = half_the_channels(&self.dims())?;
+        Ok((self.clone().narrow(1, 0, half), self.clone().narrow(1, half, half)))
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let compute = check([("z", self), ("v", v)])?;
+        k.check_rows(self.rows_of_batch().count)?;
+        let (z, v) = (compute.widen(self.clone()), compute.widen(v.clone()));
+        let exponent = match k {
+            Weights::All(k) => v.mul_scalar(k),
+            Weights::PerRow(k) => {
+                let k = per_row(k, &v);
+                v.mul(k)
+            }
+        };
+        Ok(z.mul(exponent.exp()).cast(self.dtype()))
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
