@@ -12,7 +12,8 @@ use crate::noise::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, noise_term, step_weights, thresholded_x0,
+    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term, step_weights,
+    thresholded_x0,
 };
 
 /// Runs `$body` with the Rust type of a kind's elements as `$element`.
@@ -123,6 +124,23 @@ impl Tensor for Candle {
             let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
             Ok(elements.get::<E>()?.chunks_exact(len.max(1)).map(quantile).collect())
         })
+    }
+
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        Kind::of("the network's output", self)?;
+        let half = half_the_channels(self.dims())?;
+        Ok((self.narrow(1, 0, half)?, self.narrow(1, half, half)?))
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let kind = check([("z", self), ("v", v)])?;
+        k.check_rows(self.rows_of_batch().count)?;
+        let (z, v) = (kind.compute().cast(self)?, kind.compute().cast(v)?);
+        let exponent = match k {
+            Weights::All(k) => v.affine(k, 0.0)?,
+            Weights::PerRow(k) => v.broadcast_mul(&per_row(k, &v)?)?,
+        };
+        kind.cast(&z.mul(&exponent.exp()?)?)
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
