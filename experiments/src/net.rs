@@ -261,7 +261,7 @@ impl UNet {
     }
 
     /// The same for a batch on the host whose rows are all at one point of a path.
-    pub fn predict(&self, x: &Array2<f32>, at: Point) -> Result<Array2<f32>, BoxError> {
+    pub fn predict(&self, x: &Array2<f32>, at: Point) -> std::result::Result<Array2<f32>, BoxError> {
         let (rows, pixels) = x.dim();
         let x = Tensor::from_vec(x.iter().copied().collect(), (rows, pixels), &Device::Cpu)?;
         let out = self.forward(&x, &vec![at.t; rows])?.flatten_all()?.to_vec1::<f32>()?;
