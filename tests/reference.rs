@@ -367,6 +367,17 @@ fn data_far_from_the_origin_is_denoised_as_well_as_next_to_it() {
     }
 }
 
+#[test]
+fn a_batch_of_numbers_is_denoised_as_each_alone() {
+    // In one dimension a batch is a column, whose products a matrix library may lay out the other way.
+    let data = FiniteData::new(1, [-0.9, 0.0, 0.8]).unwrap().with_bandwidth(0.1).unwrap();
+    let level = NoiseLevel::from_one_minus_alpha_bar(0.3).unwrap();
+    let batch = [-2.0, -0.4, 0.1, 0.9];
+    let alone: Vec<f64> = batch.iter().map(|x| denoised(&data, &[*x], &level)[0]).collect();
+    assert_eq!(denoised(&data, &batch, &level), alone);
+    assert!(alone.iter().all(|x0| (-1.5..1.5).contains(x0)), "{alone:?}");
+}
+
 // The ODE.
 
 #[test]

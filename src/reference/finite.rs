@@ -143,7 +143,9 @@ impl DataDistribution for FiniteData {
         let spread = level.alpha_bar() * blur + level.one_minus_alpha_bar();
         let Ok(x) = ArrayView2::from_shape((rows.len() / dim, dim), &*rows) else { return };
         // With u = x − s·c, −‖x − s·y‖²/2 = s·⟨u, y⟩ − s²·‖y − c‖²/2 plus what is the same for all y.
-        let mut logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
+        let logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
+        // In one dimension both factors pass for column-major, and then so is their product.
+        let mut logits = if logits.is_standard_layout() { logits } else { logits.as_standard_layout().into_owned() };
         for mut row in logits.rows_mut() {
             for (logit, squared_norm) in row.iter_mut().zip(&self.squared_norms) {
                 // Without any spread the nearest sample takes it all.
