@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn a_rotation_of_both_changes_nothing() {
         // (Σ₁·Σ₂)^½ of matrices that do not commute: for 2×2, tr √M = √(tr M + 2·√det M).
-        let a = DMatrix::from_row_slice(2, 2, &[2.0, 0.7, 0.7, 1.0]);
-        let b = DMatrix::from_row_slice(2, 2, &[1.0, -0.4, -0.4, 3.0]);
+        let a: DMatrix<f64> = DMatrix::from_row_slice(2, 2, &[2.0, 0.7, 0.7, 1.0]);
+        let b: DMatrix<f64> = DMatrix::from_row_slice(2, 2, &[1.0, -0.4, -0.4, 3.0]);
         let product = &a * &b;
         let cross = (product.trace() + 2.0 * product.determinant().sqrt()).sqrt();
         let expected = a.trace() + b.trace() - 2.0 * cross;
