@@ -1,6 +1,6 @@
 //! Files that are either whole or not there: written beside their place, flushed, and moved into it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -10,6 +10,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::trouble::{Result, Trouble};
+
+/// The entry of a file's header that holds its words.
+const WORDS: &str = "alphabar";
 
 /// Writes a file in one piece: a kill or a full disk leaves what was there before.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -54,6 +57,10 @@ pub fn save_tensors(
         .iter()
         .map(|(name, shape, dtype, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(bad)?)))
         .collect::<Result<Vec<_>>>()?;
+    // One entry, since those of a hash map come in an order of chance: the same run gives the same bytes.
+    let words: BTreeMap<String, String> = words.into_iter().collect();
+    let words = serde_json::to_string(&words).map_err(|error| Trouble::Options(error.to_string()))?;
+    let words = HashMap::from([(WORDS.to_owned(), words)]);
     write(path, &safetensors::serialize(views, Some(words)).map_err(bad)?)
 }
 
@@ -61,7 +68,12 @@ pub fn save_tensors(
 pub fn load_tensors(bytes: &[u8]) -> Result<(HashMap<String, Tensor>, HashMap<String, String>), String> {
     let told = |error: safetensors::SafeTensorError| error.to_string();
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(told)?;
-    let words = header.metadata().clone().unwrap_or_default();
+    let words = header
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get(WORDS))
+        .ok_or("it holds no words of this program's")?;
+    let words = serde_json::from_str(words).map_err(|error| error.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(told)?;
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
