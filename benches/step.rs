@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 use alphabar::{
-    Coefficients, Ddim, Ddpm, Element, NoiseSchedule, NoiseSource, Plan, SeededNoise, Solver, Threshold, Timesteps,
-    Variance, step_in_place,
+    BoxError, Coefficients, Ddim, Ddpm, Draw, Element, NoiseSchedule, NoiseSource, Plan, Point, Predictor, SeededNoise,
+    Solver, Threshold, Timesteps, Variance, sample, step_in_place,
 };
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -117,4 +117,32 @@ fn ddim_by_training_steps(bencher: Bencher, train_steps: usize) {
     let k = [Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap().steps()[5].coefficients];
     let (mut x, m) = (values::<f32>(1 << 14), values::<f32>(1 << 14));
     bencher.bench_local(|| step_in_place(black_box(&mut x), black_box(&m), None, &k).unwrap());
+}
+
+/// A network that costs a pass over memory.
+struct Cheap;
+
+impl Predictor<Array2<f32>> for Cheap {
+    fn predict(&mut self, x: &Array2<f32>, at: Point) -> Result<Array2<f32>, BoxError> {
+        self.predict_into(x, at, None)
+    }
+
+    fn predict_into(&mut self, x: &Array2<f32>, _: Point, spare: Option<Array2<f32>>) -> Result<Array2<f32>, BoxError> {
+        let mut m = spare.unwrap_or_else(|| Array2::zeros(x.dim()));
+        m.zip_mut_with(x, |m, x| *m = 0.5 * x);
+        Ok(m)
+    }
+}
+
+/// A whole run: S calls of the network and S passes.
+#[divan::bench(args = [10, 20, 50, 100, 200, 500, 1000])]
+fn run_by_steps(bencher: Bencher, steps: usize) {
+    let (schedule, tau) = (NoiseSchedule::ddpm().unwrap(), Timesteps::trailing(1000, steps).unwrap());
+    let plan = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap();
+    let mut noise = SeededNoise::new(1);
+    let mut x = Some(noise.noise(&Array2::zeros((1, 4 * 64 * 64)), Draw::Initial).unwrap());
+    bencher.counter(ItemsCount::new(steps)).bench_local(|| {
+        let start = x.take().unwrap();
+        x = Some(sample(&plan, start, &mut Cheap, &mut noise).unwrap());
+    });
 }

@@ -13,35 +13,29 @@
 //! to come out right too: a draw from the data lies at a distance of h from the nearest image; a sample that lies
 //! nearer is too smooth, one that lies farther off too noisy.
 
-use std::cmp::Reverse;
+mod common;
+
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::iter;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
 
-use alphabar::reference::{Exact, FiniteData};
+use alphabar::reference::FiniteData;
 use alphabar::{
-    BoxError, Conditioning, Ddim, Ddpm, Draw, Error, NoNoise, NoiseSchedule, NoiseSource, Plan, Prediction, Sampling,
-    SeededNoise, Timesteps, slerp,
+    BoxError, Conditioning, Ddim, Ddpm, Draw, Error, NoNoise, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps,
+    slerp,
 };
 use clap::{Parser, ValueEnum};
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{GrayImage, Luma};
-use indicatif::{ProgressBar, ProgressStyle};
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Axis, s};
 
-/// A batch of images, one a row, with pixels from −1, black, to 1, white.
-type Images = Array2<f32>;
-
-/// Pixels along a side of an image.
-const SIDE: usize = 28;
+use crate::common::canvas::{Canvas, Folder, GREY, INK, LINE, MARGIN, extent, grid, labelled};
+use crate::common::run::{exit, in_parallel, progress_of, threads};
+use crate::common::{
+    DATA, Images, SIDE, TEST, TRAIN, first_rows, follow, load, mean_distance, table, to_f64, with_grain,
+};
 
 /// Draw images from noise by DDPM and DDIM, encode others into noise and back, and see how well it went.
 ///
@@ -109,7 +103,7 @@ struct Options {
     encode_bandwidth: f64,
 
     /// Folder of the images
-    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"))]
+    #[arg(long, value_name = "FOLDER", default_value = DATA)]
     data: PathBuf,
 }
 
@@ -136,21 +130,13 @@ enum Spacing {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // What fails at a step has its cause as a source: tell all of it in one sentence.
-            let causes = iter::successors(error.source(), |cause| cause.source());
-            eprintln!("error: {}", causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}")));
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), BoxError> {
     let started = Instant::now();
-    let train = load(&options.data.join("fashion-mnist-train.png"))?;
-    let held_out = first_rows(&load(&options.data.join("fashion-mnist-test.png"))?, options.held_out);
+    let train = load(&options.data.join(TRAIN))?;
+    let held_out = first_rows(&load(&options.data.join(TEST))?, options.held_out);
     let set = FiniteData::new(SIDE * SIDE, to_f64(&train))?;
     let to_sample = set.clone().with_bandwidth(options.bandwidth)?;
     let to_encode = set.clone().with_bandwidth(options.encode_bandwidth)?;
@@ -163,13 +149,12 @@ fn run(options: &Options) -> Result<(), BoxError> {
     for note in samplers.iter().filter_map(odd).collect::<BTreeSet<_>>() {
         eprintln!("note: {note}");
     }
-    let data = draw_from_data(&first_rows(&train, options.samples), options)?;
+    let data = with_grain(&first_rows(&train, options.samples), options.seed, options.bandwidth)?;
     let folder = Folder::new(&options.out)?;
     folder.save("data.png", &grid(&data))?;
 
     let calls: usize = samplers.iter().map(Sampler::calls).chain(round_trips.iter().map(RoundTrip::calls)).sum();
-    let progress = ProgressBar::new(calls as u64); // on stderr, and hidden where that is no terminal
-    progress.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} network calls, {eta} left")?);
+    let progress = progress_of(calls)?;
 
     // Every method starts from the same noise.
     let x_t = SeededNoise::new(options.seed).noise(&data, Draw::Initial)?;
@@ -212,22 +197,6 @@ fn run(options: &Options) -> Result<(), BoxError> {
 }
 
 // ---- Sampling -----------------------------------------------------------------------------------
-
-/// Runs a plan with the perfect network of some data, and the progress bar along.
-fn follow<N: NoiseSource<Images>>(
-    plan: &Plan,
-    x: Images,
-    data: &FiniteData,
-    mut noise: N,
-    progress: &ProgressBar,
-) -> Result<Images, Error> {
-    let mut network = Exact::new(data, Prediction::Epsilon);
-    let mut run = Sampling::new(plan, x, &mut network, &mut noise)?;
-    while run.advance()?.is_some() {
-        progress.inc(1);
-    }
-    run.into_x()
-}
 
 impl Method {
     fn plan(self, schedule: &NoiseSchedule, tau: &Timesteps) -> Result<Plan, Error> {
@@ -372,71 +341,6 @@ fn between(latents: &Images, ends: [usize; 2]) -> Result<Images, BoxError> {
     Ok(path)
 }
 
-/// Works on all jobs, the dearest first, on as many threads as there are processors. The results come in any order;
-/// none depends on the number of threads.
-fn in_parallel<J: Send, R: Send>(
-    mut jobs: Vec<J>,
-    cost: impl Fn(&J) -> usize,
-    work: impl Fn(J) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    jobs.sort_by_key(|job| Reverse(cost(job)));
-    let jobs = Mutex::new(jobs.into_iter());
-    let results = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..threads() {
-            scope.spawn(|| {
-                loop {
-                    let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-                    let result = work(job);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
-}
-
-// ---- Images -------------------------------------------------------------------------------------
-
-/// Reads a sheet of images that lie side by side without gaps.
-fn load(path: &Path) -> Result<Images, BoxError> {
-    let sheet = image::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?.to_luma8();
-    let side = SIDE as u32;
-    let (columns, rows) = (sheet.width() / side, sheet.height() / side);
-    let (width, height) = sheet.dimensions();
-    if columns * rows == 0 || width % side != 0 || height % side != 0 {
-        return Err(format!("{} has {width}x{height} pixels, not whole images of {side}x{side}", path.display()).into());
-    }
-    let count = (columns * rows) as usize;
-    Ok(Images::from_shape_fn((count, SIDE * SIDE), |(index, pixel)| {
-        let (index, pixel) = (index as u32, pixel as u32);
-        let x = index % columns * side + pixel % side;
-        let y = index / columns * side + pixel / side;
-        f32::from(sheet.get_pixel(x, y).0[0]) / 127.5 - 1.0
-    }))
-}
-
-fn first_rows(images: &Images, count: u16) -> Images {
-    images.slice(s![..usize::from(count).min(images.nrows()), ..]).to_owned()
-}
-
-/// Images with their grain: what a perfect sampler would draw.
-fn draw_from_data(images: &Images, options: &Options) -> Result<Images, Error> {
-    // Samples of the same seed that no method asks for.
-    let z = SeededNoise::new(options.seed).from_sample(1 << 32).noise(images, Draw::Initial)?;
-    Ok(images + &(z * options.bandwidth as f32))
-}
-
-fn to_f64(images: &Images) -> Vec<f64> {
-    images.iter().copied().map(f64::from).collect()
-}
-
-/// From each image to the nearest of a set, root mean square over the pixels; averaged over the images.
-fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
-    let distances = set.distances(&to_f64(images));
-    distances.iter().sum::<f64>() / distances.len() as f64
-}
-
 /// Per pixel, with pixels from 0 to 1 as in the paper's Table 2.
 fn mean_squared_error(a: &Images, b: &Images) -> f64 {
     let squares = a.iter().zip(b).map(|(a, b)| f64::from((a - b) / 2.0).powi(2));
@@ -481,10 +385,10 @@ impl Display for Results<'_> {
         let grain = options.bandwidth;
         writeln!(f, "Samples of images with a grain of {grain}. Distance to the nearest image, RMS per pixel;")?;
         writeln!(f, "for draws from the data themselves it is {data_distance:.3}:")?;
-        table(f, &methods, &columns, |method, steps| Some(format!("{:.3}", self.drawn(method, steps)?.distance)))?;
+        table(f, "S", &methods, &columns, |method, steps| Some(format!("{:.3}", self.drawn(method, steps)?.distance)))?;
 
         writeln!(f, "\nBy how much that is wrong, too smooth (-) or too noisy (+):")?;
-        table(f, &methods, &columns, |method, steps| {
+        table(f, "S", &methods, &columns, |method, steps| {
             Some(format!("{:+.3}", self.drawn(method, steps)?.distance - data_distance))
         })?;
 
@@ -492,14 +396,14 @@ impl Display for Results<'_> {
         let fewer: Vec<usize> = options.steps.iter().copied().filter(|steps| *steps < most).collect();
         if !fewer.is_empty() {
             writeln!(f, "\nDistance to what the same noise becomes with S = {most}, RMS per pixel:")?;
-            table(f, &ddim, &fewer, |method, steps| {
+            table(f, "S", &ddim, &fewer, |method, steps| {
                 let (few, many) = (self.drawn(method, steps)?, self.drawn(method, most)?);
                 Some(format!("{:.3}", 2.0 * mean_squared_error(&few.images, &many.images).sqrt()))
             })?;
         }
 
         writeln!(f, "\nSeconds for a batch of {}, on one of {} threads:", self.data.nrows(), threads())?;
-        table(f, &methods, &columns, |method, steps| Some(format!("{:.2}", self.drawn(method, steps)?.seconds)))?;
+        table(f, "S", &methods, &columns, |method, steps| Some(format!("{:.2}", self.drawn(method, steps)?.seconds)))?;
 
         let (count, grain) = (self.held_out.nrows(), options.encode_bandwidth);
         writeln!(
@@ -509,150 +413,11 @@ impl Display for Results<'_> {
         writeln!(f, "Mean squared error per dimension, pixels from 0 to 1; the encoder tells the network the level")?;
         let told = [("that x is at", Conditioning::Source), ("that x goes to", Conditioning::Destination)];
         let told = told.map(|(label, told)| (label.to_owned(), told));
-        table(f, &told, &options.steps, |told, steps| Some(format!("{:.5}", self.rebuilt(told, steps)?.error)))
+        table(f, "S", &told, &options.steps, |told, steps| Some(format!("{:.5}", self.rebuilt(told, steps)?.error)))
     }
-}
-
-/// A line for each row and a column for each S, blank where there is nothing.
-fn table<R: Copy>(
-    f: &mut fmt::Formatter<'_>,
-    rows: &[(String, R)],
-    columns: &[usize],
-    cell: impl Fn(R, usize) -> Option<String>,
-) -> fmt::Result {
-    // An accent takes no room of its own.
-    let width = |label: &str| label.chars().filter(|letter| *letter != ACCENT).count();
-    let widest = rows.iter().map(|(label, _)| width(label)).max().unwrap_or_default();
-    let line = |label: &str, cells: &mut dyn Iterator<Item = String>| {
-        let label = format!("  {label}{}", " ".repeat(widest.saturating_sub(width(label))));
-        cells.fold(label, |line, cell| format!("{line} {cell:>8}"))
-    };
-    writeln!(f, "{}", line("S", &mut columns.iter().map(usize::to_string)))?;
-    for (label, row) in rows {
-        let mut cells = columns.iter().map(|&steps| cell(*row, steps).unwrap_or_default());
-        writeln!(f, "{}", line(label, &mut cells).trim_end())?;
-    }
-    Ok(())
-}
-
-fn threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 // ---- Pictures -----------------------------------------------------------------------------------
-
-/// Where pictures go.
-struct Folder {
-    path: PathBuf,
-}
-
-impl Folder {
-    fn new(path: &Path) -> Result<Self, BoxError> {
-        fs::create_dir_all(path).map_err(|error| format!("cannot make the folder {}: {error}", path.display()))?;
-        Ok(Self { path: path.to_owned() })
-    }
-
-    fn save(&self, name: &str, picture: &Canvas) -> Result<(), BoxError> {
-        let path = self.path.join(name);
-        let write = || -> Result<(), BoxError> {
-            let mut file = BufWriter::new(File::create(&path)?);
-            let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
-            picture.pixels.write_with_encoder(encoder)?;
-            Ok(file.flush()?)
-        };
-        write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
-    }
-}
-
-/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a picture.
-const SCALE: usize = 2;
-const TILE: usize = SCALE * SIDE;
-/// Between neighbouring images.
-const GAP: usize = 2;
-/// Around a picture, and between blocks of images.
-const MARGIN: usize = 16;
-/// From one line of text to the next.
-const LINE: usize = 24;
-
-const PAPER: u8 = 255;
-const FAINT: u8 = 200;
-const GREY: u8 = 96;
-const INK: u8 = 32;
-
-/// A picture in greys; what would fall outside of it is lost.
-struct Canvas {
-    pixels: GrayImage,
-}
-
-impl Canvas {
-    fn new(width: usize, height: usize) -> Self {
-        Self { pixels: GrayImage::from_pixel(width as u32, height as u32, Luma([PAPER])) }
-    }
-
-    fn rectangle(&mut self, x: usize, y: usize, width: usize, height: usize, shade: u8) {
-        for (y, x) in (y..y + height).flat_map(|y| (x..x + width).map(move |x| (y, x))) {
-            if let Some(pixel) = self.pixels.get_pixel_mut_checked(x as u32, y as u32) {
-                *pixel = Luma([shade]);
-            }
-        }
-    }
-
-    /// Images in rows of so many columns, from the top left.
-    fn tiles(&mut self, x: usize, y: usize, columns: usize, images: &ArrayView2<'_, f32>) {
-        for (index, image) in images.rows().into_iter().enumerate() {
-            let (left, top) = (x + index % columns * (TILE + GAP), y + index / columns * (TILE + GAP));
-            for (place, value) in image.iter().enumerate() {
-                let shade = ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
-                self.rectangle(left + place % SIDE * SCALE, top + place / SIDE * SCALE, SCALE, SCALE, shade);
-            }
-        }
-    }
-
-    /// A line of text.
-    fn text(&mut self, x: usize, y: usize, shade: u8, text: &str) {
-        let (mut left, mut next) = (x, x);
-        for letter in text.chars() {
-            // An accent goes onto the letter before it, a little above the line's top.
-            let (origin, top) = if letter == ACCENT { (left, y.saturating_sub(SCALE)) } else { (next, y) };
-            let dots = dots_of(letter);
-            let width = dots.iter().map(|(_, column)| column + 1).max().unwrap_or(3);
-            for (row, column) in dots {
-                self.rectangle(origin + column * SCALE, top + row * SCALE, SCALE, SCALE, shade);
-            }
-            left = origin;
-            next = next.max(origin + (width + 1) * SCALE);
-        }
-    }
-
-    /// A distance, and a bar from the middle to the left if it is smaller than that of the data, to the right if
-    /// larger; to the end for a factor of four.
-    fn distance(&mut self, x: usize, y: usize, width: usize, distance: f64, of_data: f64) {
-        const NUMBER: usize = 56;
-        self.text(x, y, GREY, &format!("{distance:.3}"));
-        let half = (width - NUMBER) / 2;
-        let middle = x + NUMBER + half;
-        // What the number does not show, the bar does not either.
-        let doublings = ((distance + 1e-3) / (of_data + 1e-3)).log2();
-        let length = ((doublings / 2.0).abs().min(1.0) * half as f64).round() as usize;
-        self.rectangle(middle - half, y + 6, 2 * half, 2, FAINT);
-        self.rectangle(if distance < of_data { middle - length } else { middle }, y + 3, length, 8, GREY);
-        self.rectangle(middle - 1, y, 2, 14, INK);
-    }
-}
-
-/// The width or height of so many tiles.
-fn extent(tiles: usize) -> usize {
-    (tiles * (TILE + GAP)).saturating_sub(GAP)
-}
-
-/// All of a batch, with nothing around it but a margin.
-fn grid(images: &Images) -> Canvas {
-    let columns = images.nrows().min(8);
-    let rows = images.nrows().div_ceil(columns);
-    let mut canvas = Canvas::new(extent(columns) + 2 * MARGIN, extent(rows) + 2 * MARGIN);
-    canvas.tiles(MARGIN, MARGIN, columns, &images.view());
-    canvas
-}
 
 /// Rows of a block of samples on the contact sheet, and samples in a row.
 const BLOCK: (usize, usize) = (2, 3);
@@ -730,93 +495,3 @@ impl Results<'_> {
         labelled(&[("noises".to_owned(), noises), ("held out".to_owned(), images)])
     }
 }
-
-/// Rows of images with labels to the left.
-fn labelled(rows: &[(String, Images)]) -> Canvas {
-    let left = MARGIN + 104;
-    let longest = rows.iter().map(|(_, images)| images.nrows()).max().unwrap_or_default();
-    let mut canvas = Canvas::new(left + extent(longest) + MARGIN, 2 * MARGIN + extent(rows.len()));
-    for (index, (label, images)) in rows.iter().enumerate() {
-        let y = MARGIN + index * (TILE + GAP);
-        canvas.text(MARGIN, y + TILE / 2 - 8, INK, label);
-        canvas.tiles(left, y, images.nrows(), &images.view());
-    }
-    canvas
-}
-
-/// Goes onto the letter before it.
-const ACCENT: char = '\u{302}';
-
-/// Rows and columns of the dots that make up a letter; none for one that is not in [`FONT`].
-fn dots_of(letter: char) -> Vec<(usize, usize)> {
-    let mut dots = Vec::new();
-    for (letters, rows) in FONT {
-        if let Some(place) = letters.chars().position(|other| other == letter) {
-            for (row, picture) in rows.into_iter().enumerate() {
-                let columns = picture.chars().skip(6 * place).take(5).enumerate();
-                dots.extend(columns.filter(|(_, dot)| *dot == '#').map(|(column, _)| (row, column)));
-            }
-        }
-    }
-    dots
-}
-
-/// Letters of five dots' width, six dots apart, in seven rows and two below the line.
-const FONT: [(&str, [&str; 9]); 4] = [
-    (
-        "0123456789.,:=-+()",
-        [
-            " ###    #    ###   ###     #  #####   ##  #####  ###   ###                                       #    #",
-            "#   #  ##   #   # #   #   ##  #      #        # #   # #   #                                     #      #",
-            "#   #   #       #     #  # #  ####  #        #  #   # #   #             #     #####         #   #      #",
-            "#   #   #      #    ##  #  #      # ####    #    ###   ####                         ####    #   #      #",
-            "#   #   #     #       # #####     # #   #  #    #   #     #                   #####       ##### #      #",
-            "#   #   #    #    #   #    #  #   # #   #  #    #   #    #         #                        #   #      #",
-            " ###   ###  #####  ###     #   ###   ###   #     ###   ##   #      #    #                   #    #    #",
-            "                                                                  #",
-            "",
-        ],
-    ),
-    (
-        "ησ\u{302}ADFHILMNPRST",
-        [
-            "              #     #   ####  ##### #   # ###   #     #   # #   # ####  ####   #### #####",
-            "             # #   # #  #   # #     #   #  #    #     ## ## ##  # #   # #   # #       #",
-            "# ##   ####       #   # #   # #     #   #  #    #     # # # ##  # #   # #   # #       #",
-            "##  # #  #        #   # #   # ####  #####  #    #     # # # # # # ####  ####   ###    #",
-            "#   # #  #        ##### #   # #     #   #  #    #     #   # #  ## #     # #       #   #",
-            "#   # #  #        #   # #   # #     #   #  #    #     #   # #  ## #     #  #      #   #",
-            "#   #  ##         #   # ####  #     #   # ###   ##### #   # #   # #     #   # ####    #",
-            "    #",
-            "    #",
-        ],
-    ),
-    (
-        "abcdefghijklm",
-        [
-            "      #               #         ##        #     #       #   #     #",
-            "      #               #        #          #                 #     #",
-            " ###  ####   ###   ####  ###  ####   #### # ##  #       #   #  #  #     ####",
-            "    # #   # #     #   # #   #  #    #   # ##  # #       #   # #   #     # # #",
-            " #### #   # #     #   # #####  #    #   # #   # #       #   ##    #     # # #",
-            "#   # #   # #     #   # #      #    #   # #   # #       #   # #   #     # # #",
-            " #### ####   ###   ####  ###   #     #### #   # #       #   #  #   #    # # #",
-            "                                        #               #",
-            "                                     ###              ##",
-        ],
-    ),
-    (
-        "nopqrstuvwxyz",
-        [
-            "                                     #",
-            "                                     #",
-            "# ##   ###  ####   #### # ##   #### ####  #   # #   # #   # #   # #   # #####",
-            "##  # #   # #   # #   # ##    #      #    #   # #   # #   #  # #  #   #    #",
-            "#   # #   # #   # #   # #      ###   #    #   # #   # # # #   #   #   #   #",
-            "#   # #   # #   # #   # #         #  #    #  ##  # #  # # #  # #  #   #  #",
-            "#   #  ###  ####   #### #     ####    ##   ## #   #    # #  #   #  #### #####",
-            "            #         #                                               #",
-            "            #         #                                            ###",
-        ],
-    ),
-];

@@ -72,7 +72,7 @@ impl Coefficients {
         epsilon: EpsilonAfter,
     ) -> Result<Self, Error> {
         let threshold = threshold.checked()?;
-        let Combination { x0, x, epsilon: eps, z } = combination;
+        let Combination { x0, x, epsilon: eps, z, learned_noise: _ } = combination;
         for (name, weight) in [("the weight of x̂₀", x0), ("the weight of x", x), ("the weight of ε", eps)] {
             require(weight.to_f64().is_finite(), name, weight.to_f64(), "finite")?;
         }

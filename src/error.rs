@@ -185,6 +185,28 @@ pub enum Error {
         shape: Vec<usize>,
     },
 
+    /// Elements of a type that the operation cannot take.
+    #[error("{operand} has elements of type {found} where {expected} is needed")]
+    ElementType {
+        /// Which operand.
+        operand: &'static str,
+        /// What is possible there.
+        expected: &'static str,
+        /// The type, as its framework names it.
+        found: String,
+    },
+
+    /// Tensors that lie on different devices.
+    #[error("{operand} is on {found} where {expected} is needed")]
+    Device {
+        /// Which operand.
+        operand: &'static str,
+        /// The device of the others, as their framework names it.
+        expected: String,
+        /// Its own.
+        found: String,
+    },
+
     /// One value per row of the batch was given, but for another number of rows.
     #[error("{found} values given, one per row, for a batch of {expected} rows")]
     Rows {
@@ -232,6 +254,32 @@ pub enum Error {
     /// The tensor framework failed.
     #[error("the tensor backend failed")]
     Backend(#[source] BoxError),
+
+    /// A key of a configuration whose value makes no sense.
+    #[error("{key} = {value} {reason}")]
+    Config {
+        /// The key.
+        key: String,
+        /// Its value, shortened where it is long.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A text that is no configuration: not JSON, not an object, or too large (then without a place, line 0).
+    #[error("no configuration, at line {line}, column {column}: {reason}")]
+    ConfigText {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+
+    /// A configuration could not be read from where it is.
+    #[error("the configuration cannot be read")]
+    ConfigRead(#[source] std::io::Error),
 
     /// Another error, at a step of a plan.
     #[error("step {index} (t = {t})")]

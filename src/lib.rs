@@ -64,15 +64,19 @@
 //! - [`Ddim`] with η = 1 is [`Ddpm`] with the posterior variance, on any τ; under a threshold, with
 //!   [`EpsilonAfter::Threshold`].
 //! - σ̂ is [`Ddpm`] with the variance β, on any τ.
+//! - [`Variance::LearnedRange`] is the posterior variance where the network says v = −1, and β where it says 1.
 //! - [`Ddim`] with η = 0 is an Euler step in x/√ᾱ against √((1−ᾱ)/ᾱ).
 //! - Predictions of ε, x₀, v and the score that stand for the same x₀ give the same step.
 
 #![forbid(unsafe_code)]
 
 mod coefficients;
+pub mod compat;
 mod dd;
 mod error;
 pub mod forward;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod interpolate;
 mod level;
 pub mod noise;
@@ -86,6 +90,8 @@ mod sample;
 mod schedule;
 mod solver;
 mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timesteps;
 
 pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
@@ -107,3 +113,8 @@ pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
+
+/// The newtype of docs/backends.md under the law suite.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/backends.md")]
+struct BackendsDoctests;

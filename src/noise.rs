@@ -13,14 +13,16 @@ use rand_core::Rng;
 use crate::coefficients::Coefficients;
 use crate::error::{BoxError, Error};
 use crate::plan::Step;
-use crate::tensor::{HostTensor, Rows, Stepped, Tensor, kernel};
+use crate::sample::learned_step;
+use crate::tensor::{HostTensor, Rows, Stepped, Tensor, Weights, kernel};
 
 /// Which noise of a run is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Draw {
     /// x_T, from which a run starts.
     Initial,
-    /// z of the step with this index in its plan.
+    /// z of the step with this index in its plan. A loop of one's own that draws more often than once a step, as inpainting
+    /// does, counts its draws and takes their number for the index: equal numbers are equal noise.
     Step(usize),
 }
 
@@ -81,7 +83,10 @@ pub trait NoiseSource<T: Tensor> {
     /// Those of [`NoiseSource::noise`] and [`Tensor::step`].
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
         let z = if step.needs_noise() { Some(self.noise(&x, Draw::Step(step.index))?) } else { None };
-        x.step(m, z.as_ref(), &[step.coefficients])
+        match step.learned_noise {
+            None => x.step(m, z.as_ref(), &[step.coefficients]),
+            Some(k) => learned_step(x, &m, z.as_ref(), k.into(), &[step.coefficients]),
+        }
     }
 }
 
@@ -211,7 +216,8 @@ impl SeededNoise {
     /// what a server calls once for all the requests it has.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless there is a step for each row, and those of [`Tensor::step`].
+    /// [`Error::Rows`] unless there is a step for each row, [`Error::Length`] where the network predicts a variance for the
+    /// steps of some rows only, and those of [`Tensor::step`].
     ///
     /// ```
     /// # use alphabar::{Ddim, Ddpm, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
@@ -232,6 +238,23 @@ impl SeededNoise {
             return Err(Error::Rows { expected: rows, found: steps.len() });
         }
         let coefficients: Vec<Coefficients> = steps.iter().map(|step| step.coefficients).collect();
+        let learned: Vec<f64> = steps.iter().filter_map(|step| step.learned_noise).collect();
+        if !learned.is_empty() {
+            if learned.len() != rows {
+                return Err(Error::Length {
+                    what: "rows with a learned variance",
+                    expected: rows,
+                    found: learned.len(),
+                });
+            }
+            let z = if coefficients.iter().any(Coefficients::needs_noise) {
+                self.prepare(rows, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
+                Some(fill_like(&x, &self.streams)?)
+            } else {
+                None
+            };
+            return learned_step(x, &m, z.as_ref(), Weights::PerRow(&learned), &coefficients);
+        }
         if !coefficients.iter().any(Coefficients::needs_noise) {
             return x.step(m, None, &coefficients);
         }
@@ -275,6 +298,10 @@ impl<T: HostTensor> NoiseSource<T> for SeededNoise {
     }
 
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
+        if let Some(k) = step.learned_noise {
+            let z = if step.needs_noise() { Some(self.noise(&x, Draw::Step(step.index))?) } else { None };
+            return learned_step(x, &m, z.as_ref(), k.into(), &[step.coefficients]);
+        }
         if !step.needs_noise() {
             return x.step(m, None, &[step.coefficients]);
         }
@@ -358,7 +385,10 @@ impl<T: Tensor> NoiseSource<T> for NoNoise {
 
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
         // Without a z, a step that needs one says so.
-        x.step(m, None, &[step.coefficients])
+        match step.learned_noise {
+            None => x.step(m, None, &[step.coefficients]),
+            Some(k) => learned_step(x, &m, None, k.into(), &[step.coefficients]),
+        }
     }
 }
 

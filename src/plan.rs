@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::coefficients::{Coefficients, EpsilonAfter, Threshold};
-use crate::error::Error;
+use crate::error::{Error, require};
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
@@ -59,6 +59,9 @@ pub struct Step {
     pub told: NoiseLevel,
     /// DDIM's η at this step, where the method has one.
     pub eta: Option<f64>,
+    /// For networks that also predict how much noise is to be added, with as many channels again of v: the k of exp(k·v), by
+    /// which z is multiplied, element by element. `None` for networks whose output has the shape of x.
+    pub learned_noise: Option<f64>,
     /// The arithmetic of the step.
     pub coefficients: Coefficients,
 }
@@ -257,6 +260,12 @@ impl Plan {
         if generates && !self.end().is_clean() {
             found.push(Lint::EndsAboveClean { alpha_bar: self.end().alpha_bar() });
         }
+        for (step, next) in self.steps.iter().zip(self.steps.iter().skip(1)) {
+            if step.to != next.from {
+                let (arrives, leaves) = (step.to.alpha_bar(), next.from.alpha_bar());
+                found.push(Lint::Disconnected { index: step.index, arrives, leaves });
+            }
+        }
         for step in &self.steps {
             let index = step.index;
             if let Some(eta) = step.eta.filter(|&eta| eta > 1.0) {
@@ -328,6 +337,15 @@ pub enum Lint {
         /// Its t.
         t: usize,
     },
+    /// A step arrives at a level from which the next does not start, as some of [`compat`](crate::compat) do.
+    Disconnected {
+        /// The step.
+        index: usize,
+        /// ᾱ where it arrives.
+        arrives: f64,
+        /// The ᾱ that the next one takes x to be at.
+        leaves: f64,
+    },
     /// A coefficient so large that it lifts the rounding errors of `f32` into sight.
     Amplifies {
         /// The step.
@@ -353,6 +371,9 @@ impl fmt::Display for Lint {
                 write!(f, "step {index}: η = {eta} adds more noise than DDPM's posterior")
             }
             Self::StandsStill { index, t } => write!(f, "step {index} (t = {t}) goes from a level to itself"),
+            Self::Disconnected { index, arrives, leaves } => {
+                write!(f, "step {index} arrives at ᾱ = {arrives:.6} and the next one starts from ᾱ = {leaves:.6}")
+            }
             Self::Amplifies { index, of, factor } => {
                 write!(f, "step {index} multiplies {of} by {factor:.3e}, and its rounding errors with it")
             }
@@ -442,37 +463,49 @@ impl PlanBuilder<'_> {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn build(&self, solver: &impl Solver) -> Result<Plan, Error> {
+        self.check_length()?;
+        self.build_hops(solver, self.hops()?)
+    }
+
+    pub(crate) fn check_length(&self) -> Result<(), Error> {
         let train_steps = self.schedule.len();
         if self.timesteps.train_steps() != train_steps {
             let found = self.timesteps.train_steps();
             return Err(Error::Length { what: "training steps of τ", expected: train_steps, found });
         }
-        let total = self.timesteps.len();
+        Ok(())
+    }
+
+    /// The plan of given pieces, which need not join.
+    pub(crate) fn build_hops(&self, solver: &impl Solver, hops: Vec<Hop>) -> Result<Plan, Error> {
+        let total = hops.len();
         let mut steps = Vec::with_capacity(total);
-        for (index, hop) in self.hops()?.into_iter().enumerate() {
+        for (index, hop) in hops.into_iter().enumerate() {
             let Hop { t, s, from, to, told } = hop;
             let leg = Leg { index, steps: total, from, to };
-            let coefficients = solver
+            let (coefficients, learned_noise) = solver
                 .combine(&leg)
                 .and_then(|combination| {
                     // Only what is kept of the noise can be walked back along.
                     if combination.z() > 0.0 {
                         leg.require_denoising(solver.name())?;
                     }
-                    Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)
+                    if let Some(k) = combination.learned_noise() {
+                        require(k.is_finite(), "the factor of a learned log σ", k, "finite")?;
+                    }
+                    let coefficients =
+                        Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)?;
+                    Ok((coefficients, combination.learned_noise()))
                 })
                 .map_err(|error| error.at_step(index, t))?;
-            steps.push(Step { index, t, s, from, to, told, eta: solver.eta(index), coefficients });
+            steps.push(Step { index, t, s, from, to, told, eta: solver.eta(index), learned_noise, coefficients });
         }
         Ok(Plan { method: solver.name().to_owned(), prediction: self.prediction, steps })
     }
 
     /// Who follows whom: the levels between which the path goes, and what the network is told on the way.
     fn hops(&self) -> Result<Vec<Hop>, Error> {
-        let (end_index, end) = match self.timesteps.end() {
-            PathEnd::Clean => (None, NoiseLevel::CLEAN),
-            PathEnd::FirstLevel => (Some(0), self.schedule.level(0)?),
-        };
+        let (end_index, end) = self.end()?;
         let path = self.timesteps.as_slice();
         let level = |index: usize| self.schedule.level(index);
         let mut hops = Vec::with_capacity(path.len());
@@ -503,15 +536,47 @@ impl PlanBuilder<'_> {
         }
         Ok(hops)
     }
+
+    /// The level at the clean end of the path, and its index if it has one.
+    fn end(&self) -> Result<(Option<usize>, NoiseLevel), Error> {
+        Ok(match self.timesteps.end() {
+            PathEnd::Clean => (None, NoiseLevel::CLEAN),
+            PathEnd::FirstLevel => (Some(0), self.schedule.level(0)?),
+        })
+    }
+}
+
+/// For [`compat`](crate::compat).
+impl<'a> PlanBuilder<'a> {
+    pub(crate) fn schedule(&self) -> &'a NoiseSchedule {
+        self.schedule
+    }
+
+    pub(crate) fn timesteps(&self) -> &'a Timesteps {
+        self.timesteps
+    }
+
+    /// The same choices along another path.
+    pub(crate) fn along(self, timesteps: &'a Timesteps) -> Self {
+        Self { timesteps, ..self }
+    }
+
+    /// The level a stride below t, which past t = 0 is the end of the path.
+    pub(crate) fn below(&self, t: usize, stride: usize) -> Result<(Option<usize>, NoiseLevel), Error> {
+        match t.checked_sub(stride) {
+            Some(s) => Ok((Some(s), self.schedule.level(s)?)),
+            None => self.end(),
+        }
+    }
 }
 
 /// One piece of a path, before a method is chosen.
-struct Hop {
-    t: usize,
-    s: Option<usize>,
-    from: NoiseLevel,
-    to: NoiseLevel,
-    told: NoiseLevel,
+pub(crate) struct Hop {
+    pub(crate) t: usize,
+    pub(crate) s: Option<usize>,
+    pub(crate) from: NoiseLevel,
+    pub(crate) to: NoiseLevel,
+    pub(crate) told: NoiseLevel,
 }
 
 impl fmt::Display for Plan {

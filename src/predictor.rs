@@ -26,7 +26,8 @@ use crate::tensor::{RowReduce, Tensor, Weights};
 /// }
 /// ```
 pub trait Predictor<T> {
-    /// The prediction for x at a point of the path; of the shape of x.
+    /// The prediction for x at a point of the path; of the shape of x, but for a network that also predicts the variance
+    /// ([`Variance::LearnedRange`](crate::Variance)), which returns twice the channels.
     ///
     /// # Errors
     /// Whatever the network fails with; a run stops and reports it as [`Error::Predictor`].
@@ -114,6 +115,34 @@ impl<T, P: Predictor<T> + ?Sized> Predictor<T> for ByRef<'_, P> {
 
     fn predict_into(&mut self, x: &T, at: Point, spare: Option<T>) -> Result<T, BoxError> {
         self.0.predict_into(x, at, spare)
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.0.prediction()
+    }
+}
+
+/// A network that also predicts the variance, with that half of its channels dropped: for methods that set their own, such as
+/// DDIM.
+///
+/// [`Ddpm`](crate::Ddpm) with a learned [`Variance`](crate::Variance) takes the network's whole output.
+///
+/// ```
+/// use alphabar::{BoxError, Point, Predictor, predictor::WithoutVariance};
+///
+/// // ε and v, each of the size of x.
+/// let network = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>([vec![0.5; x.len()], vec![-1.0; x.len()]].concat());
+/// # let level = alphabar::NoiseLevel::CLEAN;
+/// let m = WithoutVariance(network).predict(&vec![0.0_f32; 2], Point { t: 0, level })?;
+/// assert_eq!(m, [0.5, 0.5]);
+/// # Ok::<(), BoxError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct WithoutVariance<P>(pub P);
+
+impl<T: Tensor, P: Predictor<T>> Predictor<T> for WithoutVariance<P> {
+    fn predict(&mut self, x: &T, at: Point) -> Result<T, BoxError> {
+        Ok(self.0.predict(x, at)?.halve_channels()?.0)
     }
 
     fn prediction(&self) -> Prediction {

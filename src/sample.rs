@@ -1,10 +1,11 @@
 //! The loop.
 
+use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::noise::NoiseSource;
 use crate::plan::{Plan, Step};
 use crate::predictor::Predictor;
-use crate::tensor::{Tensor, predicted_x0};
+use crate::tensor::{Stepped, Tensor, Weights, predicted_x0};
 
 /// Runs a whole plan from x_T (or from an image, for an encoding plan).
 ///
@@ -245,7 +246,8 @@ impl Step {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn apply<T: Tensor>(&self, x: T, m: T, z: Option<&T>) -> Result<T, Error> {
-        Ok(x.step(m, z, &[self.coefficients])?.x)
+        let Some(k) = self.learned_noise else { return Ok(x.step(m, z, &[self.coefficients])?.x) };
+        Ok(learned_step(x, &m, z.filter(|_| self.needs_noise()), k.into(), &[self.coefficients])?.x)
     }
 
     /// x̂₀ = threshold(p·x + q·m): what the network takes x to be the noisy form of; a preview.
@@ -262,6 +264,24 @@ impl Step {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn x0<T: Tensor>(&self, x: &T, m: &T) -> Result<T, Error> {
-        predicted_x0(x, m, &[self.coefficients])
+        match self.learned_noise {
+            None => predicted_x0(x, m, &[self.coefficients]),
+            Some(_) => predicted_x0(x, &m.halve_channels()?.0, &[self.coefficients]),
+        }
     }
+}
+
+/// A step for a network that also predicts how much noise is to be added: m holds its prediction and v, and z is multiplied by
+/// exp(k·v).
+pub(crate) fn learned_step<T: Tensor>(
+    x: T,
+    m: &T,
+    z: Option<&T>,
+    k: Weights<'_>,
+    rows: &[Coefficients],
+) -> Result<Stepped<T>, Error> {
+    let (m, v) = m.halve_channels()?;
+    let z = z.map(|z| z.times_exp(&v, k)).transpose()?;
+    // Half a buffer is of no use to a network whose outputs are whole.
+    Ok(Stepped::new(x.step(m, z.as_ref(), rows)?.x, None))
 }

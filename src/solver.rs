@@ -131,6 +131,7 @@ pub struct Combination {
     pub(crate) x: Dd,
     pub(crate) epsilon: Dd,
     pub(crate) z: Dd,
+    pub(crate) learned_noise: Option<f64>,
 }
 
 impl Combination {
@@ -142,7 +143,35 @@ impl Combination {
     /// ```
     #[must_use]
     pub fn new(x0: f64, x: f64, epsilon: f64, z: f64) -> Self {
-        Self { x0: Dd::from(x0), x: Dd::from(x), epsilon: Dd::from(epsilon), z: Dd::from(z) }
+        let [x0, x, epsilon, z] = [x0, x, epsilon, z].map(Dd::from);
+        Self { x0, x, epsilon, z, learned_noise: None }
+    }
+
+    /// The same for a network that also predicts how much noise is to be added: half of the channels that it returns are
+    /// those of v, and z is multiplied by exp(k·v), element by element.
+    ///
+    /// ```
+    /// # use alphabar::{Ddpm, Leg, NoiseLevel, Solver, Variance};
+    /// let leg = Leg::new(NoiseLevel::from_alpha_bar(0.25)?, NoiseLevel::from_alpha_bar(0.5)?);
+    /// // exp(½·v) for the logarithm v of a variance.
+    /// assert_eq!(Ddpm::new(Variance::Learned).combine(&leg)?.learned_noise(), Some(0.5));
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_learned_noise(self, k: f64) -> Self {
+        Self { learned_noise: Some(k), ..self }
+    }
+
+    /// The k of [`Combination::with_learned_noise`]; `None` where the network predicts nothing but m.
+    ///
+    /// ```
+    /// # use alphabar::Combination;
+    /// assert_eq!(Combination::new(0.5, 0.25, 0.0, 0.1).learned_noise(), None);
+    /// assert_eq!(Combination::new(0.5, 0.25, 0.0, 0.1).with_learned_noise(0.5).learned_noise(), Some(0.5));
+    /// ```
+    #[must_use]
+    pub fn learned_noise(&self) -> Option<f64> {
+        self.learned_noise
     }
 
     /// The weight of x̂₀.

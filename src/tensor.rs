@@ -1,5 +1,9 @@
 //! What a tensor must do to be sampled: the meeting place of the two halves of the crate.
 
+#[cfg(feature = "burn022")]
+mod burn;
+#[cfg(feature = "candle011")]
+mod candle;
 mod element;
 pub(crate) mod kernel;
 mod lanes;
@@ -75,6 +79,25 @@ pub trait Tensor: Sized {
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let _ = ratio;
         Err(Error::Unsupported { operation: "Tensor::abs_quantile, which dynamic thresholding needs" })
+    }
+
+    /// The two halves of axis 1, the channels, in their order: what a network that also predicts the variance returns is its
+    /// prediction and v. Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless axis 1 exists and divides by two, [`Error::Unsupported`] unless the backend implements it.
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        Err(Error::Unsupported { operation: "Tensor::halve_channels, which learned variances need" })
+    }
+
+    /// self·exp(k·v), elementwise: noise of a standard deviation that the network predicts. Only
+    /// [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless the shapes are the same, [`Error::Rows`], [`Error::Unsupported`] unless the backend implements it.
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let _ = (v, k);
+        Err(Error::Unsupported { operation: "Tensor::times_exp, which learned variances need" })
     }
 
     /// One sampling step: with x = self and m the network's output,
@@ -318,20 +341,30 @@ pub(crate) fn composed_step<T: Tensor>(
     rows: &[Coefficients],
 ) -> Result<Stepped<T>, Error> {
     let z = noise_term(z, rows)?;
-    let d = PerRow::new(rows, |k| k.d);
-    let x0 = if rows.iter().all(|k| k.threshold == Threshold::None) { None } else { Some(bounded_x0(x, m, rows)?) };
-    let a = PerRow::new(rows, |k| if k.threshold == Threshold::None { 0.0 } else { k.a });
-    let b = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.x } else { k.b });
-    let c = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.model } else { k.c });
-    let a = match &x0 {
-        Some((_, divisor)) => a.divided_by(divisor),
-        None => a,
-    };
+    let x0 = thresholded_x0(x, m, rows)?;
+    let [a, b, c, d] = step_weights(rows, x0.as_ref().map(|(_, divisor)| divisor));
     let mut terms = Vec::with_capacity(4);
     terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0)));
     terms.extend([(b.weights(), x), (c.weights(), m)]);
     terms.extend(z.map(|z| (d.weights(), z)));
     Ok(Stepped::new(T::linear_combination(&terms)?, None))
+}
+
+/// x̂₀ and the divisor that goes with it, where some row has a threshold.
+fn thresholded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<Option<(T, PerRow)>, Error> {
+    if rows.iter().all(|k| k.threshold == Threshold::None) { Ok(None) } else { bounded_x0(x, m, rows).map(Some) }
+}
+
+/// The weights of x̂₀, x, m and z in x′. A row without a threshold is folded: x̂₀ has the weight 0 in it.
+fn step_weights(rows: &[Coefficients], divisor: Option<&PerRow>) -> [PerRow; 4] {
+    let a = PerRow::new(rows, |k| if k.threshold == Threshold::None { 0.0 } else { k.a });
+    let b = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.x } else { k.b });
+    let c = PerRow::new(rows, |k| if k.threshold == Threshold::None { k.model } else { k.c });
+    let a = match divisor {
+        Some(divisor) => a.divided_by(divisor),
+        None => a,
+    };
+    [a, b, c, PerRow::new(rows, |k| k.d)]
 }
 
 /// x̂₀ = threshold(p·x + q·m), as the step sees it.
@@ -347,7 +380,11 @@ pub(crate) fn predicted_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Re
 /// p·x + q·m clamped to each row's bound, and the s by which dynamic thresholding divides it afterwards (1 without it).
 fn bounded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<(T, PerRow), Error> {
     let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
-    let x0 = T::linear_combination(&[(p.weights(), x), (q.weights(), m)])?;
+    bounded(T::linear_combination(&[(p.weights(), x), (q.weights(), m)])?, rows)
+}
+
+/// x̂₀ clamped, and the divisor that goes with it.
+fn bounded<T: Tensor>(x0: T, rows: &[Coefficients]) -> Result<(T, PerRow), Error> {
     let mut bound = PerRow::new(rows, |k| match k.threshold {
         Threshold::Clip(range) => range,
         _ => f64::INFINITY,
@@ -420,5 +457,21 @@ pub(crate) fn noise_term<'a, T>(z: Option<&'a T>, rows: &[Coefficients]) -> Resu
         (None, _) => Ok(None),
         (Some(_), Some(z)) => Ok(Some(z)),
         (Some(k), None) => Err(Error::MissingNoise { d: k.d }),
+    }
+}
+
+/// Half the number of channels of a network's output of this shape, which is to be halved along axis 1.
+pub(crate) fn half_the_channels(shape: &[usize]) -> Result<usize, Error> {
+    match shape {
+        shape if shape.contains(&0) => Err(Error::Empty { operand: "the network's output", shape: shape.to_vec() }),
+        [_, channels, ..] if channels % 2 == 0 => Ok(channels / 2),
+        _ => Err(Error::Shape {
+            operand: "the network's output, to be halved along axis 1,",
+            expected: match shape {
+                [rows, channels, rest @ ..] => [&[*rows, channels & !1], rest].concat(),
+                short => vec![short.first().copied().unwrap_or(1), 2],
+            },
+            found: shape.to_vec(),
+        }),
     }
 }

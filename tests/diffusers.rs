@@ -9,33 +9,27 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "common/parity.rs"]
+mod parity;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::ops::{Add, Mul};
-use std::path::Path;
 use std::sync::LazyLock;
 
 use alphabar::{
-    Coefficients, Conditioning, Ddim, Ddpm, Element, EpsilonAfter, Error, Leg, Lint, NoiseLevel, NoiseSchedule,
-    PathEnd, Plan, Prediction, Solver, Tensor, Threshold, Timesteps, Variance, forward,
+    Coefficients, Conditioning, Ddim, Ddpm, EpsilonAfter, Error, Leg, Lint, NoiseLevel, NoiseSchedule, PathEnd, Plan,
+    PlanBuilder, Prediction, Solver, Tensor, Threshold, Timesteps, Variance, compat, forward,
 };
 use ndarray::{ArrayD, IxDyn, arr0};
 use serde_json::Value;
 
-/// Of an f32 run, relative to max(1, |x|).
-const F32: f64 = 1e-5;
-/// Of an f64 run, relative to max(1, |x|).
-const F64: f64 = 1e-12;
+use crate::parity::{
+    F32, F64, Float, START, Worst, count, deviation, flag, fnv1a64, integers, last, load, model, number, numbers, text,
+    z,
+};
 
 // ------------------------------------------------------------------------------------------------------------ the records
 
-static RECORDS: LazyLock<Vec<Value>> = LazyLock::new(|| {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/diffusers.json");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| {
-        panic!("{}: {error}. The records are part of the repository but not of the published package.", path.display())
-    });
-    serde_json::from_str(&text).unwrap()
-});
+static RECORDS: LazyLock<Vec<Value>> = LazyLock::new(|| load("tests/parity/diffusers.json"));
 
 fn records(kind: &'static str) -> impl Iterator<Item = &'static Value> {
     RECORDS.iter().filter(move |record| record["kind"] == kind)
@@ -47,65 +41,6 @@ fn observed<const N: usize>(what: &str) -> [&'static Value; N] {
     assert_eq!(DEVIATIONS.iter().find(|(listed, _)| *listed == what), Some(&(what, found.len())));
     let found: Vec<_> = found.into_iter().map(|record| &record["observed"]).collect();
     found.try_into().unwrap()
-}
-
-fn text<'a>(record: &'a Value, key: &str) -> &'a str {
-    record[key].as_str().unwrap_or_else(|| panic!("{key} is not a string in {record}"))
-}
-
-fn count(record: &Value, key: &str) -> usize {
-    record[key].as_u64().unwrap_or_else(|| panic!("{key} is not a count in {record}")) as usize
-}
-
-fn flag(record: &Value, key: &str) -> bool {
-    record[key].as_bool().unwrap_or_else(|| panic!("{key} is not a flag in {record}"))
-}
-
-/// A number; "nan", "inf" and "-inf" are strings.
-fn number(value: &Value) -> f64 {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_else(|| panic!("{value} is not a number"))
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(number).collect()
-}
-
-fn integers(value: &Value) -> Vec<i64> {
-    value.as_array().unwrap().iter().map(|integer| integer.as_i64().unwrap()).collect()
-}
-
-/// The largest |found − expected|/max(1, |expected|); NaN where there is one.
-fn deviation(found: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let errors = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs() / expected.abs().max(1.0));
-    errors.fold(0.0, |worst, error| if error > worst || error.is_nan() { error } else { worst })
-}
-
-/// The largest of many deviations, and where it was.
-struct Worst {
-    what: &'static str,
-    value: f64,
-    at: String,
-    compared: usize,
-}
-
-impl Worst {
-    fn of(what: &'static str) -> Self {
-        Self { what, value: 0.0, at: String::new(), compared: 0 }
-    }
-
-    fn see(&mut self, value: f64, bound: f64, at: &str) {
-        assert!(value <= bound, "{}, {at}: {value:.2e} is more than {bound:.0e}", self.what);
-        self.compared += 1;
-        if value > self.value {
-            (self.value, self.at) = (value, at.to_owned());
-        }
-    }
-
-    fn report(self, compared: usize) {
-        println!("{}: {} compared, at most {:.2e} ({})", self.what, self.compared, self.value, self.at);
-        assert_eq!(self.compared, compared, "{}", self.what);
-    }
 }
 
 // ----------------------------------------------------------------------------------------- from a configuration to the crate
@@ -236,19 +171,30 @@ impl Run {
         })
     }
 
-    fn plan(&self) -> Plan {
+    fn builder(&self) -> PlanBuilder<'_> {
         Plan::builder(&self.schedule, &self.tau)
             .prediction(self.prediction)
             .threshold(self.threshold)
             .epsilon_after(self.epsilon)
-            .build(&self.solver)
-            .unwrap()
+    }
+
+    fn plan(&self) -> Plan {
+        self.builder().build(&self.solver).unwrap()
+    }
+
+    /// The plan of diffusers' DDIM or DDIMInverse.
+    fn compat_plan(&self) -> Plan {
+        let (builder, steps) = (self.builder(), self.tau.len());
+        if self.encodes() {
+            compat::ddim_inverse(&builder, steps).unwrap()
+        } else {
+            compat::ddim(&builder, steps, &Ddim::new(number(&self.record["eta"])).unwrap()).unwrap()
+        }
     }
 
     /// The steps of a plan of ours: the next of τ each time.
     fn hops_of_the_plan(&self) -> Vec<Hop> {
-        let plan = self.plan();
-        plan.steps().iter().map(|step| Hop { t: step.t, from: step.from, coefficients: step.coefficients }).collect()
+        hops(&self.plan())
     }
 
     /// The steps that diffusers took: between the levels it took them for.
@@ -314,33 +260,16 @@ impl Run {
     }
 }
 
+fn hops(plan: &Plan) -> Vec<Hop> {
+    plan.steps().iter().map(|step| Hop { t: step.t, from: step.from, coefficients: step.coefficients }).collect()
+}
+
 /// One step: what the network is told, where x is, and the arithmetic.
 #[derive(Debug, PartialEq)]
 struct Hop {
     t: usize,
     from: NoiseLevel,
     coefficients: Coefficients,
-}
-
-const START: [f64; 12] = [0.5, -1.25, 0.75, -0.25, 1.5, -0.0625, 2.0, -0.5, 1.0, -3.0, 0.125, -1.75];
-
-trait Float: Element + Add<Output = Self> + Mul<Output = Self> {}
-impl Float for f32 {}
-impl Float for f64 {}
-
-/// m(x, t) = x/2 + ((t mod 7) − 3)/8: one rounding, in the addition.
-fn model<E: Float>(x: &ArrayD<E>, t: usize) -> ArrayD<E> {
-    let (half, bias) = (E::from_f64(0.5), E::from_f64(((t % 7) as f64 - 3.0) / 8.0));
-    x.mapv(|x| half * x + bias)
-}
-
-/// z(k, e) = ((7k + 5e + 3) mod 11 − 5)/4; exact.
-fn z(k: usize) -> Vec<f64> {
-    (0..12).map(|e| (((7 * k + 5 * e + 3) % 11) as f64 - 5.0) / 4.0).collect()
-}
-
-fn last(x: &[Vec<f64>]) -> &[f64] {
-    &x[x.len() - 1]
 }
 
 #[test]
@@ -395,14 +324,6 @@ fn alpha_bars_f32(betas: &[f32]) -> Vec<f32> {
         Some(*product as f32)
     });
     product.collect()
-}
-
-/// FNV-1a, 64 bit, over the little-endian bytes.
-fn fnv1a64(values: &[f32]) -> String {
-    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-    let hash =
-        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{hash:016x}")
 }
 
 fn ends(record: &Value) -> (f64, f64) {
@@ -717,6 +638,12 @@ fn runs_that_leave_their_own_tau_are_other_runs() {
 
         // Theirs, from the level it takes x for to the level it takes x′ for, is no less exact, but not our run.
         let hops = run.hops_of_diffusers();
+        // Which is the plan that `compat` makes, and whose lint says so.
+        let compat = run.compat_plan();
+        assert!(self::hops(&compat) == hops, "{}", run.id());
+        let disconnected = compat.lint().iter().filter(|odd| matches!(odd, Lint::Disconnected { .. })).count();
+        let joins = compat.steps().windows(2).filter(|pair| pair[0].to == pair[1].from).count();
+        assert_eq!(disconnected + joins, compat.len() - 1, "{}", run.id());
         wide.see(deviation(last(&run.x_after::<f64>(&hops)), &run.x_last_f64()), F64, run.id());
         for (step, theirs) in run.recorded() {
             narrow.see(deviation(&run.x_after::<f32>(&hops)[step], &theirs), F32, run.id());

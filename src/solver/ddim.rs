@@ -129,7 +129,7 @@ impl Solver for Ddim {
         if eta == 0.0 || t.is_clean() {
             // Nothing is drawn anew: σ = 0 in Eq. 12.
             let (x0, epsilon) = (s.signal_dd(), noise_variance.sqrt());
-            return Ok(Combination { x0, x: Dd::ZERO, epsilon, z: Dd::ZERO });
+            return Ok(Combination { x0, x: Dd::ZERO, epsilon, z: Dd::ZERO, learned_noise: None });
         }
         // The variance 1−ᾱ_s of the noise at s is shared out: the fraction `fresh` may be drawn anew, and what remains
         // follows the old noise whatever η is. fresh + kept = 1 is an identity in ᾱ_s and ᾱ_t; computed apart, both keep
@@ -154,6 +154,7 @@ impl Solver for Ddim {
                 Noise::SigmaHat => transition.sqrt(), // σ̂
                 _ => variance.sqrt(),                 // σ, "random noise" of Eq. 12
             },
+            learned_noise: None,
         })
     }
 }

@@ -28,10 +28,11 @@ pub struct Ddpm {
     variance: Variance,
 }
 
-/// The variance σ² of DDPM's steps; the two extremes of section 3.2.
+/// The variance σ² of DDPM's steps: one of the two extremes of section 3.2, or what the network says.
 ///
-/// A variance that the network predicts element by element is no coefficient. z may carry it: under [`Variance::Posterior`],
-/// z·(β/β̃)^(f/2) with the network's f in \[0, 1\] (Nichol and Dhariwal 2021, Eq. 15).
+/// A network that predicts the variance has twice the channels of x, first those of its prediction and then as many of v; its
+/// output is given to the step as it is. A variance element by element is no coefficient: z is multiplied by exp(k·v) with
+/// the step's [`learned_noise`](crate::Step::learned_noise) k, and its coefficient d is the standard deviation at v = 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Variance {
@@ -41,6 +42,12 @@ pub enum Variance {
     Posterior,
     /// β = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s); optimal for data that is N(0, I). Python's `fixed_large`.
     Beta,
+    /// Between the two, element by element: σ² = exp(f·ln β + (1−f)·ln β̃) with f = (v+1)/2 (Nichol and Dhariwal 2021,
+    /// Eq. 15). Python's `learned_range`; improved DDPM, guided diffusion and DiT.
+    LearnedRange,
+    /// σ² = exp(v), element by element: `ModelVarType.LEARNED` of improved DDPM's code. Python's `learned` takes √v for σ, and
+    /// NaN where v < 0.
+    Learned,
 }
 
 impl Ddpm {
@@ -54,6 +61,10 @@ impl Ddpm {
     pub fn new(variance: Variance) -> Self {
         Self { variance }
     }
+
+    pub(crate) fn variance(self) -> Variance {
+        self.variance
+    }
 }
 
 impl Solver for Ddpm {
@@ -61,6 +72,8 @@ impl Solver for Ddpm {
         match self.variance {
             Variance::Posterior => "DDPM, posterior variance",
             Variance::Beta => "DDPM, variance β",
+            Variance::LearnedRange => "DDPM, variance learned between β̃ and β",
+            Variance::Learned => "DDPM, learned variance",
         }
     }
 
@@ -68,8 +81,10 @@ impl Solver for Ddpm {
         leg.require_denoising("DDPM")?;
         let (t, s) = (&leg.from, &leg.to);
         let (zero, one) = (Dd::ZERO, Dd::ONE);
+        let learned = matches!(self.variance, Variance::LearnedRange | Variance::Learned);
         if t.is_clean() {
-            return Ok(Combination { x0: zero, x: one, epsilon: zero, z: zero });
+            let learned_noise = learned.then_some(0.0);
+            return Ok(Combination { x0: zero, x: one, epsilon: zero, z: zero, learned_noise });
         }
         let beta = s.transition_variance_to(t); // β = 1 − ᾱ_t/ᾱ_s
         let alpha = s.transition_signal_to(t);
@@ -78,12 +93,25 @@ impl Solver for Ddpm {
             _ if s.is_clean() => zero, // Algorithm 2, line 3
             Variance::Posterior => posterior,
             Variance::Beta => beta,
+            // σ = (β·β̃)^¼·(β/β̃)^(v/4), Eq. 15 of Nichol and Dhariwal (2021)
+            Variance::LearnedRange => (beta * posterior).sqrt(),
+            Variance::Learned => one, // σ = exp(v/2)
+        };
+        let learned_noise = match self.variance {
+            Variance::Posterior | Variance::Beta => None,
+            _ if s.is_clean() => Some(0.0),
+            Variance::LearnedRange => {
+                // β/β̃ = (1−ᾱ_t)/(1−ᾱ_s)
+                Some(0.25 * (t.one_minus_alpha_bar / s.one_minus_alpha_bar).ln().to_f64())
+            }
+            Variance::Learned => Some(0.5),
         };
         Ok(Combination {
             x0: s.signal_dd() * beta / t.one_minus_alpha_bar,                // Eq. 7
             x: alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar, // Eq. 7
             epsilon: zero,
             z: variance.sqrt(),
+            learned_noise,
         })
     }
 }

@@ -222,7 +222,7 @@ mod half_precision {
                 }
 
                 fn from_f64(value: f64) -> Self {
-                    $half::from_f64(value)
+                    $half::from_bits($narrow(to_odd(value)))
                 }
 
                 fn to_f64(self) -> f64 {
@@ -242,6 +242,17 @@ mod half_precision {
             vectors.avx2().map_or(0, |avx2| x86::map_pairs(avx2, x, m, of))
         }
     });
+
+    /// An `f64` as an `f32` that rounds to the same element of half precision: towards zero, and to the odd neighbour if that is not
+    /// exact, so that nothing comes to lie on a tie that did not lie there. (The crate `half` goes by the upper half of the bits.)
+    fn to_odd(value: f64) -> f32 {
+        let nearest = value as f32;
+        if f64::from(nearest) == value || !nearest.is_finite() {
+            return nearest;
+        }
+        let towards_zero = nearest.to_bits() - u32::from(f64::from(nearest).abs() > value.abs());
+        f32::from_bits(towards_zero | 1)
+    }
 
     #[inline(always)]
     fn widen_bf16(bits: u16) -> f32 {
@@ -301,6 +312,27 @@ mod half_precision {
                 let (wide, theirs) = (widen_bf16(bits), bf16::from_bits(bits).to_f32());
                 assert!(wide.to_bits() == theirs.to_bits() || wide.is_nan() && theirs.is_nan(), "{bits:#x}");
             }
+        }
+
+        #[test]
+        fn an_f64_becomes_the_nearest_half_also_next_to_a_tie() {
+            // 1 + 2⁻⁸ is between two neighbours of type bf16, and 1 + 2⁻¹¹ between two of type f16; the even one is 1.
+            for (tie, up) in [(2_f64.powi(-8), 2_f64.powi(-7)), (2_f64.powi(-11), 2_f64.powi(-10))] {
+                let nearest = |value: f64| {
+                    let (as_bf16, as_f16) = (<bf16 as Element>::from_f64(value), <f16 as Element>::from_f64(value));
+                    if up > 0.005 { as_bf16.to_f64() } else { as_f16.to_f64() }
+                };
+                for sign in [1.0, -1.0] {
+                    assert_eq!(nearest(sign * (1.0 + tie)), sign);
+                    assert_eq!(nearest(sign * (1.0 + tie + 2_f64.powi(-50))), sign * (1.0 + up));
+                    assert_eq!(nearest(sign * (1.0 + tie - 2_f64.powi(-50))), sign);
+                }
+            }
+            assert_eq!(<f16 as Element>::from_f64(65_520.0), f16::INFINITY);
+            assert_eq!(<f16 as Element>::from_f64(65_519.999), f16::MAX);
+            assert_eq!(<bf16 as Element>::from_f64(1e300), bf16::INFINITY);
+            assert_eq!(<bf16 as Element>::from_f64(-1e-300).to_bits(), bf16::NEG_ZERO.to_bits());
+            assert!(<bf16 as Element>::from_f64(f64::NAN).is_nan());
         }
 
         #[test]

@@ -1,13 +1,13 @@
 //! `ndarray`'s owned arrays, of any dimension.
 
-use ndarray::{Array, CowArray, Dimension};
+use ndarray::{Array, Axis, CowArray, Dimension};
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::noise::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
-use crate::tensor::slice::check_count;
-use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, noise_term};
+use crate::tensor::slice::{check_count, times_exp};
+use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term};
 
 /// Axis 0 is the batch, also of an `Array1`, which is a batch of samples of one element (a `Vec` is one sample); an array without
 /// axes is one sample of one element.
@@ -42,6 +42,23 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
         let elements = values.as_slice().unwrap_or_default();
         let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
         Ok(elements.chunks_exact(rows.len.max(1)).map(quantile).collect())
+    }
+
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        let half = half_the_channels(self.shape())?;
+        let (prediction, v) = self.view().split_at(Axis(1), half);
+        Ok((prediction.as_standard_layout().into_owned(), v.as_standard_layout().into_owned()))
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        check_shape("v", self, v)?;
+        let rows = self.rows_of_batch();
+        k.check_rows(rows.count)?;
+        let mut elements = Vec::with_capacity(self.len());
+        for (index, (z, v)) in self.iter().zip(v).enumerate() {
+            elements.push(times_exp(*z, *v, k.of_row(index / rows.len)?));
+        }
+        shaped_like(self, elements)
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {

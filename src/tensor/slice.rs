@@ -47,7 +47,7 @@ pub fn step_in_place<E: Element>(
     kernel::step(x, m, noise, Rows { count, len: x.len() / count }, coefficients)
 }
 
-/// A vector is one sample: it has one row.
+/// A vector is one sample: it has one row, and its first axis is the channels.
 impl<E: Element> Tensor for Vec<E> {
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
         let Some((_, first)) = terms.first() else {
@@ -70,6 +70,23 @@ impl<E: Element> Tensor for Vec<E> {
 
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         Ok(vec![kernel::abs_quantile(self.len(), ratio, kernel::widened(self))])
+    }
+
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        let half = self.len() / 2;
+        if self.len() % 2 != 0 {
+            let (expected, found) = (vec![2 * half], vec![self.len()]);
+            return Err(Error::Shape { operand: "the network's output, to be halved,", expected, found });
+        }
+        let (prediction, v) = self.split_at(half);
+        Ok((prediction.to_vec(), v.to_vec()))
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        check_len("v", self.len(), v.len())?;
+        k.check_rows(1)?;
+        let k = k.of_row(0)?;
+        Ok(self.iter().zip(v).map(|(z, v)| times_exp(*z, *v, k)).collect())
     }
 
     fn step(mut self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
@@ -140,6 +157,11 @@ fn check_len(operand: &'static str, expected: usize, found: usize) -> Result<(),
         return Err(Error::Empty { operand, shape: vec![0] });
     }
     Ok(())
+}
+
+/// z·exp(k·v), rounded once.
+pub(super) fn times_exp<E: Element>(z: E, v: E, k: f64) -> E {
+    E::from_f64(z.to_f64() * libm::exp(k * v.to_f64()))
 }
 
 pub(super) fn check_count(expected: usize, found: usize) -> Result<(), Error> {

@@ -222,7 +222,7 @@ def naive_run(name, c, ts, prev, eta, use_clipped):
 CLASSES = {"DDIM": DDIMScheduler, "DDPM": DDPMScheduler, "DDIMInverse": DDIMInverseScheduler}
 
 
-def run(s, steps, dtype, eta, use_clipped, shape):
+def run(s, steps, dtype, eta, use_clipped, shape, variance=lambda x, t: predicted_variance(x)):
     """One run with the scheduler's own timesteps; returns (timesteps, levels on the other side, x after each step)."""
     s.set_timesteps(steps)
     ts = s.timesteps.tolist()
@@ -239,7 +239,7 @@ def run(s, steps, dtype, eta, use_clipped, shape):
         elif isinstance(s, DDPMScheduler):
             prev.append(int(s.previous_timestep(t)))
             if s.config.variance_type == "learned_range":
-                m = torch.cat([m, predicted_variance(x)], dim=1)
+                m = torch.cat([m, variance(x, t)], dim=1)
             x = s.step(m, t, x).prev_sample
         else:
             prev.append(t - s.config.num_train_timesteps // steps)

@@ -1,0 +1,141 @@
+//! What the examples share: images, a run with a progress bar, work on all processors, tables and pictures.
+
+#![allow(dead_code, reason = "no example uses all of it")]
+
+pub(crate) mod canvas;
+mod font;
+pub(crate) mod run;
+
+use std::fmt;
+use std::path::Path;
+
+use alphabar::reference::{Exact, FiniteData};
+use alphabar::{BoxError, Draw, Error, NoiseSource, Plan, Prediction, Sampling, SeededNoise};
+use indicatif::ProgressBar;
+use ndarray::{Array2, ArrayView1, s};
+
+/// A batch of images, one a row, with pixels from −1, black, to 1, white.
+pub(crate) type Images = Array2<f32>;
+
+/// Pixels along a side of an image.
+pub(crate) const SIDE: usize = 28;
+
+/// The folder of the images, unless another is given.
+pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
+/// The sheet of images that the perfect network knows.
+pub(crate) const TRAIN: &str = "fashion-mnist-train.png";
+/// The sheet of images that it has not seen.
+pub(crate) const TEST: &str = "fashion-mnist-test.png";
+/// Kinds of clothes; image i of either sheet is of kind i mod 10.
+pub(crate) const KINDS: usize = 10;
+
+// ---- Runs ---------------------------------------------------------------------------------------
+
+/// Runs a plan with the perfect network of some data, and the progress bar along.
+pub(crate) fn follow<N: NoiseSource<Images>>(
+    plan: &Plan,
+    x: Images,
+    data: &FiniteData,
+    mut noise: N,
+    progress: &ProgressBar,
+) -> Result<Images, Error> {
+    let mut network = Exact::new(data, Prediction::Epsilon);
+    let mut run = Sampling::new(plan, x, &mut network, &mut noise)?;
+    while run.advance()?.is_some() {
+        progress.inc(1);
+    }
+    run.into_x()
+}
+
+// ---- Images -------------------------------------------------------------------------------------
+
+/// Reads a sheet of images that lie side by side without gaps.
+pub(crate) fn load(path: &Path) -> Result<Images, BoxError> {
+    let sheet = image::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?.to_luma8();
+    let side = SIDE as u32;
+    let (columns, rows) = (sheet.width() / side, sheet.height() / side);
+    let (width, height) = sheet.dimensions();
+    if columns * rows == 0 || width % side != 0 || height % side != 0 {
+        return Err(format!("{} has {width}x{height} pixels, not whole images of {side}x{side}", path.display()).into());
+    }
+    let count = (columns * rows) as usize;
+    Ok(Images::from_shape_fn((count, SIDE * SIDE), |(index, pixel)| {
+        let (index, pixel) = (index as u32, pixel as u32);
+        let x = index % columns * side + pixel % side;
+        let y = index / columns * side + pixel / side;
+        f32::from(sheet.get_pixel(x, y).0[0]) / 127.5 - 1.0
+    }))
+}
+
+pub(crate) fn first_rows(images: &Images, count: u16) -> Images {
+    images.slice(s![..usize::from(count).min(images.nrows()), ..]).to_owned()
+}
+
+/// Images with their grain, N(0, h²) in every pixel: of those of the set, what a perfect sampler would draw.
+pub(crate) fn with_grain(images: &Images, seed: u64, h: f64) -> Result<Images, Error> {
+    // Samples of the same seed that no method asks for.
+    let z = SeededNoise::new(seed).from_sample(1 << 32).noise(images, Draw::Initial)?;
+    Ok(images + &(z * h as f32))
+}
+
+pub(crate) fn to_f64(images: &Images) -> Vec<f64> {
+    images.iter().copied().map(f64::from).collect()
+}
+
+/// From each image to the nearest of a set, root mean square over the pixels; averaged over the images.
+pub(crate) fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
+    let distances = set.distances(&to_f64(images));
+    distances.iter().sum::<f64>() / distances.len() as f64
+}
+
+// ---- Tables -------------------------------------------------------------------------------------
+
+/// A line for each row and a column for each number, blank where there is nothing; above them what the numbers are.
+pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
+    f: &mut impl fmt::Write,
+    head: &str,
+    rows: &[(String, R)],
+    columns: &[C],
+    cell: impl Fn(R, C) -> Option<String>,
+) -> fmt::Result {
+    // An accent takes no room of its own.
+    let width = |label: &str| label.chars().filter(|letter| *letter != font::ACCENT).count();
+    let widest = rows.iter().map(|(label, _)| width(label)).max().unwrap_or_default().max(width(head));
+    let line = |label: &str, cells: &mut dyn Iterator<Item = String>| {
+        let label = format!("  {label}{}", " ".repeat(widest.saturating_sub(width(label))));
+        cells.fold(label, |line, cell| format!("{line} {cell:>8}"))
+    };
+    writeln!(f, "{}", line(head, &mut columns.iter().map(C::to_string)))?;
+    for (label, row) in rows {
+        let mut cells = columns.iter().map(|&column| cell(*row, column).unwrap_or_default());
+        writeln!(f, "{}", line(label, &mut cells).trim_end())?;
+    }
+    Ok(())
+}
+
+// ---- Closed forms -------------------------------------------------------------------------------
+
+/// Which image of a set a picture belongs to, if it is one of them with N(0, `variance`) in each of its pixels: the
+/// probability of each image, from its squared distance to the picture.
+pub(crate) fn probabilities(squared_distances: &[f64], variance: f64) -> Vec<f64> {
+    let least = squared_distances.iter().copied().fold(f64::INFINITY, f64::min);
+    let weights: Vec<f64> =
+        squared_distances.iter().map(|squared| (-(squared - least) / (2.0 * variance)).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / total).collect()
+}
+
+/// An index drawn with given probabilities, by a u between 0 and 1.
+pub(crate) fn draw_index(probabilities: &[f64], u: f64) -> usize {
+    let mut left = u;
+    let found = probabilities.iter().position(|probability| {
+        left -= probability;
+        left < 0.0
+    });
+    found.unwrap_or(probabilities.len().saturating_sub(1))
+}
+
+/// ‖a − b‖² over some of the pixels.
+pub(crate) fn squared_distance(a: &ArrayView1<'_, f32>, b: &ArrayView1<'_, f32>, pixels: &[usize]) -> f64 {
+    pixels.iter().filter_map(|&pixel| Some(f64::from(a.get(pixel)? - b.get(pixel)?).powi(2))).sum()
+}

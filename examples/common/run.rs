@@ -1,0 +1,58 @@
+//! How a program runs: its errors, its progress, its threads.
+
+use std::cmp::Reverse;
+use std::iter;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use alphabar::{BoxError, Error};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// The exit code of a program, and its error as a sentence.
+pub(crate) fn exit(result: Result<(), BoxError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What fails at a step has its cause as a source: tell all of it in one sentence.
+            let causes = iter::successors(error.source(), |cause| cause.source());
+            eprintln!("error: {}", causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A bar for so many calls of the network; on stderr, and hidden where that is no terminal.
+pub(crate) fn progress_of(calls: usize) -> Result<ProgressBar, BoxError> {
+    let progress = ProgressBar::new(calls as u64);
+    progress.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} network calls, {eta} left")?);
+    Ok(progress)
+}
+
+/// Works on all jobs, the dearest first, on as many threads as there are processors. The results come in any order;
+/// none depends on the number of threads.
+pub(crate) fn in_parallel<J: Send, R: Send>(
+    mut jobs: Vec<J>,
+    cost: impl Fn(&J) -> usize,
+    work: impl Fn(J) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    jobs.sort_by_key(|job| Reverse(cost(job)));
+    let jobs = Mutex::new(jobs.into_iter());
+    let results = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..threads() {
+            scope.spawn(|| {
+                loop {
+                    let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
+                    let result = work(job);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
+}
+
+pub(crate) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,403 @@
+//! What Python's diffusers computes where this library computes something else: for those who must reproduce old pictures.
+//!
+//! Nothing here is on by default, and nothing here is better. Checked against diffusers 0.42.1.
+//!
+//! | Python | here | reproduced by |
+//! |---|---|---|
+//! | tables of β and ᾱ in `f32`; 1−ᾱ is off by up to 1.7e-4 (linear) or 5e-4 (cosine) of it | twice the precision of `f64` | [`Tables`] |
+//! | DDIM steps from t to t − ⌊T/S⌋, whatever the next entry of its list is | the next entry of τ | [`ddim`], [`ddim_inverse`] |
+//! | DDPM adds noise wherever t > 0, also on the step to clean data | none to clean data | [`ddpm`] |
+//! | β̃ is at least 1e-20 | β̃ | [`ddpm`] |
+//!
+//! Spacings are the same in both but for three: a single "linspace" step is `[0]` in Python (here
+//! [`Timesteps::explicit`](crate::Timesteps::explicit) with `[0]`), "trailing" has S + 1 entries for some S, the last of them
+//! t = −1, and "leading" may ask for t = T, which Python cannot step from either. A step at t = −1 (which reads the table at
+//! T − 1) cannot be had here, nor can Python's NaNs and infinities: those of `fixed_large_log`, of radicands that come out negative
+//! in `f32`, and of ε at zero terminal SNR.
+//!
+//! Python's arithmetic within a step, operation by operation in `f32`, is not imitated: a plan's coefficients are exact for the
+//! tables given. Nor is the noise, which is torch's: bring it as a tensor.
+//!
+//! ```
+//! use alphabar::{Ddim, Lint, PathEnd, Plan, Timesteps, compat};
+//!
+//! let schedule = compat::Tables::scaled_linear(1000, 0.00085, 0.012)?.schedule()?;
+//! let tau = Timesteps::linspace(1000, 10)?.ending(PathEnd::FirstLevel);
+//! let plan = compat::ddim(&Plan::builder(&schedule, &tau), 10, &Ddim::deterministic())?;
+//! // To t = 899, although the next step starts at t = 888.
+//! assert_eq!((plan.steps()[0].t, plan.steps()[0].s, plan.steps()[1].t), (999, Some(899), 888));
+//! assert!(plan.lint().iter().any(|odd| matches!(odd, Lint::Disconnected { index: 0, .. })));
+//! # Ok::<(), alphabar::Error>(())
+//! ```
+
+use core::f64::consts::PI;
+
+use crate::dd::Dd;
+use crate::error::{Error, require_count};
+use crate::plan::{Hop, Plan, PlanBuilder};
+use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
+use crate::solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
+use crate::timesteps::PathEnd;
+
+/// The `f32` tables of a Python scheduler, `betas` and `alphas_cumprod`.
+///
+/// Bit for bit those of torch on the CPU, but for [`Tables::sigmoid`] and [`Tables::rescale_zero_terminal_snr`], which say by how
+/// much they differ.
+///
+/// ```
+/// use alphabar::compat::Tables;
+///
+/// let tables = Tables::linear(1000, 1e-4, 0.02)?;
+/// assert_eq!(tables.alphas_cumprod()[999], 4.035_830_4e-5);
+/// // Exact arithmetic on the same β gives 4.035829765e-5.
+/// assert_eq!(tables.schedule()?.level(999)?.alpha_bar(), f64::from(4.035_830_4e-5_f32));
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tables {
+    betas: Vec<f32>,
+    alphas_cumprod: Vec<f32>,
+}
+
+impl Tables {
+    /// `linear`: β from `beta_start` to `beta_end`, by torch's `linspace`.
+    ///
+    /// # Errors
+    /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Beta`] for a β outside (0, 1).
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::linear(3, 0.1, 0.3)?.betas(), [0.1, 0.2, 0.3]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn linear(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
+        Self::checked(linspace(beta_start, beta_end, train_steps)?)
+    }
+
+    /// `scaled_linear`: √β by `linspace`, squared.
+    ///
+    /// # Errors
+    /// As [`Tables::linear`].
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::scaled_linear(1000, 0.00085, 0.012)?.alphas_cumprod()[999], 0.004_660_095);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn scaled_linear(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
+        let roots = linspace(beta_start.sqrt(), beta_end.sqrt(), train_steps)?;
+        Self::checked(roots.into_iter().map(|root| root * root).collect())
+    }
+
+    /// `squaredcos_cap_v2`: the cosine schedule, its β in `f64` and then rounded. The cap is 0.999 as an `f32`.
+    ///
+    /// # Errors
+    /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::cosine(1000)?.betas()[999], 0.999);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn cosine(train_steps: usize) -> Result<Self, Error> {
+        Self::from_alpha_bar(train_steps, |u| {
+            let cosine = libm::cos((u + 0.008) / 1.008 * PI / 2.0);
+            cosine * cosine
+        })
+    }
+
+    /// `laplace`, which takes for ᾱ the square root of what the paper has ([`NoiseSchedule::laplace`] with μ = 0, b = 0.5).
+    ///
+    /// # Errors
+    /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert!((Tables::laplace(1000)?.alphas_cumprod()[500] - 0.7073).abs() < 1e-4);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn laplace(train_steps: usize) -> Result<Self, Error> {
+        Self::from_alpha_bar(train_steps, |u| {
+            let side = if u > 0.5 { -1.0 } else { 1.0 };
+            let snr = libm::exp(-0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6));
+            (snr / (1.0 + snr)).sqrt()
+        })
+    }
+
+    /// `sigmoid`: β_i = σ(−6 + 12·i/(T−1))·(`beta_end` − `beta_start`) + `beta_start`.
+    ///
+    /// torch's σ in `f32` is not correctly rounded and differs between processors. This one is, and its β are within 2 units in
+    /// the last place of torch's.
+    ///
+    /// # Errors
+    /// As [`Tables::linear`].
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert!((Tables::sigmoid(1000, 1e-4, 0.02)?.betas()[0] - 1.492e-4).abs() < 1e-7);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn sigmoid(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
+        let (height, foot) = ((beta_end - beta_start) as f32, beta_start as f32);
+        let logistic = |u: f32| (1.0 / (1.0 + libm::exp(-f64::from(u)))) as f32;
+        Self::checked(linspace(-6.0, 6.0, train_steps)?.into_iter().map(|u| logistic(u) * height + foot).collect())
+    }
+
+    /// `trained_betas`, rounded to `f32`.
+    ///
+    /// # Errors
+    /// As [`Tables::linear`].
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::from_betas([0.25, 0.5])?.alphas_cumprod(), [0.75, 0.375]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn from_betas(betas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+        Self::checked(betas.into_iter().take(MAX_TRAIN_STEPS + 1).map(|beta| beta as f32).collect())
+    }
+
+    /// `rescale_betas_zero_snr`: √ᾱ shifted and stretched, then on to β and back to ᾱ, all in `f32`.
+    ///
+    /// torch's square root of many `f32` is not correctly rounded and differs between processors. This one is; √ᾱ is within 4e-7
+    /// of torch's for T ≥ 100, and within 3e-6 at T = 10, where the stretch is larger.
+    ///
+    /// # Errors
+    /// [`Error::Count`] if T = 1.
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// let tables = Tables::scaled_linear(1000, 0.00085, 0.012)?.rescale_zero_terminal_snr()?;
+    /// assert_eq!(tables.alphas_cumprod()[999], 0.0);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn rescale_zero_terminal_snr(&self) -> Result<Self, Error> {
+        require_count("T", self.betas.len(), 2, MAX_TRAIN_STEPS)?;
+        let signals: Vec<f32> = self.alphas_cumprod.iter().map(|alpha_bar| alpha_bar.sqrt()).collect();
+        let first = signals.first().copied().unwrap_or(1.0);
+        let last = signals.last().copied().unwrap_or(0.0);
+        let stretch = first / (first - last);
+        let mut previous = 1.0;
+        let betas = signals.iter().map(|signal| {
+            let signal = (signal - last) * stretch;
+            let alpha_bar = signal * signal;
+            let beta = 1.0 - alpha_bar / previous;
+            previous = alpha_bar;
+            beta
+        });
+        Ok(Self::of(betas.collect()))
+    }
+
+    /// `betas`.
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::from_betas([0.1])?.betas(), [0.1_f32]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[must_use]
+    pub fn betas(&self) -> &[f32] {
+        &self.betas
+    }
+
+    /// `alphas_cumprod`.
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::from_betas([0.25])?.alphas_cumprod(), [0.75]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[must_use]
+    pub fn alphas_cumprod(&self) -> &[f32] {
+        &self.alphas_cumprod
+    }
+
+    /// The schedule whose ᾱ are exactly those `f32`.
+    ///
+    /// # Errors
+    /// [`Error::AlphaBar`] and [`Error::AlphaBarNotFalling`] where `f32` does not tell a ᾱ from its neighbour, from 1, or from 0
+    /// before the last.
+    ///
+    /// ```
+    /// # use alphabar::compat::Tables;
+    /// assert_eq!(Tables::from_betas([0.25, 0.5])?.schedule()?.level(1)?.alpha_bar(), 0.375);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn schedule(&self) -> Result<NoiseSchedule, Error> {
+        NoiseSchedule::from_alpha_bars(self.alphas_cumprod.iter().map(|&alpha_bar| f64::from(alpha_bar)))
+    }
+
+    fn from_alpha_bar(train_steps: usize, alpha_bar: impl Fn(f64) -> f64) -> Result<Self, Error> {
+        check_train_steps(train_steps)?;
+        let at = |i: usize| alpha_bar(i as f64 / train_steps as f64);
+        Self::checked((0..train_steps).map(|i| (1.0 - at(i + 1) / at(i)).min(0.999) as f32).collect())
+    }
+
+    fn checked(betas: Vec<f32>) -> Result<Self, Error> {
+        check_train_steps(betas.len())?;
+        for (t, &beta) in betas.iter().enumerate() {
+            if !(beta > 0.0 && beta < 1.0) {
+                return Err(Error::Beta { t, value: f64::from(beta) });
+            }
+        }
+        Ok(Self::of(betas))
+    }
+
+    /// torch's `cumprod` multiplies in `f64` and rounds each entry.
+    fn of(betas: Vec<f32>) -> Self {
+        let mut product = 1.0;
+        let alphas_cumprod = betas.iter().map(|beta| {
+            product *= f64::from(1.0 - beta);
+            product as f32
+        });
+        Self { alphas_cumprod: alphas_cumprod.collect(), betas }
+    }
+}
+
+/// torch's `linspace` in `f32`: counted from the nearer end.
+fn linspace(start: f64, end: f64, len: usize) -> Result<Vec<f32>, Error> {
+    check_train_steps(len)?;
+    let (start, end) = (start as f32, end as f32);
+    if len == 1 {
+        return Ok(vec![start]);
+    }
+    let step = (end - start) / (len - 1) as f32;
+    Ok((0..len)
+        .map(|i| {
+            // One rounding for product and sum, as torch's kernels have it; with two, 15 to 20 % of the entries differ.
+            if i < len / 2 { step.mul_add(i as f32, start) } else { (-step).mul_add((len - 1 - i) as f32, end) }
+        })
+        .collect())
+}
+
+fn check_train_steps(train_steps: usize) -> Result<usize, Error> {
+    require_count("T", train_steps, 1, MAX_TRAIN_STEPS)
+}
+
+/// The plan of `DDIMScheduler`: from each t of τ to t − ⌊T/S⌋, and below 0 to the end of τ.
+///
+/// S is `num_inference_steps`. It is the length of τ, unless τ is what a strength has left of a longer list. The same plan as
+/// [`PlanBuilder::build`] gives wherever that is the next entry: [`Timesteps::leading`](crate::Timesteps::leading) with S ≤ T/2,
+/// and trailing where S divides T. Elsewhere a step arrives at a level from which the next does not start, and
+/// [`Plan::lint`] says where. The direction of τ is not looked at.
+///
+/// # Errors
+/// [`Error::Count`] unless 1 ≤ S ≤ T, and those of [`PlanBuilder::build`].
+///
+/// ```
+/// # use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps, compat};
+/// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 7)?);
+/// let plan = compat::ddim(&Plan::builder(&schedule, &tau), 7, &Ddim::deterministic())?;
+/// let went: Vec<_> = plan.steps().iter().filter_map(|step| step.s).collect();
+/// assert_eq!(went, [857, 714, 571, 428, 286, 143, 0]);
+/// assert_eq!(tau.as_slice()[1..], [856, 713, 570, 428, 285, 142]);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Result<Plan, Error> {
+    let stride = stride(plan, inference_steps)?;
+    let tau = plan.timesteps().clone().generating();
+    let hops = tau.as_slice().iter().map(|&t| {
+        let from = plan.schedule().level(t)?;
+        let (s, to) = plan.below(t, stride)?;
+        Ok(Hop { t, s, from, to, told: from })
+    });
+    plan.build_hops(method, hops.collect::<Result<_, Error>>()?)
+}
+
+/// The plan of `DDIMInverseScheduler`: from t − ⌊T/S⌋, below 0 from the end of τ, to each t of τ, which the network is told.
+///
+/// The same plan as with [`Conditioning::Destination`](crate::Conditioning::Destination) where that is the entry before. S is as
+/// in [`ddim`]; the direction of τ is not looked at.
+///
+/// # Errors
+/// As [`ddim`].
+///
+/// ```
+/// # use alphabar::{NoiseSchedule, Plan, Timesteps, compat};
+/// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 7)?);
+/// let plan = compat::ddim_inverse(&Plan::builder(&schedule, &tau), 7)?;
+/// // The first step takes x for one at t = 0, not for clean data.
+/// assert_eq!((plan.start(), plan.steps()[0].t), (schedule.level(0)?, 142));
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Plan, Error> {
+    let stride = stride(plan, inference_steps)?;
+    let tau = plan.timesteps().clone().generating();
+    let hops = tau.as_slice().iter().rev().map(|&t| {
+        let to = plan.schedule().level(t)?;
+        let (_, from) = plan.below(t, stride)?;
+        Ok(Hop { t, s: Some(t), from, to, told: to })
+    });
+    plan.build_hops(&Ddim::deterministic(), hops.collect::<Result<_, Error>>()?)
+}
+
+/// The plan of `DDPMScheduler`: along τ and to clean data, whatever the end of τ, with noise on every step but one from t = 0, and
+/// a posterior variance of at least 1e-20.
+///
+/// The same plan as [`PlanBuilder::build`] gives where τ ends at t = 0 and [`PathEnd::Clean`]. Elsewhere the last x is clean data
+/// and noise: with [`Variance::Beta`] of the variance 1 − ᾱ_t, with [`Variance::Posterior`] of 1e-20, with
+/// [`Variance::LearnedRange`] of one between. Python's `learned`, of a σ = √v that is NaN for half of all v, is not imitated:
+/// [`Variance::Learned`] is as ever. The direction of τ is not looked at.
+///
+/// # Errors
+/// Those of [`PlanBuilder::build`].
+///
+/// ```
+/// # use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps, Variance, compat};
+/// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 50)?);
+/// let plan = compat::ddpm(&Plan::builder(&schedule, &tau), &Ddpm::new(Variance::Beta))?;
+/// let last = &plan.steps()[49];
+/// assert_eq!(last.t, 19);
+/// assert!((last.coefficients.d - schedule.level(19)?.noise()).abs() < 1e-15);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn ddpm(plan: &PlanBuilder<'_>, method: &Ddpm) -> Result<Plan, Error> {
+    let tau = plan.timesteps().clone().generating().ending(PathEnd::Clean);
+    let last = tau.as_slice().last().copied().unwrap_or(0);
+    let method = NoisyDdpm { method: *method, ends_noisy: last > 0 };
+    plan.along(&tau).build(&method)
+}
+
+fn stride(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<usize, Error> {
+    plan.check_length()?;
+    let train_steps = plan.schedule().len();
+    Ok(train_steps / require_count("S", inference_steps, 1, train_steps)?)
+}
+
+/// DDPM whose noise asks for the index and not for the level.
+struct NoisyDdpm {
+    method: Ddpm,
+    /// Whether the last index is above 0. It is the one from which a step goes to clean data.
+    ends_noisy: bool,
+}
+
+impl Solver for NoisyDdpm {
+    fn name(&self) -> &'static str {
+        self.method.name()
+    }
+
+    fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
+        let combination = self.method.combine(leg)?;
+        let (t, s) = (&leg.from, &leg.to);
+        if s.is_clean() && !self.ends_noisy {
+            return Ok(combination);
+        }
+        let beta = s.transition_variance_to(t);
+        let posterior = s.one_minus_alpha_bar / t.one_minus_alpha_bar * beta;
+        let posterior = if posterior.to_f64() > LEAST_VARIANCE { posterior } else { Dd::from(LEAST_VARIANCE) };
+        Ok(match self.method.variance() {
+            Variance::Posterior => Combination { z: posterior.sqrt(), ..combination },
+            Variance::Beta => Combination { z: beta.sqrt(), ..combination },
+            // exp(½·(f·ln β + (1−f)·ln β̃)) with f = (v+1)/2
+            Variance::LearnedRange => Combination {
+                z: (beta.sqrt() * posterior.sqrt()).sqrt(),
+                learned_noise: Some(0.25 * (beta / posterior).ln().to_f64()),
+                ..combination
+            },
+            Variance::Learned => combination,
+        })
+    }
+}
+
+/// Python's clamp of β̃, so that its logarithm is finite.
+const LEAST_VARIANCE: f64 = 1e-20;

@@ -1,0 +1,185 @@
+//! JSON from strangers: bounded in size, and every complaint names its key or its place.
+
+use core::fmt;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::de::{Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+use crate::schedule::MAX_TRAIN_STEPS;
+
+/// The largest file that is read: room for `trained_betas` of the longest schedule.
+pub(super) const MAX_BYTES: usize = 32 << 20;
+/// Python writes about 30.
+const MAX_KEYS: usize = 256;
+/// How much of a value an error repeats.
+const SHOWN: usize = 80;
+
+/// The text of each value by its key.
+pub(super) type Entries = BTreeMap<String, String>;
+
+pub(super) fn config_error(key: impl Into<String>, value: &str, reason: impl Into<String>) -> Error {
+    Error::Config { key: shortened(&key.into()), value: shortened(value), reason: reason.into() }
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(SHOWN).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// The entries of an object, their values unread.
+pub(super) fn entries(text: &str) -> Result<Entries, Error> {
+    check_size(text.len())?;
+    let text = with_quoted_constants(text);
+    let mut parser = serde_json::Deserializer::from_str(&text);
+    let pairs = parser.deserialize_map(Pairs).and_then(|pairs| parser.end().map(|()| pairs)).map_err(|error| {
+        // Its place is told apart.
+        let reason = error.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+        Error::ConfigText { line: error.line(), column: error.column(), reason }
+    })?;
+    let mut entries = Entries::new();
+    for (key, value) in pairs {
+        if entries.contains_key(&key) {
+            return Err(config_error(key, value.get(), "is given twice"));
+        }
+        entries.insert(key, value.get().to_owned());
+    }
+    Ok(entries)
+}
+
+pub(super) fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::ConfigText { line: 0, column: 0, reason: format!("more than {MAX_BYTES} bytes") })
+}
+
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Vec<(String, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            if pairs.len() == MAX_KEYS {
+                return Err(A::Error::custom(format_args!("more than {MAX_KEYS} keys")));
+            }
+            pairs.push(pair);
+        }
+        Ok(pairs)
+    }
+}
+
+/// Python writes `NaN`, `Infinity` and `-Infinity`, as `DPMSolverMultistepScheduler` does in `lambda_min_clipped`, which JSON
+/// does not have. They become strings, and an error only where a number is needed.
+fn with_quoted_constants(text: &str) -> Cow<'_, str> {
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return Cow::Borrowed(text);
+    }
+    let mut quoted = String::with_capacity(text.len() + 16);
+    let (mut rest, mut in_string) = (text, false);
+    while let Some(next) = rest.chars().next() {
+        let constant = if in_string { None } else { CONSTANTS.into_iter().find(|name| rest.starts_with(name)) };
+        let taken = if let Some(name) = constant {
+            quoted.extend(["\"", name, "\""]);
+            name.len()
+        } else {
+            quoted.push(next);
+            let mut taken = next.len_utf8();
+            if next == '"' {
+                in_string = !in_string;
+            } else if in_string && next == '\\' {
+                let escaped = rest.chars().nth(1);
+                quoted.extend(escaped);
+                taken += escaped.map_or(0, char::len_utf8);
+            }
+            taken
+        };
+        rest = rest.split_at_checked(taken).unwrap_or_default().1;
+    }
+    Cow::Owned(quoted)
+}
+
+const CONSTANTS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+
+/// Whether the text of a value is one of those constants, quoted.
+pub(super) fn is_constant(text: &str) -> bool {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).is_some_and(|name| CONSTANTS.contains(&name))
+}
+
+/// A value and its key.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) key: &'static str,
+    pub(super) text: &'a str,
+}
+
+impl Entry<'_> {
+    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+        config_error(self.key, self.text, reason)
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.text == "null"
+    }
+
+    pub(super) fn number(&self) -> Result<f64, Error> {
+        serde_json::from_str(self.text).map_err(|_| self.error("is not a finite number"))
+    }
+
+    /// A whole number of `min..=max`.
+    pub(super) fn count(&self, min: usize, max: usize) -> Result<usize, Error> {
+        let count: Option<u64> = serde_json::from_str(self.text).ok();
+        let count = count.and_then(|count| usize::try_from(count).ok()).filter(|count| (min..=max).contains(count));
+        count.ok_or_else(|| self.error(format!("is not a whole number of {min}..={max}")))
+    }
+
+    /// Python's `None` is as good as `False`.
+    pub(super) fn flag(&self) -> Result<bool, Error> {
+        if self.is_null() {
+            return Ok(false);
+        }
+        serde_json::from_str(self.text).map_err(|_| self.error("is neither true nor false"))
+    }
+
+    pub(super) fn word(&self) -> Result<String, Error> {
+        serde_json::from_str(self.text).map_err(|_| self.error("is not a string"))
+    }
+
+    pub(super) fn numbers(&self) -> Result<Vec<f64>, Error> {
+        let mut parser = serde_json::Deserializer::from_str(self.text);
+        parser.deserialize_seq(Numbers).map_err(|error| self.error(format!("is no list of numbers: {error}")))
+    }
+}
+
+struct Numbers;
+
+impl<'de> Visitor<'de> for Numbers {
+    type Value = Vec<f64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<f64>, A::Error> {
+        let mut numbers = Vec::new();
+        while let Some(number) = list.next_element()? {
+            if numbers.len() == MAX_TRAIN_STEPS {
+                return Err(A::Error::custom(format_args!("more than {MAX_TRAIN_STEPS} of them")));
+            }
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+}

@@ -1,0 +1,370 @@
+//! Tensors of burn 0.22, of any dimension, on any of its devices.
+
+use burn_tensor::{
+    Bool, DType, DataError, Device, Element as BurnElement, ExecutionError, Tensor as Burn, TensorData,
+    TensorReadError, bf16, f16, try_read_sync,
+};
+
+use crate::coefficients::{Coefficients, Threshold};
+use crate::error::{Error, require};
+use crate::noise::NormalStream;
+use crate::tensor::slice::check_count;
+use crate::tensor::{
+    Element, HostTensor, PerRow, RowReduce, Rows, Stepped, Tensor, Weights, bounded, half_the_channels, kernel,
+    noise_term, step_weights,
+};
+
+/// Axis 0 is the batch, also of a `Tensor<1>`, which is a batch of samples of one element.
+///
+/// Where burn would broadcast or panic, operands of other shapes, element types or devices are an error. An operand may have
+/// another element type than the first one, if the first one's arithmetic holds it exactly: `f32` latents go with a network in
+/// `bf16` or `f16`. Elements of half precision are computed in `f32`; the result has the type of the first operand. Quantised
+/// tensors are refused; `dequantize` them.
+///
+/// Nothing is detached: on a device with autodiff, gradients flow through a step.
+///
+/// ```
+/// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
+/// use burn_tensor::Tensor;
+///
+/// fn pictures(unet: impl Fn(Tensor<4>, usize) -> Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>, alphabar::Error> {
+///     let schedule = NoiseSchedule::ddpm()?;
+///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
+///     let mut model = |x: &Tensor<4>, at: alphabar::Point| Ok::<_, alphabar::Error>(unet(x.clone(), at.t));
+///     sample(&plan, noise, &mut model, &mut SeededNoise::new(42))
+/// }
+/// ```
+impl<const D: usize> Tensor for Burn<D> {
+    fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+        let Some((_, first)) = terms.first() else {
+            return Err(Error::Length { what: "terms of a linear combination", expected: 1, found: 0 });
+        };
+        let compute = check(terms.iter().map(|(_, tensor)| ("an operand", *tensor)))?;
+        let rows = first.rows_of_batch().count;
+        terms.iter().try_for_each(|(weights, _)| weights.check_rows(rows))?;
+        let sum = combine(terms.iter().map(|(weights, tensor)| (*weights, compute.widen((*tensor).clone()))));
+        Ok(narrowed(sum, first.dims(), &first.device(), first.dtype()))
+    }
+
+    fn clamp_abs(self, bound: Weights<'_>) -> Result<Self, Error> {
+        let compute = check([("the operand", &self)])?;
+        bound.check_rows(self.rows_of_batch().count)?;
+        // burn's clamp panics where the bounds are the wrong way round.
+        let checked = |bound: f64| require(bound >= 0.0, "the bound of a clamp", bound, "≥ 0");
+        let dtype = self.dtype();
+        let values = compute.widen(self);
+        let clamped = match bound {
+            Weights::All(bound) => values.clamp(-checked(bound)?, bound),
+            Weights::PerRow(bounds) => {
+                bounds.iter().try_for_each(|bound| checked(*bound).map(drop))?;
+                let high = per_row(bounds, &values).expand(values.dims());
+                // By comparisons that are false for NaN, so that it stays.
+                values.min_pair(high.clone()).max_pair(high.neg())
+            }
+        };
+        Ok(clamped.cast(dtype))
+    }
+
+    /// On the host.
+    fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
+        let len = self.rows_of_batch().len;
+        Ok(match check([("the operand", self)])? {
+            Compute::F64 => row_quantiles(&read::<f64, D>(self)?, len, ratio),
+            Compute::F32 => row_quantiles(&read::<f32, D>(self)?, len, ratio),
+        })
+    }
+
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        let half = half_the_channels(&self.dims())?;
+        Ok((self.clone().narrow(1, 0, half), self.clone().narrow(1, half, half)))
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let compute = check([("z", self), ("v", v)])?;
+        k.check_rows(self.rows_of_batch().count)?;
+        let (z, v) = (compute.widen(self.clone()), compute.widen(v.clone()));
+        let exponent = match k {
+            Weights::All(k) => v.mul_scalar(k),
+            Weights::PerRow(k) => {
+                let k = per_row(k, &v);
+                v.mul(k)
+            }
+        };
+        Ok(z.mul(exponent.exp()).cast(self.dtype()))
+    }
+
+    fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
+        let z = noise_term(z, rows)?.cloned();
+        step(self, m, z, rows)
+    }
+}
+
+impl<const D: usize> HostTensor for Burn<D> {
+    fn rows_of_batch(&self) -> Rows {
+        match self.dims()[..] {
+            [] => Rows { count: 1, len: 1 },
+            [count, ref row @ ..] => Rows { count, len: row.iter().product() },
+        }
+    }
+
+    fn to_host(&self) -> Result<Vec<f64>, Error> {
+        read(self)
+    }
+
+    fn from_host(&self, elements: Vec<f64>) -> Result<Self, Error> {
+        // Rounded here, once; burn would take some of the ways by `f32`.
+        match Float::of("the operand", self)? {
+            Float::F64 => like(self, elements),
+            Float::F32 => like(self, elements.into_iter().map(|element| element as f32).collect()),
+            Float::F16 => like(self, elements.into_iter().map(f16::from_f64).collect()),
+            Float::Bf16 => like(self, elements.into_iter().map(bf16::from_f64).collect()),
+        }
+    }
+
+    fn from_host_f32(&self, elements: Vec<f32>) -> Result<Self, Error> {
+        match Float::of("the operand", self)? {
+            Float::F64 => like(self, elements.into_iter().map(f64::from).collect()),
+            Float::F32 => like(self, elements),
+            Float::F16 => like(self, elements.into_iter().map(f16::from_f32).collect()),
+            Float::Bf16 => like(self, elements.into_iter().map(bf16::from_f32).collect()),
+        }
+    }
+
+    fn step_with_streams(
+        self,
+        m: Self,
+        streams: &[NormalStream],
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        // Uploaded as it is made, in `f32`, whatever the type of x.
+        check([("x", &self)])?;
+        let batch = self.rows_of_batch();
+        let mut elements = vec![0.0_f32; batch.count * batch.len];
+        kernel::fill_with_noise(&mut elements, batch, streams)?;
+        let z = Burn::from_data(TensorData::new(elements, self.dims()), (&self.device(), DType::F32));
+        step(self, m, Some(z), rows)
+    }
+}
+
+/// On the host.
+impl<const D: usize> RowReduce for Burn<D> {
+    fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
+        check([("an operand", self), ("an operand", other)])?;
+        let (a, b) = (read::<f64, D>(self)?, read::<f64, D>(other)?);
+        let len = self.row_len();
+        Ok(a.chunks(len).zip(b.chunks(len)).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum()).collect())
+    }
+
+    fn row_variance(&self) -> Result<Vec<f64>, Error> {
+        check([("the operand", self)])?;
+        Ok(kernel::row_variances(&read::<f64, D>(self)?, self.rows_of_batch()))
+    }
+
+    fn row_len(&self) -> usize {
+        self.rows_of_batch().len
+    }
+}
+
+/// Element types, once it is known that they are floats.
+#[derive(Clone, Copy, PartialEq)]
+enum Float {
+    F64,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Float {
+    fn of<const D: usize>(operand: &'static str, tensor: &Burn<D>) -> Result<Self, Error> {
+        match tensor.dtype() {
+            DType::F64 => Ok(Self::F64),
+            DType::F32 | DType::Flex32 => Ok(Self::F32),
+            DType::F16 => Ok(Self::F16),
+            DType::BF16 => Ok(Self::Bf16),
+            other => Err(Error::ElementType { operand, expected: "float", found: format!("{other:?}") }),
+        }
+    }
+}
+
+/// Types in which arithmetic is done.
+#[derive(Clone, Copy, PartialEq)]
+enum Compute {
+    F64,
+    F32,
+}
+
+impl Compute {
+    /// Exact; without a copy where the type is the same.
+    fn widen<const D: usize>(self, tensor: Burn<D>) -> Burn<D> {
+        tensor.cast(match self {
+            Self::F64 => DType::F64,
+            Self::F32 => DType::F32,
+        })
+    }
+}
+
+/// Everything that burn would panic on, or broadcast; and the type in which operands like the first one are computed.
+fn check<'a, const D: usize>(
+    operands: impl IntoIterator<Item = (&'static str, &'a Burn<D>)>,
+) -> Result<Compute, Error> {
+    let mut operands = operands.into_iter().peekable();
+    let Some(&(operand, first)) = operands.peek() else {
+        return Err(Error::Length { what: "operands", expected: 1, found: 0 });
+    };
+    let (shape, device) = (first.dims(), first.device());
+    let compute = if Float::of(operand, first)? == Float::F64 { Compute::F64 } else { Compute::F32 };
+    let mut recording: Option<Device> = None;
+    for (operand, tensor) in operands {
+        let (its_shape, its_device) = (tensor.dims(), tensor.device());
+        if its_shape != shape {
+            return Err(Error::Shape { operand, expected: shape.to_vec(), found: its_shape.to_vec() });
+        }
+        if shape.contains(&0) {
+            return Err(Error::Empty { operand, shape: shape.to_vec() });
+        }
+        if Float::of(operand, tensor)? == Float::F64 && compute == Compute::F32 {
+            return Err(Error::ElementType { operand, expected: "f32 or half precision", found: "F64".into() });
+        }
+        // Tensors with and without autodiff go together, as constants and variables do; but where there is autodiff, its ways
+        // of checkpointing have to agree, in which devices that are equal may differ.
+        let other = if its_device != device {
+            Some(&device)
+        } else if its_device.is_autodiff() {
+            recording.as_ref().filter(|recording| format!("{recording:?}") != format!("{its_device:?}"))
+        } else {
+            None
+        };
+        if let Some(other) = other {
+            return Err(Error::Device { operand, expected: format!("{other:?}"), found: format!("{its_device:?}") });
+        }
+        if its_device.is_autodiff() {
+            recording = Some(its_device);
+        }
+    }
+    Ok(compute)
+}
+
+/// One step, which takes its operands so that burn may write into their buffers where nobody shares them.
+fn step<const D: usize>(
+    x: Burn<D>,
+    m: Burn<D>,
+    z: Option<Burn<D>>,
+    rows: &[Coefficients],
+) -> Result<Stepped<Burn<D>>, Error> {
+    let z = if noise_term(z.as_ref(), rows)?.is_some() { z } else { None };
+    let operands = [("x", &x), ("the network's output", &m)];
+    let compute = check(operands.into_iter().chain(z.as_ref().map(|z| ("z", z))))?;
+    let count = x.rows_of_batch().count;
+    if rows.len() != 1 && rows.len() != count {
+        return Err(Error::Rows { expected: count, found: rows.len() });
+    }
+    let (shape, device, dtype) = (x.dims(), x.device(), x.dtype());
+    let (x, m, z) = (compute.widen(x), compute.widen(m), z.map(|z| compute.widen(z)));
+    let [a, b, c, d] = step_weights(rows, None);
+    let z = z.map(|z| (d.weights(), z));
+    let sum = if rows.iter().all(|k| k.threshold == Threshold::None) {
+        combine([(b.weights(), x), (c.weights(), m)].into_iter().chain(z))
+    } else {
+        // What x′ does not need beside x̂₀ leaves its buffer to it.
+        let beside = |weights: &PerRow, tensor: &Burn<D>| (!weights.weights().are_zero()).then(|| tensor.clone());
+        let (x_beside, m_beside) = (beside(&b, &x), beside(&c, &m));
+        let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
+        let computed = x.dtype();
+        let x0 = narrowed(combine([(p.weights(), x), (q.weights(), m)].into_iter()), shape, &device, computed);
+        let (x0, divisor) = bounded(x0, rows)?;
+        let a = a.divided_by(&divisor);
+        let x = x_beside.map(|x| (b.weights(), x));
+        let m = m_beside.map(|m| (c.weights(), m));
+        combine([(a.weights(), x0)].into_iter().chain(x).chain(m).chain(z))
+    };
+    Ok(Stepped::new(narrowed(sum, shape, &device, dtype), None))
+}
+
+/// Σ kᵢ·tᵢ in the order of the terms; `None` where all of them are dropped.
+fn combine<'a, const D: usize>(terms: impl Iterator<Item = (Weights<'a>, Burn<D>)>) -> Option<Burn<D>> {
+    terms.filter_map(|(weights, tensor)| weighted(weights, tensor)).reduce(|sum, term| sum + term)
+}
+
+/// k·t, without what has a weight of 0.
+fn weighted<const D: usize>(weights: Weights<'_>, tensor: Burn<D>) -> Option<Burn<D>> {
+    match weights {
+        _ if weights.are_zero() => None,
+        Weights::All(1.0) => Some(tensor),
+        Weights::All(weight) => Some(tensor.mul_scalar(weight)),
+        Weights::PerRow(weights) => {
+            let weight = per_row(weights, &tensor);
+            let (shape, device) = (tensor.dims(), tensor.device());
+            let term = tensor.mul(weight);
+            if !weights.contains(&0.0) {
+                return Some(term);
+            }
+            let dropped = weights.iter().map(|weight| *weight == 0.0).collect();
+            let dropped = TensorData::new::<bool, _>(dropped, column::<D>(weights.len()));
+            Some(term.mask_fill(Burn::<D, Bool>::from_data(dropped, &device).expand(shape), NOTHING))
+        }
+    }
+}
+
+/// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
+const NOTHING: f64 = -0.0;
+
+/// A sum in the type of the result.
+fn narrowed<const D: usize>(sum: Option<Burn<D>>, shape: [usize; D], device: &Device, dtype: DType) -> Burn<D> {
+    sum.map_or_else(|| Burn::full(shape, NOTHING, (device, dtype)), |sum| sum.cast(dtype))
+}
+
+/// A number for each row, to be broadcast over a tensor of its type and device.
+fn per_row<const D: usize>(values: &[f64], tensor: &Burn<D>) -> Burn<D> {
+    let shape = column::<D>(values.len());
+    let data = match tensor.dtype() {
+        DType::F64 => TensorData::new(values.to_vec(), shape),
+        _ => TensorData::new(values.iter().map(|value| *value as f32).collect(), shape),
+    };
+    Burn::from_data(data, (&tensor.device(), tensor.dtype()))
+}
+
+/// The shape of one number a row.
+fn column<const D: usize>(rows: usize) -> [usize; D] {
+    let mut shape = [1; D];
+    shape.iter_mut().take(1).for_each(|axis| *axis = rows);
+    shape
+}
+
+/// A tensor's elements, converted.
+fn read<E: BurnElement, const D: usize>(tensor: &Burn<D>) -> Result<Vec<E>, Error> {
+    Float::of("the operand", tensor)?;
+    let Some(data) = try_read_sync(tensor.clone().into_data_async()) else {
+        return Err(Error::Backend("this platform cannot wait for a tensor's elements".into()));
+    };
+    Ok(data?.try_cast_as::<E>()?.try_into_vec::<E>()?)
+}
+
+/// A tensor of the same shape, type and device with other elements.
+fn like<E: BurnElement, const D: usize>(tensor: &Burn<D>, elements: Vec<E>) -> Result<Burn<D>, Error> {
+    check_count(tensor.dims().iter().product(), elements.len())?;
+    Ok(Burn::from_data(TensorData::new(elements, tensor.dims()), (&tensor.device(), tensor.dtype())))
+}
+
+fn row_quantiles<E: Element>(elements: &[E], len: usize, ratio: f64) -> Vec<f64> {
+    let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
+    elements.chunks_exact(len.max(1)).map(quantile).collect()
+}
+
+/// burn's errors keep their text and their source.
+impl From<ExecutionError> for Error {
+    fn from(error: ExecutionError) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
+impl From<TensorReadError> for Error {
+    fn from(error: TensorReadError) -> Self {
+        Self::Backend(error.into())
+    }
+}

@@ -1,0 +1,501 @@
+//! Tensors of candle-core 0.11, of any rank, on any of its devices.
+
+use core::fmt::{self, Display, Formatter};
+use core::ops::Range;
+
+use candle_core::{DType, Device, Storage, StorageRef, Tensor as Candle, WithDType};
+use half::{bf16, f16};
+
+use crate::coefficients::Coefficients;
+use crate::error::{Error, require};
+use crate::noise::NormalStream;
+use crate::tensor::kernel::{self, NoiseTerm};
+use crate::tensor::slice::check_count;
+use crate::tensor::{
+    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term, step_weights,
+    thresholded_x0,
+};
+
+/// Runs `$body` with the Rust type of a kind's elements as `$element`.
+macro_rules! with_element {
+    ($kind:expr, $element:ident => $body:expr) => {
+        match $kind {
+            Kind::F64 => {
+                type $element = f64;
+                $body
+            }
+            Kind::F32 => {
+                type $element = f32;
+                $body
+            }
+            Kind::F16 => {
+                type $element = f16;
+                $body
+            }
+            Kind::Bf16 => {
+                type $element = bf16;
+                $body
+            }
+        }
+    };
+}
+
+/// Axis 0 is the batch, also of a tensor of rank 1, which is a batch of samples of one element; a tensor of rank 0 is one
+/// sample of one element.
+///
+/// Where candle would broadcast or fail deep inside, operands of other shapes, element types or devices are an error that names
+/// them. An operand may have another element type than the first one, if the first one's arithmetic holds it exactly: `f32`
+/// latents go with a network in `bf16` or `f16`, and are what to use with one, for latents in half precision lose a little at
+/// every step. Elements of half precision are computed in `f32`; the result has the type of the first operand.
+///
+/// On the CPU a step is one pass, with the same result to the last bit as on slices. On other devices, and where gradients are
+/// recorded, it is made of candle's operations. Nothing is detached: gradients flow through a step, and as candle cannot know
+/// that they are not wanted, a network whose parameters are `Var`s keeps the graph of a whole run; `detach` its output to be
+/// rid of that. The result shares its memory with no operand.
+///
+/// ```
+/// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
+/// use candle_core::{Result, Tensor};
+///
+/// fn pictures(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, noise: Tensor) -> Result<Tensor> {
+///     let schedule = NoiseSchedule::ddpm()?;
+///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
+///     let mut model = |x: &Tensor, at: alphabar::Point| unet(x, at.t as f64);
+///     Ok(sample(&plan, noise, &mut model, &mut SeededNoise::new(42))?)
+/// }
+/// ```
+impl Tensor for Candle {
+    fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+        let Some((_, first)) = terms.first() else {
+            return Err(Error::Length { what: "terms of a linear combination", expected: 1, found: 0 });
+        };
+        let kind = check(terms.iter().map(|(_, tensor)| ("an operand", *tensor)))?;
+        let rows = first.rows_of_batch();
+        terms.iter().try_for_each(|(weights, _)| weights.check_rows(rows.count))?;
+        if !terms.iter().all(|(_, tensor)| is_plain(tensor)) {
+            let compute = kind.compute();
+            let widened = terms.iter().map(|(weights, tensor)| Ok((*weights, compute.cast(tensor)?)));
+            let sum = combine(&widened.collect::<Result<Vec<_>, Error>>()?)?;
+            return narrowed(sum, first);
+        }
+        with_element!(kind.shared_by(terms.iter().map(|(_, tensor)| *tensor)), E => {
+            let operands = terms.iter().map(|(_, tensor)| laid_out::<E>(tensor)).collect::<Result<Vec<_>, Error>>()?;
+            let elements = operands.iter().map(Elements::of).collect::<Result<Vec<_>, Error>>()?;
+            let slices = terms.iter().zip(&elements).map(|((weights, _), elements)| Ok((*weights, elements.get::<E>()?)));
+            kind.cast(&like(first, kernel::linear_combination(&slices.collect::<Result<Vec<_>, Error>>()?, rows)?)?)
+        })
+    }
+
+    fn clamp_abs(self, bound: Weights<'_>) -> Result<Self, Error> {
+        let kind = check([("the operand", &self)])?;
+        let rows = self.rows_of_batch();
+        bound.check_rows(rows.count)?;
+        let bounds = match &bound {
+            Weights::All(bound) => core::slice::from_ref(bound),
+            Weights::PerRow(bounds) => bounds,
+        };
+        for bound in bounds {
+            require(*bound >= 0.0, "the bound of a clamp", *bound, "≥ 0")?;
+        }
+        if is_plain(&self) {
+            return with_element!(kind, E => {
+                let mut values = copied::<E>(&self)?;
+                kernel::clamp_abs(&mut values, bound, rows)?;
+                like(&self, values)
+            });
+        }
+        let values = kind.compute().cast(&self)?;
+        let high = per_row(bounds, &values)?.broadcast_as(values.shape())?;
+        let low = per_row(&bounds.iter().map(|bound| -bound).collect::<Vec<_>>(), &values)?;
+        let low = low.broadcast_as(values.shape())?;
+        // By comparisons that are false for NaN, so that it stays; some devices' minimum and maximum would drop it.
+        let values = values.gt(&high)?.where_cond(&high, &values)?;
+        let values = values.lt(&low)?.where_cond(&low, &values)?;
+        kind.cast(&values)
+    }
+
+    /// On the host, and a constant to gradients.
+    fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
+        let kind = check([("the operand", self)])?;
+        let len = self.rows_of_batch().len;
+        with_element!(kind, E => {
+            let tensor = laid_out::<E>(self)?;
+            let elements = Elements::of(&tensor)?;
+            let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
+            Ok(elements.get::<E>()?.chunks_exact(len.max(1)).map(quantile).collect())
+        })
+    }
+
+    fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        let half = half_the_channels(self.dims())?;
+        Ok((self.narrow(1, 0, half)?, self.narrow(1, half, half)?))
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+        let kind = check([("z", self), ("v", v)])?;
+        k.check_rows(self.rows_of_batch().count)?;
+        let (z, v) = (kind.compute().cast(self)?, kind.compute().cast(v)?);
+        let k = match &k {
+            Weights::All(k) => core::slice::from_ref(k),
+            Weights::PerRow(k) => k,
+        };
+        kind.cast(&z.mul(&v.broadcast_mul(&per_row(k, &v)?)?.exp()?)?)
+    }
+
+    fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
+        let noise = noise_term(z, rows)?.map_or(Noise::None, Noise::Tensor);
+        step(&self, &m, noise, rows)
+    }
+}
+
+impl HostTensor for Candle {
+    fn rows_of_batch(&self) -> Rows {
+        match self.dims() {
+            [] => Rows { count: 1, len: 1 },
+            [count, row @ ..] => Rows { count: *count, len: row.iter().product() },
+        }
+    }
+
+    fn to_host(&self) -> Result<Vec<f64>, Error> {
+        Kind::of("the operand", self)?;
+        copied(self)
+    }
+
+    fn from_host(&self, elements: Vec<f64>) -> Result<Self, Error> {
+        // Rounded here, once; candle would take some of the ways by `f32`.
+        with_element!(Kind::of("the operand", self)?, E => {
+            like(self, elements.into_iter().map(<E as Element>::from_f64).collect())
+        })
+    }
+
+    fn from_host_f32(&self, elements: Vec<f32>) -> Result<Self, Error> {
+        match Kind::of("the operand", self)? {
+            Kind::F64 => like(self, elements.into_iter().map(f64::from).collect()),
+            Kind::F32 => like(self, elements),
+            Kind::F16 => like(self, elements.into_iter().map(f16::from_f32).collect()),
+            Kind::Bf16 => like(self, elements.into_iter().map(bf16::from_f32).collect()),
+        }
+    }
+
+    fn step_with_streams(
+        self,
+        m: Self,
+        streams: &[NormalStream],
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let count = self.rows_of_batch().count;
+        if streams.len() != count {
+            return Err(Error::Rows { expected: count, found: streams.len() });
+        }
+        step(&self, &m, Noise::Streams(streams), rows)
+    }
+}
+
+/// On the host.
+impl RowReduce for Candle {
+    fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
+        check([("an operand", self), ("an operand", other)])?;
+        let (a, b) = (copied::<f64>(self)?, copied::<f64>(other)?);
+        let len = self.row_len().max(1);
+        Ok(a.chunks(len).zip(b.chunks(len)).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum()).collect())
+    }
+
+    fn row_variance(&self) -> Result<Vec<f64>, Error> {
+        check([("the operand", self)])?;
+        Ok(kernel::row_variances(&copied::<f64>(self)?, self.rows_of_batch()))
+    }
+
+    fn row_len(&self) -> usize {
+        self.rows_of_batch().len
+    }
+}
+
+/// Element types that this crate computes with.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    F64,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Kind {
+    fn of(operand: &'static str, tensor: &Candle) -> Result<Self, Error> {
+        match tensor.dtype() {
+            DType::F64 => Ok(Self::F64),
+            DType::F32 => Ok(Self::F32),
+            DType::F16 => Ok(Self::F16),
+            DType::BF16 => Ok(Self::Bf16),
+            other => {
+                Err(Error::ElementType { operand, expected: "f64, f32, f16 or bf16", found: format!("{other:?}") })
+            }
+        }
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::F64 => DType::F64,
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// In what arithmetic on such elements is done.
+    fn compute(self) -> Self {
+        if self == Self::F64 { Self::F64 } else { Self::F32 }
+    }
+
+    /// This kind where all the tensors are of it, otherwise the one of its arithmetic, which holds them all.
+    fn shared_by<'a>(self, mut tensors: impl Iterator<Item = &'a Candle>) -> Self {
+        if tensors.all(|tensor| tensor.dtype() == self.dtype()) { self } else { self.compute() }
+    }
+
+    /// The tensor with elements of this kind; without a copy where it has them already.
+    fn cast(self, tensor: &Candle) -> Result<Candle, Error> {
+        Ok(tensor.to_dtype(self.dtype())?)
+    }
+}
+
+/// Everything that candle would fail on, or broadcast; and the kind of the first operand's elements, which the result has.
+fn check<'a>(operands: impl IntoIterator<Item = (&'static str, &'a Candle)>) -> Result<Kind, Error> {
+    let mut operands = operands.into_iter().peekable();
+    let Some(&(operand, first)) = operands.peek() else {
+        return Err(Error::Length { what: "operands", expected: 1, found: 0 });
+    };
+    let kind = Kind::of(operand, first)?;
+    for (operand, tensor) in operands {
+        if tensor.dims() != first.dims() {
+            return Err(Error::Shape { operand, expected: first.dims().to_vec(), found: tensor.dims().to_vec() });
+        }
+        if tensor.elem_count() == 0 {
+            return Err(Error::Empty { operand, shape: tensor.dims().to_vec() });
+        }
+        if Kind::of(operand, tensor)? == Kind::F64 && kind != Kind::F64 {
+            return Err(Error::ElementType { operand, expected: "f32, f16 or bf16", found: "F64".into() });
+        }
+        let (device, its_device) = (first.device(), tensor.device());
+        if !its_device.same_device(device) {
+            let name = |device: &Device| format!("{:?}", device.location());
+            return Err(Error::Device { operand, expected: name(device), found: name(its_device) });
+        }
+    }
+    Ok(kind)
+}
+
+/// Whether the elements lie in this process's memory and nobody records what becomes of them.
+fn is_plain(tensor: &Candle) -> bool {
+    tensor.device().is_cpu() && !tensor.track_op()
+}
+
+/// Where z comes from.
+#[derive(Clone, Copy)]
+enum Noise<'a> {
+    None,
+    Tensor(&'a Candle),
+    Streams(&'a [NormalStream]),
+}
+
+fn step(x: &Candle, m: &Candle, noise: Noise<'_>, rows: &[Coefficients]) -> Result<Stepped<Candle>, Error> {
+    let z = if let Noise::Tensor(z) = noise { Some(z) } else { None };
+    let kind = check([("x", x), ("the network's output", m)].into_iter().chain(z.map(|z| ("z", z))))?;
+    let batch = x.rows_of_batch();
+    if rows.len() != 1 && rows.len() != batch.count {
+        return Err(Error::Rows { expected: batch.count, found: rows.len() });
+    }
+    let next = if [x, m].into_iter().chain(z).all(is_plain) {
+        let shared = kind.shared_by([m].into_iter().chain(z));
+        kind.cast(&with_element!(shared, E => fused_step::<E>(x, m, noise, rows))?)?
+    } else {
+        let uploaded = match noise {
+            Noise::Streams(streams) if rows.iter().any(Coefficients::needs_noise) => {
+                let mut elements = vec![0.0_f32; batch.count * batch.len];
+                kernel::fill_with_noise(&mut elements, batch, streams)?;
+                Some(Candle::from_vec(elements, x.shape(), x.device())?)
+            }
+            _ => None,
+        };
+        narrowed(composed_step(kind.compute(), x, m, z.or(uploaded.as_ref()), rows)?, x)?
+    };
+    Ok(Stepped::new(next, None))
+}
+
+/// One pass over elements of one kind.
+fn fused_step<E: Element + WithDType>(
+    x: &Candle,
+    m: &Candle,
+    noise: Noise<'_>,
+    rows: &[Coefficients],
+) -> Result<Candle, Error> {
+    let mut next = copied::<E>(x)?;
+    let m = laid_out::<E>(m)?;
+    let m = Elements::of(&m)?;
+    let batch = x.rows_of_batch();
+    match noise {
+        Noise::None => kernel::step(&mut next, m.get()?, NoiseTerm::None, batch, rows)?,
+        Noise::Streams(streams) => kernel::step(&mut next, m.get()?, NoiseTerm::Streams(streams), batch, rows)?,
+        Noise::Tensor(z) => {
+            let z = laid_out::<E>(z)?;
+            let z = Elements::of(&z)?;
+            kernel::step(&mut next, m.get()?, NoiseTerm::Tensor(z.get()?), batch, rows)?;
+        }
+    }
+    like(x, next)
+}
+
+/// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic.
+fn composed_step(
+    compute: Kind,
+    x: &Candle,
+    m: &Candle,
+    z: Option<&Candle>,
+    rows: &[Coefficients],
+) -> Result<Option<Candle>, Error> {
+    let (x, m) = (compute.cast(x)?, compute.cast(m)?);
+    let z = z.map(|z| compute.cast(z)).transpose()?;
+    let x0 = thresholded_x0(&x, &m, rows)?;
+    let [a, b, c, d] = step_weights(rows, x0.as_ref().map(|(_, divisor)| divisor));
+    let mut terms = Vec::with_capacity(4);
+    terms.extend(x0.map(|(x0, _)| (a.weights(), x0)));
+    terms.extend([(b.weights(), x), (c.weights(), m)]);
+    terms.extend(z.map(|z| (d.weights(), z)));
+    combine(&terms)
+}
+
+/// Σ kᵢ·tᵢ in the order of the terms; `None` where all of them are dropped.
+fn combine(terms: &[(Weights<'_>, Candle)]) -> Result<Option<Candle>, Error> {
+    let mut sum: Option<Candle> = None;
+    for (weights, tensor) in terms {
+        if weights.are_zero() {
+            continue;
+        }
+        let term = weighted(*weights, tensor)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + term)?,
+            None => term,
+        });
+    }
+    Ok(sum)
+}
+
+/// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
+const NOTHING: f64 = -0.0;
+
+/// k·t, in memory of its own.
+fn weighted(weights: Weights<'_>, tensor: &Candle) -> Result<Candle, Error> {
+    let weights = match weights {
+        Weights::All(weight) => return Ok(tensor.affine(weight, NOTHING)?),
+        Weights::PerRow(weights) => weights,
+    };
+    let term = tensor.broadcast_mul(&per_row(weights, tensor)?)?;
+    if !weights.contains(&0.0) {
+        return Ok(term);
+    }
+    // A weight of 0 drops its term, whatever it multiplies.
+    let live = weights.iter().map(|weight| u8::from(*weight != 0.0)).collect();
+    let live = Candle::from_vec(live, column(weights.len(), tensor), tensor.device())?;
+    let nothing = per_row(&[NOTHING], tensor)?.broadcast_as(tensor.shape())?;
+    Ok(live.broadcast_as(tensor.shape())?.where_cond(&term, &nothing)?)
+}
+
+/// A sum in the type of the result.
+fn narrowed(sum: Option<Candle>, like: &Candle) -> Result<Candle, Error> {
+    let sum = match sum {
+        Some(sum) => sum,
+        None => Candle::full(NOTHING as f32, like.shape(), like.device())?,
+    };
+    Ok(sum.to_dtype(like.dtype())?)
+}
+
+/// A number for each row, or one for all, to be broadcast over a tensor of its type and device.
+fn per_row(values: &[f64], tensor: &Candle) -> Result<Candle, Error> {
+    let (shape, device) = (column(values.len(), tensor), tensor.device());
+    Ok(match tensor.dtype() {
+        DType::F64 => Candle::from_vec(values.to_vec(), shape, device)?,
+        _ => Candle::from_vec(values.iter().map(|value| *value as f32).collect(), shape, device)?,
+    })
+}
+
+/// The shape of one number a row.
+fn column(rows: usize, tensor: &Candle) -> Vec<usize> {
+    let mut shape = vec![1; tensor.rank()];
+    shape.iter_mut().take(1).for_each(|axis| *axis = rows);
+    shape
+}
+
+/// A tensor's elements as `E` in row-major order in this process's memory, apart from any graph; without a copy where they are
+/// so already.
+fn laid_out<E: WithDType>(tensor: &Candle) -> Result<Candle, Error> {
+    Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(E::DTYPE)?.contiguous()?)
+}
+
+/// The elements of a tensor that is laid out, locked for reading.
+struct Elements<'a> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Elements<'a> {
+    fn of(tensor: &'a Candle) -> Result<Self, Error> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            return Err(candle_core::Error::RequiresContiguous { op: "a step" }.into());
+        };
+        Ok(Self { storage, range: start..end })
+    }
+
+    fn get<E: WithDType>(&self) -> Result<&[E], Error> {
+        let Storage::Cpu(storage) = &*self.storage else {
+            return Err(Error::Backend("the elements are not in this process's memory".into()));
+        };
+        let elements = storage.as_slice::<E>()?;
+        elements.get(self.range.clone()).ok_or_else(|| Error::Backend("the layout exceeds the storage".into()))
+    }
+}
+
+/// A copy of a tensor's elements.
+fn copied<E: WithDType>(tensor: &Candle) -> Result<Vec<E>, Error> {
+    let tensor = laid_out::<E>(tensor)?;
+    Ok(Elements::of(&tensor)?.get()?.to_vec())
+}
+
+/// A tensor of the same shape and device with other elements.
+fn like<E: WithDType>(tensor: &Candle, elements: Vec<E>) -> Result<Candle, Error> {
+    check_count(tensor.elem_count(), elements.len())?;
+    Ok(Candle::from_vec(elements, tensor.shape(), tensor.device())?)
+}
+
+/// candle's errors keep their text and their source.
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
+/// An error of candle's own comes back as it was; any other goes with its sources, of which candle only keeps the text.
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Backend(source) => match source.downcast() {
+                Ok(candle) => *candle,
+                Err(source) => Self::wrap(Chain(Error::Backend(source))),
+            },
+            error => Self::wrap(Chain(error)),
+        }
+    }
+}
+
+/// An error and its sources in one line.
+struct Chain(Error);
+
+impl Display for Chain {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = core::error::Error::source(&self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

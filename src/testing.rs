@@ -1,0 +1,836 @@
+//! The laws of [`Tensor`], [`HostTensor`] and [`RowReduce`], as a suite that any implementation can be held to.
+//!
+//! The backends of this crate pass it, and one of your own should: what it checks is what every sampler here relies on. It asks for
+//! no more than a way to make a tensor and a way to read it, and compares with plain loops written out below.
+//!
+//! ```
+//! use alphabar::testing::{Arithmetic, Laws};
+//!
+//! let laws = Laws::new(
+//!     Arithmetic::F32,
+//!     |shape, elements| match shape {
+//!         [_] => Ok(elements.iter().map(|x| *x as f32).collect::<Vec<f32>>()),
+//!         _ => Err("a vector has one axis".into()),
+//!     },
+//!     |x| Ok(x.iter().copied().map(f64::from).collect()),
+//! )
+//! .one_row(); // a `Vec` is one sample, whatever its length
+//! laws.tensor()?;
+//! laws.host()?;
+//! laws.reduce()?;
+//! # Ok::<(), alphabar::testing::Violation>(())
+//! ```
+
+use core::fmt;
+
+use crate::coefficients::{Coefficients, EpsilonAfter, Threshold};
+use crate::error::{BoxError, Error};
+use crate::level::NoiseLevel;
+use crate::noise::{Draw, NoiseSource, NormalStream, SeededNoise};
+use crate::prediction::Prediction;
+use crate::solver::Combination;
+use crate::tensor::{HostTensor, RowReduce, Rows, Tensor, Weights, composed_step, divided};
+
+/// In what a tensor computes, which need not be in what it is stored: half precision is computed in `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// Products and sums are rounded to `f32`.
+    F32,
+    /// Products and sums are rounded to `f64`.
+    F64,
+}
+
+impl Arithmetic {
+    /// A product or sum of two numbers of this type that was computed in `f64`, rounded to the type. For `f32` that is the
+    /// correctly rounded result, `f64` having more than twice the digits and two.
+    fn round(self, value: f64) -> f64 {
+        match self {
+            Self::F32 => f64::from(value as f32),
+            Self::F64 => value,
+        }
+    }
+}
+
+/// A law that an implementation breaks, and how.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The law.
+    pub law: &'static str,
+    /// The shape of the tensors at hand.
+    pub shape: Vec<usize>,
+    /// What was found where what was wanted.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "“{}” does not hold for shape {:?}: {}", self.law, self.shape, self.detail)
+    }
+}
+
+impl core::error::Error for Violation {}
+
+/// The suite, for one type of tensor and one type of element.
+///
+/// `make(shape, elements)` makes a tensor, elements going in row-major order and being rounded to its type; it fails for shapes that
+/// the type does not have, which are then left out. `read` gives them back. The example is in the [module](self).
+pub struct Laws<M, R> {
+    arithmetic: Arithmetic,
+    make: M,
+    read: R,
+    shapes: Vec<Vec<usize>>,
+    tolerance: f64,
+    one_row: bool,
+}
+
+impl<M, R> fmt::Debug for Laws<M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Laws")
+            .field("arithmetic", &self.arithmetic)
+            .field("shapes", &self.shapes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M, R> Laws<M, R> {
+    /// The suite for tensors that these two closures make and read.
+    pub fn new<T>(arithmetic: Arithmetic, make: M, read: R) -> Self
+    where
+        M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+        R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+    {
+        // All numbers of axes, single elements and rows, lengths at the borders of vectors and of the noise's groups.
+        let shapes: [&[usize]; 13] = [
+            &[],
+            &[1],
+            &[5],
+            &[33],
+            &[1, 1],
+            &[3, 7],
+            &[1, 16],
+            &[2, 129],
+            &[4, 1],
+            &[2, 3, 5],
+            &[3, 2, 4, 4],
+            &[2, 3, 1, 2, 2],
+            &[1, 1025],
+        ];
+        let shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
+        Self { arithmetic, make, read, shapes, tolerance: 0.0, one_row: false }
+    }
+
+    /// Other shapes than the usual ones.
+    #[must_use]
+    pub fn shapes<S: Into<Vec<usize>>>(mut self, shapes: impl IntoIterator<Item = S>) -> Self {
+        self.shapes = shapes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Results may be off by this fraction of the sum of the magnitudes of their terms. The usual 0 asks for the same bits as a
+    /// plain loop gives, which every CPU backend without fused multiply-adds can.
+    #[must_use]
+    pub fn within(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// A tensor is one sample whatever its shape, and not a batch along axis 0.
+    #[must_use]
+    pub fn one_row(mut self) -> Self {
+        self.one_row = true;
+        self
+    }
+}
+
+/// What a law says of the tensors it is given.
+type Law = Result<(), String>;
+
+impl<M, R> Laws<M, R> {
+    /// The laws of [`Tensor`]: combinations are sums in the order of their terms, a weight of 0 drops its term, NaN survives a clamp,
+    /// shapes and numbers of rows must agree, operands stay as they are, a step is its formula, with one set of coefficients
+    /// and with one per row. The quantile and what learned variances need are held to their definitions unless they are
+    /// [`Error::Unsupported`].
+    ///
+    /// # Errors
+    /// The first [`Violation`] found.
+    pub fn tensor<T>(&self) -> Result<(), Violation>
+    where
+        T: Tensor,
+        M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+        R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+    {
+        self.for_each_shape(|at| {
+            at.law("what is made can be read", At::made_and_read)?;
+            at.law("a combination is a sum in the order of its terms", At::combinations)?;
+            at.law("a weight of 0 drops its term", At::zero_weights)?;
+            at.law("NaN survives a term that counts", At::nan_survives)?;
+            at.law("a clamp to ±bound keeps NaN", At::clamps)?;
+            at.law("the quantile is that of the sorted magnitudes", At::quantiles)?;
+            at.law("there is a weight for all rows or one for each", At::numbers_of_rows)?;
+            at.law("shapes agree, and nothing is broadcast", At::shapes_agree)?;
+            at.law("a tensor without elements is refused", At::emptiness)?;
+            at.law("a step is its formula", At::steps)?;
+            at.law("learned variances scale the noise", At::learned_variances)
+        })
+    }
+
+    /// The laws of [`HostTensor`]: elements go to the host and back, another number of them is refused, and noise is that of the seed.
+    ///
+    /// # Errors
+    /// The first [`Violation`] found.
+    pub fn host<T>(&self) -> Result<(), Violation>
+    where
+        T: HostTensor,
+        M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+        R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+    {
+        self.for_each_shape(|at| {
+            at.law("elements go to the host and back", At::host_and_back)?;
+            at.law("noise is that of the seed", At::noise)?;
+            at.law("noise within a step is the noise given to it", At::noise_within_steps)
+        })
+    }
+
+    /// The laws of [`RowReduce`]: inner products and variances row by row, to 1e-13 of the magnitudes that are summed.
+    ///
+    /// # Errors
+    /// The first [`Violation`] found.
+    pub fn reduce<T>(&self) -> Result<(), Violation>
+    where
+        T: RowReduce,
+        M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+        R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+    {
+        self.for_each_shape(|at| at.law("rows are reduced in f64", At::reductions))
+    }
+
+    fn for_each_shape<T>(&self, laws: impl Fn(&At<'_, M, R>) -> Result<(), Violation>) -> Result<(), Violation>
+    where
+        M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+    {
+        let mut tried = 0;
+        for shape in &self.shapes {
+            let len: usize = shape.iter().product();
+            let count = if self.one_row { 1 } else { shape.first().copied().unwrap_or(1) };
+            if len == 0 || (self.make)(shape, &numbers(0, len)).is_err() {
+                continue;
+            }
+            tried += 1;
+            laws(&At { laws: self, shape, rows: Rows { count, len: len / count.max(1) } })?;
+        }
+        if tried == 0 {
+            let detail = "none of the shapes could be made".to_owned();
+            return Err(Violation { law: "what is made can be read", shape: Vec::new(), detail });
+        }
+        Ok(())
+    }
+}
+
+/// The suite at one shape.
+struct At<'a, M, R> {
+    laws: &'a Laws<M, R>,
+    shape: &'a [usize],
+    rows: Rows,
+}
+
+impl<M, R> At<'_, M, R> {
+    fn law(&self, law: &'static str, holds: impl Fn(&Self) -> Law) -> Result<(), Violation> {
+        holds(self).map_err(|detail| Violation { law, shape: self.shape.to_vec(), detail })
+    }
+
+    fn len(&self) -> usize {
+        self.rows.count * self.rows.len
+    }
+
+    fn row_of(&self, element: usize) -> usize {
+        element / self.rows.len.max(1)
+    }
+
+    /// The same bits, NaN for NaN, or as near as the suite was told to ask for.
+    fn same(&self, what: &str, found: &[f64], wanted: &[f64], magnitudes: &[f64]) -> Law {
+        if found.len() != wanted.len() {
+            return Err(format!("{what}: {} elements for {}", found.len(), wanted.len()));
+        }
+        for (element, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+            let slack = self.laws.tolerance * magnitudes.get(element).copied().unwrap_or(0.0);
+            let same = found.to_bits() == wanted.to_bits()
+                || found.is_nan() && wanted.is_nan()
+                || slack > 0.0 && (found - wanted).abs() <= slack;
+            if !same {
+                return Err(format!("{what}: element {element} is {found:?} where {wanted:?} is wanted"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T, M, R> At<'_, M, R>
+where
+    T: Tensor,
+    M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+    R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+{
+    fn make(&self, elements: &[f64]) -> Result<T, String> {
+        (self.laws.make)(self.shape, elements).map_err(|error| format!("it cannot be made: {error}"))
+    }
+
+    fn read(&self, tensor: &T) -> Result<Vec<f64>, String> {
+        (self.laws.read)(tensor).map_err(|error| format!("it cannot be read: {error}"))
+    }
+
+    /// A tensor of numbers and what it holds after they are rounded to its type.
+    fn numbers(&self, seed: u64) -> Result<(T, Vec<f64>), String> {
+        let tensor = self.make(&numbers(seed, self.len()))?;
+        let elements = self.read(&tensor)?;
+        Ok((tensor, elements))
+    }
+
+    /// Results of the arithmetic, rounded to the type that elements are stored in.
+    fn stored(&self, results: &[f64]) -> Result<Vec<f64>, String> {
+        self.read(&self.make(results)?)
+    }
+
+    fn made_and_read(&self) -> Law {
+        // Small integers are exact in every type.
+        let elements: Vec<f64> = (0..self.len()).map(|i| (i % 17) as f64 - 8.0).collect();
+        self.same("the tensor", &self.read(&self.make(&elements)?)?, &elements, &[])
+    }
+
+    fn combinations(&self) -> Law {
+        let count = self.rows.count;
+        let operands = (1..=5).map(|seed| self.numbers(seed)).collect::<Result<Vec<_>, _>>()?;
+        for terms in 1..=operands.len() {
+            let weights: Vec<Vec<f64>> = (0..terms).map(|term| numbers((10 * terms + term) as u64, count)).collect();
+            for per_row in [false, true] {
+                let weight =
+                    |of_rows: &Vec<f64>, row: usize| of_rows.get(if per_row { row } else { 0 }).copied().unwrap_or(0.0);
+                let given: Vec<(Weights<'_>, &T)> = weights
+                    .iter()
+                    .zip(&operands)
+                    .map(|(of_rows, (tensor, _))| {
+                        (if per_row { Weights::PerRow(of_rows) } else { Weights::All(weight(of_rows, 0)) }, tensor)
+                    })
+                    .collect();
+                let found = T::linear_combination(&given).map_err(|error| error.to_string())?;
+                let plain = |element: usize| {
+                    let terms: Vec<(f64, f64)> = weights
+                        .iter()
+                        .zip(&operands)
+                        .map(|(of_rows, (_, values))| (weight(of_rows, self.row_of(element)), at(values, element)))
+                        .collect();
+                    (sum(self.laws.arithmetic, &terms), terms.iter().map(|(k, t)| (k * t).abs()).sum::<f64>())
+                };
+                let (wanted, magnitudes): (Vec<f64>, Vec<f64>) = (0..self.len()).map(plain).unzip();
+                let what = format!("{terms} terms, {}", if per_row { "weights per row" } else { "one weight" });
+                self.same(&what, &self.read(&found)?, &self.stored(&wanted)?, &magnitudes)?;
+            }
+        }
+        for (tensor, before) in &operands {
+            self.same("an operand afterwards", &self.read(tensor)?, before, &[])?;
+        }
+        Ok(())
+    }
+
+    fn zero_weights(&self) -> Law {
+        let (x, values) = self.numbers(1)?;
+        let combine = |terms: &[(Weights<'_>, &T)]| T::linear_combination(terms).map_err(|error| error.to_string());
+        for poison in [f64::NAN, f64::INFINITY] {
+            let poisoned = self.make(&vec![poison; self.len()])?;
+            for zero in [0.0, -0.0] {
+                let first = combine(&[(zero.into(), &poisoned), (1.0.into(), &x)])?;
+                let last = combine(&[(1.0.into(), &x), (zero.into(), &poisoned)])?;
+                self.same("the rest, after it", &self.read(&first)?, &values, &[])?;
+                self.same("the rest, before it", &self.read(&last)?, &values, &[])?;
+            }
+            // Row by row: every other row takes the poison.
+            let weights: Vec<f64> = (0..self.rows.count).map(|row| (row % 2) as f64).collect();
+            let mixed = self.read(&combine(&[(Weights::PerRow(&weights), &poisoned), (1.0.into(), &x)])?)?;
+            for (element, (found, clean)) in mixed.iter().zip(&values).enumerate() {
+                let right = if self.row_of(element) % 2 == 1 { !found.is_finite() } else { found == clean };
+                if !right {
+                    return Err(format!("weights per row: element {element} is {found:?} where {clean:?} was"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn nan_survives(&self) -> Law {
+        let (x, _) = self.numbers(1)?;
+        let mut values = numbers(2, self.len());
+        if let Some(last) = values.last_mut() {
+            *last = f64::NAN;
+        }
+        let poisoned = self.make(&values)?;
+        let found = T::linear_combination(&[(1.0.into(), &x), (0.5.into(), &poisoned)]).map_err(|e| e.to_string())?;
+        let found = self.read(&found)?;
+        let nan: Vec<usize> = (0..self.len()).filter(|element| at(&found, *element).is_nan()).collect();
+        if nan == [self.len() - 1] {
+            Ok(())
+        } else {
+            Err(format!("NaN at {nan:?} instead of at the last element alone"))
+        }
+    }
+
+    fn clamps(&self) -> Law {
+        let mut values = numbers(3, self.len());
+        let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1.5];
+        for (value, special) in values.iter_mut().step_by(7).zip(special) {
+            *value = special;
+        }
+        let bounds: Vec<f64> = (1..=self.rows.count).map(|row| 0.5 * row as f64).collect();
+        for bound in [Weights::All(1.5), Weights::All(f64::INFINITY), Weights::PerRow(&bounds)] {
+            let x = self.make(&values)?;
+            let wanted: Result<Vec<f64>, Error> = self
+                .read(&x)?
+                .iter()
+                .enumerate()
+                .map(|(element, value)| Ok(clamped(*value, bound.of_row(self.row_of(element))?)))
+                .collect();
+            let wanted = self.stored(&wanted.map_err(|error| error.to_string())?)?;
+            let found = x.clamp_abs(bound).map_err(|error| error.to_string())?;
+            self.same(&format!("{bound:?}"), &self.read(&found)?, &wanted, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Whether this backend has one: a provided method says `Unsupported`.
+    fn has_quantile(&self) -> Result<bool, String> {
+        match self.numbers(4)?.0.abs_quantile(0.5) {
+            Ok(_) => Ok(true),
+            Err(Error::Unsupported { .. }) => Ok(false),
+            Err(other) => Err(other.to_string()),
+        }
+    }
+
+    fn quantiles(&self) -> Law {
+        if !self.has_quantile()? {
+            return Ok(());
+        }
+        let (x, values) = self.numbers(4)?;
+        for ratio in [0.0, 0.25, 0.5, 0.995, 1.0] {
+            let wanted: Vec<f64> = values.chunks(self.rows.len).map(|row| sorted_quantile(row, ratio)).collect();
+            let found = x.abs_quantile(ratio).map_err(|error| error.to_string())?;
+            self.same(&format!("ratio {ratio}"), &found, &wanted, &wanted)?;
+        }
+        // NaN for the row that holds one, and for no other.
+        let mut values = values;
+        if let Some(last) = values.last_mut() {
+            *last = f64::NAN;
+        }
+        let found = self.make(&values)?.abs_quantile(0.5).map_err(|error| error.to_string())?;
+        let nan: Vec<usize> = (0..found.len()).filter(|row| at(&found, *row).is_nan()).collect();
+        if nan == [self.rows.count - 1] { Ok(()) } else { Err(format!("NaN for rows {nan:?} instead of the last")) }
+    }
+
+    /// The distance from 1 to the next element.
+    fn spacing(&self) -> Result<f64, String> {
+        for spacing in [f64::EPSILON, f64::from(f32::EPSILON), 2_f64.powi(-10)] {
+            if self.stored(&vec![1.0 + spacing; self.len()])?.first() == Some(&(1.0 + spacing)) {
+                return Ok(spacing);
+            }
+        }
+        Ok(2_f64.powi(-7))
+    }
+
+    fn learned_variances(&self) -> Law {
+        let ((z, z_values), (v, v_values)) = (self.numbers(5)?, self.numbers(6)?);
+        let per_row = numbers(7, self.rows.count);
+        for k in [Weights::All(0.4), Weights::PerRow(&per_row)] {
+            let found = match z.times_exp(&v, k) {
+                Ok(found) => self.read(&found)?,
+                Err(Error::Unsupported { .. }) => break,
+                Err(other) => return Err(other.to_string()),
+            };
+            for (element, (z, v)) in z_values.iter().zip(&v_values).enumerate() {
+                let k = k.of_row(self.row_of(element)).map_err(|error| error.to_string())?;
+                let (found, wanted) = (at(&found, element), z * libm::exp(k * v));
+                // An exponential is not correctly rounded everywhere, and k·v is rounded before it.
+                if !((found - wanted).abs() <= (4e-6 + self.spacing()?) * wanted.abs()) {
+                    return Err(format!("element {element} is {found:?} and not {z}·exp({k}·{v}) = {wanted:?}"));
+                }
+            }
+        }
+        let [rows, channels, rest @ ..] = self.shape else { return Ok(()) };
+        let inner: usize = rest.iter().product();
+        match z.halve_channels() {
+            Ok((first, second)) if channels % 2 == 0 => {
+                let half = channels / 2 * inner;
+                let wanted = |offset: usize| -> Vec<f64> {
+                    let of_row = |row: usize| z_values.iter().skip(row * channels * inner + offset).take(half);
+                    (0..*rows).flat_map(of_row).copied().collect()
+                };
+                self.same("the first half", &self.read(&first)?, &wanted(0), &[])?;
+                self.same("the second half", &self.read(&second)?, &wanted(half), &[])
+            }
+            Err(Error::Shape { .. }) if channels % 2 == 1 => Ok(()),
+            Err(Error::Unsupported { .. }) => Ok(()),
+            other => Err(format!("{channels} channels halved: {:?}", other.err())),
+        }
+    }
+
+    fn numbers_of_rows(&self) -> Law {
+        let count = self.rows.count;
+        let (x, _) = self.numbers(1)?;
+        let (m, _) = self.numbers(2)?;
+        for wrong in [0, count + 1] {
+            let weights = vec![1.0; wrong];
+            let k = vec![*coefficients()?.first().ok_or("no coefficients")?; wrong];
+            let refused = [
+                ("a combination", T::linear_combination(&[(1.0.into(), &x), (Weights::PerRow(&weights), &m)]).err()),
+                ("a clamp", self.numbers(1)?.0.clamp_abs(Weights::PerRow(&weights)).err()),
+                ("a step", self.numbers(1)?.0.step(self.numbers(2)?.0, None, &k).err()),
+            ];
+            for (what, error) in refused {
+                match error {
+                    Some(Error::Rows { expected, found }) if (expected, found) == (count, wrong) => {}
+                    other => return Err(format!("{what} with {wrong} weights for {count} rows: {other:?}")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shapes_agree(&self) -> Law {
+        let k = *coefficients()?.first().ok_or("no coefficients")?;
+        for shape in other_shapes(self.shape) {
+            // Shapes that the type does not have cannot be confused with others.
+            let Ok(other) = (self.laws.make)(&shape, &numbers(5, shape.iter().product())) else { continue };
+            let (x, _) = self.numbers(1)?;
+            let refused = [
+                ("a combination", T::linear_combination(&[(1.0.into(), &x), (1.0.into(), &other)]).err()),
+                ("one the other way round", T::linear_combination(&[(1.0.into(), &other), (1.0.into(), &x)]).err()),
+                ("one whose weight is 0", T::linear_combination(&[(1.0.into(), &x), (0.0.into(), &other)]).err()),
+                ("a step", x.step(other, None, &[k]).err()),
+            ];
+            for (what, error) in refused {
+                if !matches!(error, Some(Error::Shape { .. })) {
+                    return Err(format!("{what} with shape {shape:?}: {error:?} and not Error::Shape"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn emptiness(&self) -> Law {
+        let k = *coefficients()?.first().ok_or("no coefficients")?;
+        for axis in 0..self.shape.len() {
+            let mut shape = self.shape.to_vec();
+            if let Some(len) = shape.get_mut(axis) {
+                *len = 0;
+            }
+            let (Ok(x), Ok(m)) = ((self.laws.make)(&shape, &[]), (self.laws.make)(&shape, &[])) else { continue };
+            let refused = [
+                ("a combination", T::linear_combination(&[(1.0.into(), &x), (1.0.into(), &m)]).err()),
+                ("a step", x.step(m, None, &[k]).err()),
+            ];
+            for (what, error) in refused {
+                if !matches!(error, Some(Error::Empty { .. })) {
+                    return Err(format!("{what} of shape {shape:?}: {error:?} and not Error::Empty"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn steps(&self) -> Law {
+        let dynamic = self.has_quantile()?;
+        let mut all = coefficients()?;
+        all.retain(|k| dynamic || !matches!(k.threshold, Threshold::Dynamic { .. }));
+        // One set for the batch; and for each row another, so that forms and thresholds meet in one batch.
+        let mut sets: Vec<Vec<Coefficients>> = all.iter().map(|k| vec![*k]).collect();
+        for start in 0..all.len() {
+            sets.push((0..self.rows.count).filter_map(|row| all.get((start + 7 * row) % all.len()).copied()).collect());
+        }
+        let (x, m, z) = (self.numbers(7)?.1, self.numbers(8)?.1, self.numbers(9)?.1);
+        for k in sets {
+            self.step(&k, &x, &m, Some(&z))?;
+            if k.iter().any(Coefficients::needs_noise) {
+                match self.make(&x)?.step(self.make(&m)?, None, &k) {
+                    Err(Error::MissingNoise { d }) if d > 0.0 && k.iter().any(|k| k.d == d) => {}
+                    other => return Err(format!("without z: {:?} and not Error::MissingNoise", other.err())),
+                }
+            } else {
+                self.step(&k, &x, &m, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The step against the formula, rounded to the stored type once; or against the backend's own operations, composed, which
+    /// round x̂₀ to it as well.
+    fn step(&self, k: &[Coefficients], x: &[f64], m: &[f64], z: Option<&[f64]>) -> Law {
+        let z_tensor = z.map(|z| self.make(z)).transpose()?;
+        let found = self.make(x)?.step(self.make(m)?, z_tensor.as_ref(), k).map_err(|error| error.to_string())?.x;
+        let found = self.read(&found)?;
+        if let Some((z, tensor)) = z.zip(z_tensor.as_ref()) {
+            self.same("z afterwards", &self.read(tensor)?, z, &[])?;
+        }
+        let (mut wanted, mut magnitudes) = (Vec::new(), Vec::new());
+        for row in 0..self.rows.count {
+            let Some(k) = k.get(row).or_else(|| k.first()) else { return Err("no coefficients".to_owned()) };
+            let of_row = |values: &[f64]| {
+                let start = row * self.rows.len;
+                values.get(start..start + self.rows.len).unwrap_or_default().to_vec()
+            };
+            let zeros = vec![0.0; self.rows.len];
+            let (x, m, z) = (of_row(x), of_row(m), z.map_or(zeros, of_row));
+            for (value, magnitude) in stepped_row(self.laws.arithmetic, k, &x, &m, &z) {
+                wanted.push(value);
+                magnitudes.push(magnitude);
+            }
+        }
+        let what = if k.len() == 1 { format!("{:?}", k.first()) } else { "coefficients per row".to_owned() };
+        let as_formula = self.same(&what, &found, &self.stored(&wanted)?, &magnitudes);
+        if as_formula.is_err() {
+            let composed = composed_step(&self.make(x)?, &self.make(m)?, z_tensor.as_ref(), k);
+            let composed = self.read(&composed.map_err(|error| error.to_string())?.x)?;
+            if self.same(&what, &found, &composed, &[]).is_ok()
+                && self.same(&what, &composed, &wanted, &magnitudes).is_err()
+            {
+                // Composed of operations that obey their own laws.
+                return Ok(());
+            }
+        }
+        as_formula
+    }
+}
+
+impl<T, M, R> At<'_, M, R>
+where
+    T: HostTensor,
+    M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+    R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+{
+    fn host_and_back(&self) -> Law {
+        let (x, values) = self.numbers(1)?;
+        let text = |error: Error| error.to_string();
+        if x.rows_of_batch() != self.rows {
+            return Err(format!("{:?} where {:?} is wanted", x.rows_of_batch(), self.rows));
+        }
+        self.same("to the host", &x.to_host().map_err(text)?, &values, &[])?;
+        let other = self.stored(&numbers(2, self.len()))?;
+        self.same("and back", &self.read(&x.from_host(other.clone()).map_err(text)?)?, &other, &[])?;
+        let single: Vec<f32> = numbers(2, self.len()).into_iter().map(|value| value as f32).collect();
+        let wanted = self.stored(&single.iter().copied().map(f64::from).collect::<Vec<f64>>())?;
+        self.same("from f32", &self.read(&x.from_host_f32(single).map_err(text)?)?, &wanted, &[])?;
+        for wrong in [0, self.len() - 1, self.len() + 1] {
+            for result in [x.from_host(vec![0.0; wrong]), x.from_host_f32(vec![0.0; wrong])] {
+                match result.err() {
+                    Some(Error::Length { expected, found, .. }) if (expected, found) == (self.len(), wrong) => {}
+                    other => return Err(format!("{wrong} elements for {}: {other:?}", self.len())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The noise of samples 7, 8, … of seed 3 at step 4, row by row.
+    fn streams(&self) -> Vec<NormalStream> {
+        (0..self.rows.count as u64).map(|row| NormalStream::new(3, 7 + row, Draw::Step(4).stream())).collect()
+    }
+
+    fn noise(&self) -> Law {
+        let text = |error: Error| error.to_string();
+        let wanted: Vec<f64> = self
+            .streams()
+            .iter()
+            .flat_map(|stream| {
+                let mut z = vec![0.0; self.rows.len];
+                stream.fill(0, &mut z);
+                z.into_iter().map(f64::from)
+            })
+            .collect();
+        let wanted = self.stored(&wanted)?;
+        let mut source = SeededNoise::new(3).from_sample(7);
+        let z: T = source.noise(&self.numbers(1)?.0, Draw::Step(4)).map_err(text)?;
+        self.same("a new tensor", &self.read(&z)?, &wanted, &[])?;
+        let z: T = source.noise_into(self.numbers(1)?.0, Draw::Step(4)).map_err(text)?;
+        self.same("in the place of another", &self.read(&z)?, &wanted, &[])
+    }
+
+    fn noise_within_steps(&self) -> Law {
+        let text = |error: Error| error.to_string();
+        let (x, m) = (self.numbers(7)?.1, self.numbers(8)?.1);
+        let z = self.numbers(1)?.0.fill_with_streams(&self.streams()).map_err(text)?;
+        for k in coefficients()? {
+            if matches!(k.threshold, Threshold::Dynamic { .. }) && !self.has_quantile()? {
+                continue;
+            }
+            let within = self.make(&x)?.step_with_streams(self.make(&m)?, &self.streams(), &[k]).map_err(text)?.x;
+            let given = self.make(&x)?.step(self.make(&m)?, Some(&z), &[k]).map_err(text)?.x;
+            let (within, given) = (self.read(&within)?, self.read(&given)?);
+            // Of half precision, noise made within the step need not have been rounded to it.
+            let spacing = self.spacing()?;
+            let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
+            for (element, (within, given)) in within.iter().zip(&given).enumerate() {
+                let slack = (rounding + self.laws.tolerance) * (8.0 + given.abs());
+                if !(within.to_bits() == given.to_bits() || (within - given).abs() <= slack) {
+                    return Err(format!("element {element} is {within:?} and not {given:?}, with {k:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T, M, R> At<'_, M, R>
+where
+    T: RowReduce,
+    M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
+    R: Fn(&T) -> Result<Vec<f64>, BoxError>,
+{
+    fn reductions(&self) -> Law {
+        let text = |error: Error| error.to_string();
+        let ((x, a), (y, b)) = (self.numbers(5)?, self.numbers(6)?);
+        if x.row_len() != self.rows.len {
+            return Err(format!("rows of {} and not {} elements", x.row_len(), self.rows.len));
+        }
+        let (dots, variances) = (x.row_dot(&y).map_err(text)?, x.row_variance().map_err(text)?);
+        if (dots.len(), variances.len()) != (self.rows.count, self.rows.count) {
+            return Err(format!("{} and {} results for {} rows", dots.len(), variances.len(), self.rows.count));
+        }
+        let len = self.rows.len as f64;
+        for (row, (a, b)) in a.chunks(self.rows.len).zip(b.chunks(self.rows.len)).enumerate() {
+            let dot: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+            let mean = a.iter().sum::<f64>() / len;
+            let variance = a.iter().map(|a| (a - mean) * (a - mean)).sum::<f64>() / len;
+            let slack = 1e-13 + self.laws.tolerance;
+            if !((at(&dots, row) - dot).abs() <= slack * 9.0 * len
+                && (at(&variances, row) - variance).abs() <= slack * 9.0)
+            {
+                return Err(format!(
+                    "row {row}: {} and {}, not {dot} and {variance}",
+                    at(&dots, row),
+                    at(&variances, row)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers in (−3, 3), a different sequence for each seed (a Weyl sequence, scrambled).
+fn numbers(seed: u64, len: usize) -> Vec<f64> {
+    (1..=len as u64)
+        .map(|i| {
+            let word = i.wrapping_add(seed.wrapping_mul(1_000_003)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let word = (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (word >> 11) as f64 / (1_u64 << 53) as f64 * 6.0 - 3.0
+        })
+        .collect()
+}
+
+fn at(values: &[f64], index: usize) -> f64 {
+    values.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// Shapes that a tensor of this one must not be combined with, among them all that others would broadcast.
+fn other_shapes(shape: &[usize]) -> Vec<Vec<usize>> {
+    let len: usize = shape.iter().product();
+    let mut others = vec![vec![], vec![1], vec![len], vec![len + 1], vec![1, len], vec![len, 1]];
+    others.push(shape.iter().rev().copied().collect());
+    others.push([shape, &[1]].concat());
+    others.push([&[1], shape].concat());
+    for axis in 0..shape.len() {
+        for wrong in [1, 2 * shape.get(axis).copied().unwrap_or(1)] {
+            let mut other = shape.to_vec();
+            if let Some(len) = other.get_mut(axis) {
+                *len = wrong;
+            }
+            others.push(other);
+        }
+    }
+    others.retain(|other| other != shape);
+    others
+}
+
+/// Σ kᵢ·tᵢ from left to right, each weight, product and sum rounded, without the terms of weight 0.
+fn sum(arithmetic: Arithmetic, terms: &[(f64, f64)]) -> f64 {
+    let live = terms.iter().filter(|(weight, _)| *weight != 0.0);
+    // −0 + x is x for every x.
+    live.fold(-0.0, |sum, (weight, value)| {
+        let product = arithmetic.round(arithmetic.round(*weight) * value);
+        arithmetic.round(sum + product)
+    })
+}
+
+fn clamped(value: f64, bound: f64) -> f64 {
+    if value > bound {
+        bound
+    } else if value < -bound {
+        -bound
+    } else {
+        value
+    }
+}
+
+/// By sorting; linear interpolation between order statistics.
+fn sorted_quantile(row: &[f64], ratio: f64) -> f64 {
+    let mut sorted: Vec<f64> = row.iter().map(|value| value.abs()).collect();
+    sorted.sort_by(f64::total_cmp); // NaN last
+    if sorted.last().is_none_or(|last| last.is_nan()) {
+        return f64::NAN;
+    }
+    let position = ratio * (sorted.len() - 1) as f64;
+    let (low, high) = (at(&sorted, position.floor() as usize), at(&sorted, position.ceil() as usize));
+    if low == high { low } else { low + (high - low) * (position - position.floor()) }
+}
+
+/// x′ of a row by its formula, and the sum of the magnitudes of its terms.
+fn stepped_row(arithmetic: Arithmetic, k: &Coefficients, x: &[f64], m: &[f64], z: &[f64]) -> Vec<(f64, f64)> {
+    let x0: Vec<f64> = x.iter().zip(m).map(|(x, m)| sum(arithmetic, &[(k.p, *x), (k.q, *m)])).collect();
+    let (bound, divisor) = match k.threshold {
+        Threshold::None => (f64::INFINITY, 1.0),
+        Threshold::Clip(range) => (range, 1.0),
+        Threshold::Dynamic { ratio, max } => {
+            let s = Threshold::dynamic_bound(sorted_quantile(&x0, ratio), max);
+            (s, s)
+        }
+    };
+    let bound = arithmetic.round(bound);
+    x0.iter()
+        .zip(x)
+        .zip(m)
+        .zip(z)
+        .map(|(((x0, x), m), z)| {
+            let terms = match k.threshold {
+                Threshold::None => vec![(k.x, *x), (k.model, *m), (k.d, *z)],
+                _ => vec![(divided(k.a, divisor), clamped(*x0, bound)), (k.b, *x), (k.c, *m), (k.d, *z)],
+            };
+            let within = (k.p * x).abs() + (k.q * m).abs();
+            let magnitude = terms.iter().map(|(k, t)| (k * t).abs()).sum::<f64>() + k.a.abs() * within;
+            (sum(arithmetic, &terms), magnitude)
+        })
+        .collect()
+}
+
+/// Coefficients of all forms a step can have: DDIM without and with noise, DDPM, and x̂₀ alone; every threshold.
+fn coefficients() -> Result<Vec<Coefficients>, String> {
+    let level = NoiseLevel::from_alpha_bar(0.3).map_err(|error| error.to_string())?;
+    let combinations = [
+        Combination::new(0.8, 0.0, 0.5, 0.0),
+        Combination::new(0.8, 0.0, 0.4, 0.3),
+        Combination::new(0.3, 0.6, 0.0, 0.2),
+        Combination::new(1.0, 0.0, 0.0, 0.0),
+    ];
+    let thresholds = [
+        Threshold::None,
+        Threshold::Clip(0.7),
+        Threshold::Dynamic { ratio: 0.9, max: 2.5 },
+        Threshold::Dynamic { ratio: 0.5, max: 100.0 },
+    ];
+    let mut all = Vec::new();
+    for prediction in [Prediction::Epsilon, Prediction::Sample, Prediction::Velocity] {
+        for combination in combinations {
+            for threshold in thresholds {
+                for epsilon in [EpsilonAfter::Network, EpsilonAfter::Threshold] {
+                    let k = Coefficients::new(prediction, &level, combination, threshold, epsilon);
+                    all.push(k.map_err(|error| error.to_string())?);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
