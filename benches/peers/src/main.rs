@@ -23,6 +23,10 @@ fn main() -> Result<(), BoxError> {
         for (name, seconds) in &medians {
             // What a peer is compared with; alphabar's own are compared with the copy.
             let against = match *name {
+                "on candle ddim" => "candle ddim",
+                "on candle ddim clip" => "ddim clip",
+                "on candle eta=1 clip" => "candle ddim eta=1",
+                "on candle ddpm clip" => "candle ddpm",
                 "candle ddim eta=1" => "ddim eta=1 clip",
                 "candle ddpm" => "ddpm clip",
                 name if name.starts_with("candle") || name.starts_with("ndarray") => "ddim",
@@ -38,7 +42,8 @@ fn main() -> Result<(), BoxError> {
 #[cfg(feature = "candle")]
 mod candle {
     use super::BoxError;
-    use alphabar_peers::{Case, values};
+    use alphabar::{Ddim, Ddpm, NoiseSource, SeededNoise, Solver, Tensor as _, Threshold, Variance};
+    use alphabar_peers::{Case, plan, values};
     use candle_core::{Device, Tensor};
     use candle_transformers::models::stable_diffusion::ddim::DDIMSchedulerConfig;
     use candle_transformers::models::stable_diffusion::ddpm::{DDPMScheduler, DDPMSchedulerConfig};
@@ -63,6 +68,26 @@ mod candle {
             x = scheduler.step(&m, timestep, &x)?;
             Ok(())
         }));
+        // alphabar's own steps on candle's tensors.
+        for (name, threshold) in [("on candle ddim", Threshold::None), ("on candle ddim clip", Threshold::Clip(1.0))] {
+            let k = [plan(&Ddim::deterministic(), threshold)?.steps()[25].coefficients];
+            let (mut x, m) = (tensor()?, tensor()?);
+            all.push(Case::new(name, move || {
+                x = x.clone().step(m.clone(), None, &k)?.x;
+                Ok(())
+            }));
+        }
+        let eta_1: Box<dyn Solver> = Box::new(Ddim::new(1.0)?);
+        let ddpm: Box<dyn Solver> = Box::new(Ddpm::new(Variance::Posterior));
+        for (name, solver) in [("on candle eta=1 clip", eta_1), ("on candle ddpm clip", ddpm)] {
+            let plan = plan(&solver, Threshold::Clip(1.0))?;
+            let (mut x, m) = (tensor()?, tensor()?);
+            let mut noise = SeededNoise::new(1);
+            all.push(Case::new(name, move || {
+                x = noise.step(x.clone(), m.clone(), &plan.steps()[25])?.x;
+                Ok(())
+            }));
+        }
         Ok(all)
     }
 }
