@@ -1,5 +1,6 @@
 //! Fashion-MNIST: 60,000 images to train with and 10,000 held out, 28×28 pixels in ten classes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -146,8 +147,13 @@ fn idx<'a>(bytes: &'a [u8], shape: &[usize]) -> Result<&'a [u8], String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Two digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::new();
+    for byte in bytes {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// Gets the set into a folder with Debian's own client, without installing the package: downloaded, unpacked, compared.

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
-use crate::data::{PIXELS, SIDE};
+use crate::data::{PIXELS, SIDE, hex};
 use crate::method::Method;
 use crate::net::UNet;
 use crate::shard::Shard;
@@ -137,5 +137,5 @@ impl<'a> Samples<'a> {
 /// The first digits of a file's hash.
 pub fn fingerprint(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command: "train" })?;
-    Ok(Sha256::digest(&bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&Sha256::digest(&bytes)[..4]))
 }

@@ -38,19 +38,17 @@ impl Params {
 
     /// The next parameter, N(0, scale²) where it is drawn.
     pub fn make(&mut self, name: &str, shape: &[usize], scale: f32) -> Result<Tensor> {
-        let tensor = match &mut self.given {
-            Some(given) => match given.remove(name) {
+        let tensor = if let Some(given) = &mut self.given {
+            match given.remove(name) {
                 Some(tensor) if tensor.dims() == shape => tensor,
                 Some(tensor) => bail!("{name} has shape {:?} where {shape:?} is needed", tensor.dims()),
                 None => bail!("{name} is missing"),
-            },
-            None => {
-                let like = vec![0.0_f32; shape.iter().product()];
-                let normal =
-                    SeededNoise::new(self.seed).from_sample(self.list.len() as u64).noise(&like, Draw::Initial);
-                let normal = normal.map_err(candle_core::Error::wrap)?;
-                Tensor::from_vec(normal.into_iter().map(|z| z * scale).collect::<Vec<_>>(), shape, &Device::Cpu)?
             }
+        } else {
+            let like = vec![0.0_f32; shape.iter().product()];
+            let normal = SeededNoise::new(self.seed).from_sample(self.list.len() as u64).noise(&like, Draw::Initial);
+            let normal = normal.map_err(candle_core::Error::wrap)?;
+            Tensor::from_vec(normal.into_iter().map(|z| z * scale).collect::<Vec<_>>(), shape, &Device::Cpu)?
         };
         let var = Var::from_tensor(&tensor)?;
         let tensor = var.as_tensor().clone(); // shares the storage, which training writes into
@@ -291,11 +289,7 @@ impl UNet {
 }
 
 /// Weights and words of a file that `command` makes.
-#[expect(clippy::type_complexity, reason = "said once")]
-pub fn read(
-    path: &Path,
-    command: &'static str,
-) -> crate::trouble::Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
+pub fn read(path: &Path, command: &'static str) -> crate::trouble::Result<store::Saved> {
     let bytes = std::fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command })?;
     store::load_tensors(&bytes).map_err(|what| Trouble::BadWeights { path: path.to_owned(), what })
 }

@@ -77,12 +77,12 @@ impl Shard {
             array = Self::new((index - first) / stride, (last - first) / stride + 1)?;
             break;
         }
-        if array == Self::WHOLE {
-            if let Some(name) = UNCOUNTED.into_iter().find(|name| variable(name).is_some()) {
-                return Err(Trouble::Shard(format!(
-                    "{name} is set, but PBS does not say how many jobs its array has: say --shard ${name}/n, counted from 0"
-                )));
-            }
+        if array == Self::WHOLE
+            && let Some(name) = UNCOUNTED.into_iter().find(|name| variable(name).is_some())
+        {
+            return Err(Trouble::Shard(format!(
+                "{name} is set, but PBS does not say how many jobs its array has: say --shard ${name}/n, counted from 0"
+            )));
         }
         Self::new(array.index * rank.count + rank.index, array.count * rank.count)
     }

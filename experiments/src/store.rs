@@ -14,6 +14,9 @@ use crate::trouble::{Result, Trouble};
 /// The entry of a file's header that holds its words.
 const WORDS: &str = "alphabar";
 
+/// Tensors by their names, and words about them.
+pub type Saved = (HashMap<String, Tensor>, HashMap<String, String>);
+
 /// Writes a file in one piece: a kill or a full disk leaves what was there before.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
@@ -38,7 +41,7 @@ pub fn save_tensors(
     path: &Path,
     tensors: &[(String, Tensor)],
     dtype: DType,
-    words: HashMap<String, String>,
+    words: impl IntoIterator<Item = (String, String)>,
 ) -> Result<()> {
     let mut parts = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -65,7 +68,7 @@ pub fn save_tensors(
 }
 
 /// What [`save_tensors`] wrote, in `f32`, and its words.
-pub fn load_tensors(bytes: &[u8]) -> Result<(HashMap<String, Tensor>, HashMap<String, String>), String> {
+pub fn load_tensors(bytes: &[u8]) -> Result<Saved, String> {
     let told = |error: safetensors::SafeTensorError| error.to_string();
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(told)?;
     let words = header

@@ -59,7 +59,11 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{msg}: {bar:30} {pos}/{len} samples, {eta} left");
     bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
-    let mut text = format!("{of}\n{:>8}{}\n", "S", inputs.steps.iter().map(|s| format!("{s:>10}")).collect::<String>());
+    let mut text = format!("{of}\n{:>8}", "S");
+    for steps in inputs.steps {
+        let _ = write!(text, "{steps:>10}");
+    }
+    text.push('\n');
     // The cheap columns first: something to look at soon.
     let mut columns = Vec::new();
     for &steps in inputs.steps {

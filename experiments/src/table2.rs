@@ -65,10 +65,19 @@ pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder:
     }
     bar.finish_and_clear();
     let row = |name: &str, numbers: &[f64]| {
-        format!("{name:>24}{}\n", numbers.iter().map(|number| format!("{number:>10.5}")).collect::<String>())
+        let mut row = format!("{name:>24}");
+        for number in numbers {
+            let _ = write!(row, "{number:>10.5}");
+        }
+        row + "\n"
     };
-    let head =
-        |steps: &[usize]| format!("{:>24}{}\n", "S", steps.iter().map(|s| format!("{s:>10}")).collect::<String>());
+    let head = |steps: &[usize]| {
+        let mut head = format!("{:>24}", "S");
+        for s in steps {
+            let _ = write!(head, "{s:>10}");
+        }
+        head + "\n"
+    };
     let mut text = format!("Squared error per dimension, pixels in [0, 1]; {of}\n{}", head(steps));
     for (told, errors) in ways.iter().zip(&errors) {
         text += &row(&format!("told the {told:?}").to_lowercase(), errors);

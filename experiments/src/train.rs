@@ -79,18 +79,18 @@ struct Order {
     seed: u64,
     count: usize,
     epoch: Option<u64>,
-    order: Vec<usize>,
+    shuffled: Vec<usize>,
 }
 
 impl Order {
     fn image(&mut self, sample: u64) -> usize {
         let epoch = sample / self.count as u64;
         if self.epoch != Some(epoch) {
-            self.order = (0..self.count).collect();
-            self.order.shuffle(&mut stream(self.seed, u64::MAX - epoch));
+            self.shuffled = (0..self.count).collect();
+            self.shuffled.shuffle(&mut stream(self.seed, u64::MAX - epoch));
             self.epoch = Some(epoch);
         }
-        self.order[(sample % self.count as u64) as usize]
+        self.shuffled[(sample % self.count as u64) as usize]
     }
 }
 
@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
             images.len(),
             params.count()
         );
-        let order = Order { seed: recipe.seed, count: images.len(), epoch: None, order: Vec::new() };
+        let order = Order { seed: recipe.seed, count: images.len(), epoch: None, shuffled: Vec::new() };
         let noise = SeededNoise::new(recipe.seed ^ TRAINING);
         let uniform = Uniform::new(crate::method::TRAIN_STEPS)?;
         Ok(Self { recipe, images, params, net, adam, order, noise, uniform, log, since: (0.0, 0) })
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
             bar.inc(1);
             self.since = (self.since.0 + loss, self.since.1 + 1);
             let at = self.adam.steps;
-            if at % place.log_every == 0 || at == self.recipe.steps {
+            if at.is_multiple_of(place.log_every) || at == self.recipe.steps {
                 let _ = writeln!(self.log, "{at}\t{:.5}", self.since.0 / self.since.1 as f64);
                 self.since = (0.0, 0);
             }

@@ -22,7 +22,7 @@ fn recipe() -> Recipe {
 }
 
 fn place(folder: &Path) -> Place {
-    Place { folder: folder.to_owned(), every: Duration::from_secs(60), log_every: 3 }
+    Place { folder: folder.to_owned(), every: Duration::from_mins(1), log_every: 3 }
 }
 
 #[test]
