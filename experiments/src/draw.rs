@@ -1,0 +1,141 @@
+//! Samples of a seed's infinite sequence, and files of them that any process may make.
+//!
+//! Sample i is a function of the weights, the plan, the seed and i. Its noise is, by [`SeededNoise`]; that the network's sums are
+//! too takes care, since a matrix product may sum in another order for another number of rows. So the network is always called
+//! with [`PIECE`] rows, sample i in row i mod [`PIECE`].
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, sample};
+use indicatif::ProgressBar;
+use ndarray::Array2;
+use sha2::{Digest, Sha256};
+
+use crate::data::{PIXELS, SIDE, hex};
+use crate::method::Method;
+use crate::net::UNet;
+use crate::shard::Shard;
+use crate::trouble::{Result, Trouble};
+use crate::{parallel, store};
+
+/// Rows of each call of the network.
+pub const PIECE: u64 = 16;
+
+/// Samples of a file.
+pub const PER_FILE: u64 = 64;
+
+/// x_T of piece `piece`.
+pub fn latents(seed: u64, piece: u64) -> Result<Array2<f32>> {
+    let mut noise = SeededNoise::new(seed).from_sample(piece * PIECE);
+    Ok(noise.noise(&Array2::zeros((PIECE as usize, PIXELS)), Draw::Initial)?)
+}
+
+/// The samples of piece `piece` of a seed.
+pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Array2<f32>> {
+    let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+    let mut noise = SeededNoise::new(seed).from_sample(piece * PIECE);
+    Ok(sample(plan, latents(seed, piece)?, &mut model, &mut noise)?)
+}
+
+/// Samples `range` of a seed, one a row.
+pub fn draw(net: &UNet, plan: &Plan, seed: u64, range: Range<u64>) -> Result<Array2<f32>> {
+    let first = range.start / PIECE;
+    let pieces = range.end.div_ceil(PIECE).saturating_sub(first);
+    let pieces = parallel::map(pieces as usize, |index| piece(net, plan, seed, first + index as u64))?;
+    let skip = (range.start - first * PIECE) as usize;
+    let wanted = range.end.saturating_sub(range.start) as usize;
+    let values: Vec<f32> = pieces.iter().flatten().copied().skip(skip * PIXELS).take(wanted * PIXELS).collect();
+    Array2::from_shape_vec((wanted, PIXELS), values).map_err(|error| Trouble::Options(error.to_string()))
+}
+
+/// Pixels as bytes: −1, black, to 1, white, rounded, what lies outside cut off.
+#[must_use]
+pub fn bytes(x: &Array2<f32>) -> Vec<u8> {
+    // Casts from float to integer saturate, and NaN becomes 0.
+    x.iter().map(|&x| ((x + 1.0) * 127.5).round() as u8).collect()
+}
+
+/// A set of samples that lies in a folder as idx files of [`PER_FILE`] images.
+pub struct Samples<'a> {
+    /// The network and the file that it came from.
+    net: &'a UNet,
+    /// What is in the files' names, so that files of other weights are never taken for these.
+    name: String,
+    plan: Plan,
+    seed: u64,
+    count: u64,
+    folder: PathBuf,
+}
+
+impl<'a> Samples<'a> {
+    /// The first `count` samples of a seed.
+    pub fn new(
+        (net, weights): (&'a UNet, &Path),
+        (method, steps): (Method, usize),
+        (seed, count): (u64, u64),
+        folder: &Path,
+    ) -> Result<Self> {
+        let plan = method.plan(&alphabar::NoiseSchedule::ddpm()?, steps)?;
+        let name = format!("{}-{}-s{steps}-seed{seed}", fingerprint(weights)?, method.key());
+        Ok(Self { net, name, plan, seed, count, folder: folder.to_owned() })
+    }
+
+    fn files(&self) -> u64 {
+        self.count.div_ceil(PER_FILE)
+    }
+
+    fn path(&self, file: u64) -> PathBuf {
+        self.folder.join(format!("{}-{:010}.idx3-ubyte", self.name, file * PER_FILE))
+    }
+
+    fn header() -> Vec<u8> {
+        let axes = [PER_FILE as u32, SIDE as u32, SIDE as u32];
+        [0, 0, 8, 3].into_iter().chain(axes.iter().flat_map(|axis| axis.to_be_bytes())).collect()
+    }
+
+    /// The pixels of a file that is whole, if there is one.
+    fn read(&self, file: u64) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.path(file)).ok()?;
+        let pixels = bytes.strip_prefix(&Self::header()[..])?;
+        (pixels.len() == PER_FILE as usize * PIXELS).then(|| pixels.to_vec())
+    }
+
+    /// Draws the files of a shard that are not there yet, each whole before the next is begun.
+    pub fn make(&self, shard: Shard, bar: &ProgressBar) -> Result<()> {
+        let files = shard.share(self.files());
+        let missing: Vec<u64> = files.filter(|&file| self.read(file).is_none()).collect();
+        bar.set_length(missing.len() as u64 * PER_FILE);
+        bar.set_position(0);
+        // One file on each core.
+        parallel::map(missing.len(), |index| {
+            let file = missing[index];
+            let mut bytes = Self::header();
+            for piece in 0..PER_FILE / PIECE {
+                let drawn = self::piece(self.net, &self.plan, self.seed, file * (PER_FILE / PIECE) + piece)?;
+                bytes.extend(self::bytes(&drawn));
+                bar.inc(PIECE);
+            }
+            store::write(&self.path(file), &bytes)
+        })?;
+        Ok(())
+    }
+
+    /// All pixels, if all files are there.
+    #[must_use]
+    pub fn pixels(&self) -> Option<Vec<u8>> {
+        let mut pixels = Vec::new();
+        for file in 0..self.files() {
+            pixels.extend(self.read(file)?);
+        }
+        pixels.truncate(self.count as usize * PIXELS);
+        Some(pixels)
+    }
+}
+
+/// The first digits of a file's hash.
+pub fn fingerprint(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command: "train" })?;
+    Ok(hex(&Sha256::digest(&bytes)[..4]))
+}

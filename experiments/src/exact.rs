@@ -1,0 +1,229 @@
+//! Tables 1 and 2 where the perfect network is known: no training noise, and distances without an estimate.
+//!
+//! For Gaussian data each step of DDIM is affine in x, so what a sampler draws is a Gaussian too, its mean and variance
+//! carried through the plan, two numbers a dimension; the Fréchet distance, which FID is on features, is then a number and not
+//! an estimate. A mixture and a finite set of points are drawn from by the library's own loop, and compared with their
+//! distribution function.
+
+use alphabar::reference::{DataDistribution, FiniteData, Gaussian, GaussianMixture};
+use alphabar::{Conditioning, Draw, Error, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Plan, SeededNoise, sample};
+use ndarray::Array2;
+
+use crate::method::{METHODS, Method, TABLE1_STEPS, TABLE2_STEPS, round_trip};
+
+/// N(μ, v) in each dimension: variances that fall as those of images do along their principal axes.
+pub const DIMENSIONS: [(f64, f64); 6] = [(0.5, 0.4), (-0.3, 0.1), (0.1, 0.03), (0.0, 0.01), (0.0, 0.003), (0.0, 0.001)];
+
+/// The mixture: (weight, mean, standard deviation).
+pub const MIXTURE: [(f64, f64, f64); 3] = [(0.3, -0.8, 0.05), (0.5, 0.1, 0.1), (0.2, 0.7, 0.02)];
+
+/// The finite set: points on the line, with a grain of [`GRAIN`].
+pub const POINTS: [f64; 5] = [-0.9, -0.5, 0.0, 0.2, 0.8];
+/// The standard deviation of each point's blur.
+pub const GRAIN: f64 = 0.03;
+
+/// The perfect network's ε at a level is k·(x − √ᾱ·μ): this k, for data of variance v.
+fn slope(level: &NoiseLevel, variance: f64) -> f64 {
+    level.noise() / (level.alpha_bar() * variance + level.one_minus_alpha_bar())
+}
+
+/// The mean and variance of what a plan makes of x ~ N(m, w), with the perfect network of N(μ, v).
+///
+/// A step x′ = A·x + B·ε + d·z with ε = k·(x − √ᾱ·μ) gives m′ = A·m + B·k·(m − √ᾱ·μ) and w′ = (A + B·k)²·w + d².
+fn through(plan: &Plan, (mean, variance): (f64, f64), start: (f64, f64)) -> (f64, f64) {
+    plan.steps().iter().fold(start, |(m, w), step| {
+        let k = slope(&step.told, variance);
+        let (a, b, d) = (step.coefficients.x, step.coefficients.model, step.coefficients.d);
+        let factor = a + b * k;
+        (factor * m - b * k * step.told.signal() * mean, factor * factor * w + d * d)
+    })
+}
+
+/// Table 1 for Gaussian data: the Fréchet distance √(Σ (m − μ)² + (√w − √v)²) of a method's samples from the data.
+pub fn gaussian_table1(schedule: &NoiseSchedule, method: Method, steps: usize) -> Result<f64, Error> {
+    let plan = method.plan(schedule, steps)?;
+    let squared = DIMENSIONS.iter().map(|&(mean, variance)| {
+        let (m, w) = through(&plan, (mean, variance), (0.0, 1.0));
+        (m - mean).powi(2) + (w.sqrt() - variance.sqrt()).powi(2)
+    });
+    Ok(squared.sum::<f64>().sqrt())
+}
+
+/// Table 2 for Gaussian data: E‖x₀ − x₀′‖² per dimension, of an encoding and its decoding.
+///
+/// The round trip is x₀′ = F·x₀ + c, so the error is ((F − 1)·μ + c)² + (F − 1)²·v.
+pub fn gaussian_table2(schedule: &NoiseSchedule, told: Conditioning, steps: usize) -> Result<f64, Error> {
+    let (encode, decode) = round_trip(schedule, steps, told)?;
+    let squared = DIMENSIONS.iter().map(|&(mean, variance)| {
+        // An affine map is known from its values at 0 and at 1.
+        let there_and_back = |x: f64| {
+            let (latent, _) = through(&encode, (mean, variance), (x, 0.0));
+            through(&decode, (mean, variance), (latent, 0.0)).0
+        };
+        let offset = there_and_back(0.0);
+        let factor = there_and_back(1.0) - offset;
+        ((factor - 1.0) * mean + offset).powi(2) + (factor - 1.0).powi(2) * variance
+    });
+    Ok(squared.sum::<f64>() / DIMENSIONS.len() as f64)
+}
+
+/// Distributions on the line that the library's loop draws from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Line {
+    /// [`MIXTURE`].
+    Mixture,
+    /// [`POINTS`], each blurred by [`GRAIN`].
+    Finite,
+}
+
+impl Line {
+    fn components(self) -> Vec<(f64, f64, f64)> {
+        match self {
+            Self::Mixture => MIXTURE.to_vec(),
+            Self::Finite => POINTS.iter().map(|&point| (1.0 / POINTS.len() as f64, point, GRAIN)).collect(),
+        }
+    }
+
+    fn distribution(self) -> Result<Box<dyn DataDistribution>, Error> {
+        Ok(match self {
+            Self::Mixture => {
+                let parts =
+                    MIXTURE.iter().map(|&(weight, mean, std)| Ok((weight, Gaussian::new([mean], [std * std])?)));
+                Box::new(GaussianMixture::new(parts.collect::<Result<Vec<_>, Error>>()?)?)
+            }
+            Self::Finite => Box::new(FiniteData::new(1, POINTS)?.with_bandwidth(GRAIN)?),
+        })
+    }
+
+    /// P(x₀ ≤ x).
+    fn below(self, x: f64) -> f64 {
+        let share = |&(weight, mean, std): &(f64, f64, f64)| {
+            weight * 0.5 * libm::erfc((mean - x) / (std * std::f64::consts::SQRT_2))
+        };
+        self.components().iter().map(share).sum()
+    }
+
+    /// The distance of Wasserstein, W₁ = ∫ |F_n(x) − F(x)| dx, between samples and the distribution.
+    #[must_use]
+    pub fn wasserstein(self, mut samples: Vec<f64>) -> f64 {
+        samples.sort_by(f64::total_cmp);
+        let count = samples.len() as f64;
+        // Nothing of either lies outside ±3 but what lies there shows; midpoints of 6000 cells.
+        let (low, cells, width) = (-3.0, 6000, 1e-3);
+        let outside: f64 = samples.iter().map(|x| (x.abs() - 3.0).max(0.0)).sum::<f64>() / count;
+        let inside: f64 = (0..cells)
+            .map(|cell| {
+                let x = low + (f64::from(cell) + 0.5) * width;
+                let empirical = samples.partition_point(|sample| *sample <= x) as f64 / count;
+                (empirical - self.below(x)).abs() * width
+            })
+            .sum();
+        inside + outside
+    }
+
+    /// As many draws of the distribution itself, whose distance is the floor of what an estimate from samples can show.
+    pub fn draws(self, count: usize, seed: u64) -> Result<Vec<f64>, Error> {
+        let noise: Array2<f64> =
+            SeededNoise::new(seed).from_sample(1 << 32).noise(&Array2::zeros((count, 2)), Draw::Initial)?;
+        let components = self.components();
+        Ok(noise
+            .rows()
+            .into_iter()
+            .map(|z| {
+                // One normal chooses the component, by its distribution function, and the other is its noise.
+                let mut place = 0.5 * libm::erfc(-z[0] / std::f64::consts::SQRT_2);
+                let mut chosen = components[components.len() - 1];
+                for component in &components {
+                    if place < component.0 {
+                        chosen = *component;
+                        break;
+                    }
+                    place -= component.0;
+                }
+                chosen.1 + chosen.2 * z[1]
+            })
+            .collect())
+    }
+
+    /// Table 1: W₁ of `count` samples, the same noise for all methods and S.
+    pub fn table1(self, schedule: &NoiseSchedule, method: Method, steps: usize, count: usize) -> Result<f64, Error> {
+        let plan = method.plan(schedule, steps)?;
+        let distribution = self.distribution()?;
+        let mut network = alphabar::reference::Exact::new(&*distribution, alphabar::Prediction::Epsilon);
+        let mut noise = SeededNoise::new(1);
+        let x: Array2<f64> = noise.noise(&Array2::zeros((count, 1)), Draw::Initial)?;
+        let drawn = sample(&plan, x, &mut network, &mut noise)?;
+        Ok(self.wasserstein(drawn.into_raw_vec_and_offset().0))
+    }
+
+    /// Table 2: mean squared error of `count` draws of the data, encoded and decoded.
+    pub fn table2(
+        self,
+        schedule: &NoiseSchedule,
+        told: Conditioning,
+        steps: usize,
+        count: usize,
+    ) -> Result<f64, Error> {
+        let (encode, decode) = round_trip(schedule, steps, told)?;
+        let distribution = self.distribution()?;
+        let mut network = alphabar::reference::Exact::new(&*distribution, alphabar::Prediction::Epsilon);
+        let x0 = Array2::from_shape_fn((count, 1), {
+            let draws = self.draws(count, 2)?;
+            move |(row, _)| draws[row]
+        });
+        let latent = sample(&encode, x0.clone(), &mut network, &mut NoNoise)?;
+        let back = sample(&decode, latent, &mut network, &mut NoNoise)?;
+        Ok((back - x0).mapv(|difference| difference * difference).sum() / count as f64)
+    }
+}
+
+/// All tables as text. `count` samples where there are samples.
+pub fn report(count: usize) -> Result<String, Error> {
+    use std::fmt::Write;
+    let schedule = NoiseSchedule::ddpm()?;
+    let mut text = String::new();
+    let mut table1 = |title: &str, floor: Option<f64>, entry: &dyn Fn(Method, usize) -> Result<f64, Error>| {
+        let _ = writeln!(text, "{title}\n{:>8}{}", "S", TABLE1_STEPS.map(|steps| format!("{steps:>10}")).concat());
+        for method in METHODS {
+            let _ = write!(text, "{method:>8}");
+            for steps in TABLE1_STEPS {
+                let _ = write!(text, "{:>10.5}", entry(method, steps)?);
+            }
+            let _ = writeln!(text);
+        }
+        if let Some(floor) = floor {
+            let _ = writeln!(text, "{:>8}{floor:>10.5}", "draws");
+        }
+        let _ = writeln!(text);
+        Ok::<_, Error>(())
+    };
+    table1("Table 1, Gaussian data in 6 dimensions: Fréchet distance, in closed form", None, &|method, steps| {
+        gaussian_table1(&schedule, method, steps)
+    })?;
+    for (name, line) in [("a mixture of three Gaussians", Line::Mixture), ("five points with a grain", Line::Finite)] {
+        let floor = line.wasserstein(line.draws(count, 1)?);
+        let title =
+            format!("Table 1, {name}: Wasserstein distance of {count} samples; \"draws\" are of the data itself");
+        table1(&title, Some(floor), &|method, steps| line.table1(&schedule, method, steps, count))?;
+    }
+    let _ = writeln!(
+        text,
+        "Table 2, squared error per dimension\n{:>24}{}",
+        "S",
+        TABLE2_STEPS.map(|steps| format!("{steps:>10}")).concat()
+    );
+    for told in [Conditioning::Source, Conditioning::Destination] {
+        let mut row = |name: &str, entry: &dyn Fn(usize) -> Result<f64, Error>| {
+            let _ = write!(text, "{:>24}", format!("{name}, {told:?}").to_lowercase());
+            for steps in TABLE2_STEPS {
+                let _ = write!(text, "{:>10.1e}", entry(steps)?);
+            }
+            let _ = writeln!(text);
+            Ok::<_, Error>(())
+        };
+        row("gaussian", &|steps| gaussian_table2(&schedule, told, steps))?;
+        row("mixture", &|steps| Line::Mixture.table2(&schedule, told, steps, count.min(2000)))?;
+        row("points", &|steps| Line::Finite.table2(&schedule, told, steps, count.min(2000)))?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,119 @@
+//! Figures 4, 5 and 6 of the paper, and x̂₀ along the way.
+
+use std::path::Path;
+use std::time::Instant;
+
+use alphabar::{NoNoise, NoiseSchedule, Point, Sampling, SeededNoise, sample, slerp};
+use ndarray::{Array2, Axis, s};
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+use crate::draw::{PIECE, bytes, latents};
+use crate::method::Method;
+use crate::net::UNet;
+use crate::picture::grid;
+use crate::store;
+use crate::trouble::{Result, Trouble};
+
+/// Figure 4: seconds to draw one piece of samples, for each S; as a table and as a picture.
+pub fn time_against_steps(net: &UNet, steps: &[usize], folder: &Path) -> Result<String> {
+    let schedule = NoiseSchedule::ddpm()?;
+    let mut points = Vec::new();
+    // The first call pays for memory that later ones find.
+    crate::draw::piece(net, &Method::Eta(0.0).plan(&schedule, 2)?, 1, 0)?;
+    for &steps in steps {
+        let plan = Method::Eta(0.0).plan(&schedule, steps)?;
+        let started = Instant::now();
+        crate::draw::piece(net, &plan, 1, 0)?;
+        points.push((steps as f64, started.elapsed().as_secs_f64()));
+    }
+    // The straight line through the origin that fits best.
+    let slope = points.iter().map(|(s, t)| s * t).sum::<f64>() / points.iter().map(|(s, _)| s * s).sum::<f64>();
+    let path = folder.join("fig4-time.png");
+    plot(&path, &points, slope)
+        .map_err(|error| Trouble::Options(format!("cannot draw {}: {error}", path.display())))?;
+    let rows = points.iter().map(|(s, t)| format!("{s:>6} {t:>9.3} {:>9.3}\n", s * slope));
+    Ok(format!("     S   seconds   straight line, {PIECE} samples\n{}", rows.collect::<String>()))
+}
+
+fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<(), Box<dyn std::error::Error>> {
+    const SIZE: (u32, u32) = (640, 420);
+    // A font that comes with the program: none need be installed.
+    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "the font cannot be read")?;
+    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let right = points.iter().map(|(s, _)| *s).fold(1.0, f64::max) * 1.05;
+        let top = points.iter().map(|(_, t)| *t).fold(slope * right, f64::max) * 1.05;
+        let mut chart = ChartBuilder::on(&area)
+            .margin(16)
+            .x_label_area_size(40)
+            .y_label_area_size(56)
+            .build_cartesian_2d(0.0..right, 0.0..top)?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .x_desc("steps S")
+            .y_desc(format!("seconds for {PIECE} samples"))
+            .label_style(("sans-serif", 15))
+            .draw()?;
+        chart.draw_series(LineSeries::new([(0.0, 0.0), (right, right * slope)], BLUE.mix(0.6)))?;
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, RED.filled())))?;
+        area.present()?;
+    }
+    let image = image::RgbImage::from_raw(SIZE.0, SIZE.1, pixels).ok_or("the plot has another size")?;
+    let mut png = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut png, image::ImageFormat::Png)?;
+    store::write(path, png.get_ref())?;
+    Ok(())
+}
+
+/// Figure 5: samples from the same x_T, a row for each S.
+pub fn same_noise(net: &UNet, seed: u64, steps: &[usize], columns: usize, folder: &Path) -> Result<()> {
+    let schedule = NoiseSchedule::ddpm()?;
+    let columns = columns.clamp(1, PIECE as usize);
+    let rows = crate::parallel::map(steps.len(), |index| {
+        let drawn = crate::draw::piece(net, &Method::Eta(0.0).plan(&schedule, steps[index])?, seed, 0)?;
+        Ok(bytes(&drawn.slice(s![..columns, ..]).to_owned()))
+    })?;
+    grid(&folder.join("fig5-same-noise.png"), &rows.concat(), columns, 2)
+}
+
+/// Figure 6: from one x_T to another by spherical interpolation, a pair a row.
+pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
+    const FRAMES: usize = 11;
+    let plan = Method::Eta(0.0).plan(&NoiseSchedule::ddpm()?, steps)?;
+    let ends = latents(seed, 0)?;
+    let rows = crate::parallel::map(rows.clamp(1, PIECE as usize / 2), |row| {
+        let [a, b] = [2 * row, 2 * row + 1].map(|index| ends.select(Axis(0), &[index]));
+        let frames = (0..FRAMES).map(|frame| slerp(&a, &b, frame as f64 / (FRAMES - 1) as f64));
+        let frames = frames.collect::<Result<Vec<_>, _>>()?;
+        let x = Array2::from_shape_fn((FRAMES, a.ncols()), |(frame, pixel)| frames[frame][(0, pixel)]);
+        let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+        Ok(bytes(&sample(&plan, x, &mut model, &mut NoNoise)?))
+    })?;
+    grid(&folder.join("fig6-interpolation.png"), &rows.concat(), FRAMES, 2)
+}
+
+/// x̂₀ at ten places of a run, a sample a row: what a program with previews shows.
+pub fn predictions_of_x0(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
+    let plan = Method::Eta(1.0).plan(&NoiseSchedule::ddpm()?, steps)?;
+    let rows = rows.clamp(1, PIECE as usize);
+    let x = latents(seed, 0)?.slice(s![..rows, ..]).to_owned();
+    let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+    let mut noise = SeededNoise::new(seed);
+    let mut run = Sampling::new(&plan, x, &mut model, &mut noise)?;
+    let columns = 10.min(steps);
+    let mut frames = Vec::new();
+    while let Some((step, x0)) = run.advance_with_x0()? {
+        // The last of each tenth.
+        if (step.index + 1) * columns / steps > step.index * columns / steps {
+            frames.push(bytes(&x0));
+        }
+    }
+    let pixels = crate::data::PIXELS;
+    let by_row = (0..rows).flat_map(|row| frames.iter().flat_map(move |frame| &frame[row * pixels..][..pixels]));
+    grid(&folder.join("x0-along-the-way.png"), &by_row.copied().collect::<Vec<_>>(), columns, 2)
+}

@@ -1,0 +1,23 @@
+//! The experiments of the DDIM paper (Song et al. 2021) with alphabar: a network trained here, its tables and its figures.
+//!
+//! Start at [`train`] for alphabar's training half and at [`draw`] for its sampling half; [`exact`] needs no network.
+
+pub mod adam;
+pub mod classifier;
+pub mod data;
+pub mod draw;
+pub mod exact;
+pub mod figures;
+pub mod frechet;
+pub mod method;
+pub mod net;
+pub mod ops;
+pub mod parallel;
+pub mod picture;
+pub mod results;
+pub mod shard;
+pub mod store;
+pub mod table1;
+pub mod table2;
+pub mod train;
+pub mod trouble;

@@ -1,0 +1,300 @@
+//! `cargo run --release -p alphabar-experiments -- help`
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use alphabar::NoiseSource;
+use alphabar_experiments::data::{Images, PIXELS, Part};
+use alphabar_experiments::draw::Samples;
+use alphabar_experiments::method::{Method, TABLE1_STEPS, TABLE2_STEPS};
+use alphabar_experiments::net::{Params, UNet, Widths};
+use alphabar_experiments::shard::Shard;
+use alphabar_experiments::train::{Place, Recipe, Run};
+use alphabar_experiments::trouble::{Result, Trouble};
+use alphabar_experiments::{classifier, data, draw, exact, figures, picture, table1, table2};
+use clap::{Args, Parser, Subcommand};
+use indicatif::ProgressBar;
+
+/// The DDIM paper's experiments with a network trained here, on Fashion-MNIST.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+    /// Folder of the data set; by default where Debian's package or `fetch` puts it
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Folder for what is made
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "out/experiments")]
+    out: PathBuf,
+    /// Seed of all that is random
+    #[arg(long, global = true, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args)]
+struct Weights {
+    /// The network's weights
+    #[arg(long, value_name = "FILE", default_value = "out/experiments/ema.safetensors")]
+    weights: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tables 1 and 2 for perfect networks, in seconds
+    Exact {
+        /// Samples, where there are samples
+        #[arg(long, default_value_t = 4000)]
+        count: usize,
+    },
+    /// Get the data set into a cache
+    Fetch,
+    /// Train the network; the same command goes on after a kill
+    Train {
+        /// Optimiser steps
+        #[arg(long, default_value_t = 12_000)]
+        steps: u64,
+        /// Images a step
+        #[arg(long, default_value_t = 64)]
+        batch: usize,
+        /// Largest learning rate
+        #[arg(long, default_value_t = 1e-3)]
+        rate: f64,
+        /// Decay of the average of weights
+        #[arg(long, default_value_t = 0.999)]
+        decay: f64,
+        /// Channels at 14×14, half of those at 7×7
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
+        width: u16,
+        /// The first so many training images only, to try things
+        #[arg(long)]
+        images: Option<usize>,
+        /// Seconds between checkpoints
+        #[arg(long, default_value_t = 45)]
+        every: u64,
+        /// Steps between lines of the log
+        #[arg(long, default_value_t = 100)]
+        log_every: u64,
+    },
+    /// Train the classifier that distances are measured with
+    Classifier {
+        /// Optimiser steps
+        #[arg(long, default_value_t = 4000)]
+        steps: usize,
+    },
+    /// Draw samples into files, and a picture of the first 64
+    Sample {
+        #[command(flatten)]
+        weights: Weights,
+        /// Steps S
+        #[arg(long, default_value_t = 50)]
+        steps: usize,
+        /// η, or "hat" for σ̂
+        #[arg(long, default_value = "0", value_parser = method)]
+        eta: Method,
+        /// How many: the first so many of the seed's sequence
+        #[arg(long, default_value_t = 64)]
+        count: u64,
+        /// The part i/n that this process does, from 0; by default what MPI or a job array says, else all
+        #[arg(long, value_name = "i/n")]
+        shard: Option<String>,
+    },
+    /// Table 1: Fréchet distance for each η and S; hours for all, and goes on after a kill
+    Table1 {
+        #[command(flatten)]
+        weights: Weights,
+        /// The classifier's weights
+        #[arg(long, value_name = "FILE", default_value = "out/experiments/classifier.safetensors")]
+        classifier: PathBuf,
+        /// Samples for each
+        #[arg(long, default_value_t = 5000)]
+        count: u64,
+        /// The S to do
+        #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
+        steps: Vec<usize>,
+    },
+    /// Table 2: reconstruction of held-out images; goes on after a kill
+    Table2 {
+        #[command(flatten)]
+        weights: Weights,
+        /// Test images
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// The S to do
+        #[arg(long, value_delimiter = ',', default_values_t = TABLE2_STEPS)]
+        steps: Vec<usize>,
+    },
+    /// Figures 4, 5 and 6, and x̂₀ along the way
+    Figures {
+        #[command(flatten)]
+        weights: Weights,
+        /// The S of Figures 4 and 5
+        #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
+        steps: Vec<usize>,
+    },
+    /// Measure the network's speed
+    Speed {
+        /// Images a step
+        #[arg(long, default_value_t = 64)]
+        batch: usize,
+        /// Channels at 14×14
+        #[arg(long, default_value_t = 64)]
+        width: u16,
+    },
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    if text == "hat" {
+        return Ok(Method::SigmaHat);
+    }
+    let eta = text.parse().map_err(|_| "neither a number nor \"hat\"".to_owned())?;
+    alphabar::Ddim::new(eta).map_err(|error| error.to_string())?;
+    Ok(Method::Eta(eta))
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let source = std::error::Error::source(&error);
+            let causes = std::iter::successors(source, |cause| cause.source());
+            let mut told = error.to_string();
+            for cause in causes.map(ToString::to_string) {
+                if !told.contains(&cause) {
+                    told = format!("{told}: {cause}");
+                }
+            }
+            eprintln!("error: {told}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let load = |part| data::load(&data::folder(options.data.as_deref()), part);
+    let say = |text: &str| {
+        // A reader that has gone is no failure.
+        let _ = writeln!(io::stdout(), "{text}");
+    };
+    let out = &options.out;
+    match &options.command {
+        Command::Exact { count } => say(&exact::report(*count)?),
+        Command::Fetch => say(&data::fetch(options.data.as_deref())?.display().to_string()),
+        Command::Train { steps, batch, rate, decay, width, images, every, log_every } => {
+            let mut train = load(Part::Train)?;
+            if let Some(images) = images {
+                train = first(&train, *images);
+            }
+            let recipe = Recipe {
+                seed: options.seed,
+                steps: *steps,
+                batch: *batch,
+                rate: *rate,
+                decay: *decay,
+                widths: widths(*width),
+            };
+            let place =
+                Place { folder: out.clone(), every: Duration::from_secs(*every), log_every: (*log_every).max(1) };
+            let path = Run::new(recipe, &train)?.finish(&place)?;
+            say(&format!("{} after {:.0} s; the log is beside it", path.display(), started.elapsed().as_secs_f64()));
+        }
+        Command::Classifier { steps } => {
+            let path = out.join("classifier.safetensors");
+            let accuracy = classifier::train(&path, &load(Part::Train)?, &load(Part::Test)?, *steps, options.seed)?;
+            say(&format!("{}: {:.2} % of the test images", path.display(), 100.0 * accuracy));
+        }
+        Command::Sample { weights, steps, eta, count, shard } => {
+            let shard = match shard {
+                Some(text) => text.parse()?,
+                None => Shard::from_environment(|name| std::env::var(name).ok())?,
+            };
+            if *count == 0 {
+                return Err(Trouble::Options("there is nothing to draw: raise --count".to_owned()));
+            }
+            let net = UNet::load(&weights.weights)?;
+            let samples =
+                Samples::new((&net, &weights.weights), (*eta, *steps), (options.seed, *count), &out.join("samples"))?;
+            let bar = ProgressBar::new(0);
+            samples.make(shard, &bar)?;
+            bar.finish_and_clear();
+            // Whoever finds all files there draws the picture; with shards, the last to end.
+            match samples.pixels() {
+                Some(pixels) => {
+                    let path = out.join("samples.png");
+                    picture::grid(&path, &pixels[..pixels.len().min(64 * PIXELS)], 8, 2)?;
+                    say(&format!("{} after {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+                }
+                None => say(&format!("shard {shard} is done; the others' files are not all there yet")),
+            }
+        }
+        Command::Table1 { weights, classifier, count, steps } => {
+            let (train, test) = (load(Part::Train)?, load(Part::Test)?);
+            let inputs = table1::Inputs {
+                weights: &weights.weights,
+                classifier,
+                train: &train,
+                test: &test,
+                steps,
+                count: *count,
+                seed: options.seed,
+                folder: &out.join("table1"),
+            };
+            say(&table1::run(&inputs)?);
+        }
+        Command::Table2 { weights, count, steps } => {
+            say(&table2::run(&weights.weights, &load(Part::Test)?, steps, *count, out)?);
+        }
+        Command::Figures { weights, steps } => figures_of(&weights.weights, options.seed, steps, out, &say)?,
+        Command::Speed { batch, width } => speed(*batch, widths(*width), &say)?,
+    }
+    Ok(())
+}
+
+fn widths(fine: u16) -> Widths {
+    Widths { fine: usize::from(fine), coarse: 2 * usize::from(fine) }
+}
+
+fn first(images: &Images, count: usize) -> Images {
+    let count = count.min(images.len());
+    let pixels = images.rows(0..count).into_iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
+    Images::new(pixels, images.labels[..count].to_vec())
+}
+
+fn figures_of(weights: &Path, seed: u64, steps: &[usize], out: &Path, say: &dyn Fn(&str)) -> Result<()> {
+    let net = UNet::load(weights)?;
+    say(&figures::time_against_steps(&net, steps, out)?);
+    figures::same_noise(&net, seed, steps, 10, out)?;
+    let middle = steps.get(steps.len() / 2).copied().unwrap_or(50);
+    figures::interpolation(&net, seed, middle, 5, out)?;
+    figures::predictions_of_x0(&net, seed, middle, 6, out)?;
+    say(&format!("pictures in {}", out.display()));
+    Ok(())
+}
+
+/// Images a second, forward and in training.
+fn speed(batch: usize, widths: Widths, say: &dyn Fn(&str)) -> Result<()> {
+    let mut params = Params::random(1);
+    let net = UNet::new(&mut params, widths)?;
+    let plan = Method::Eta(0.0).plan(&alphabar::NoiseSchedule::ddpm()?, 10)?;
+    draw::draw(&net, &plan, 1, 0..32)?;
+    let started = Instant::now();
+    draw::draw(&net, &plan, 1, 0..64)?;
+    let forward = 640.0 / started.elapsed().as_secs_f64();
+    let noise = alphabar::SeededNoise::new(1).noise(&vec![0.0_f32; 256 * PIXELS], alphabar::Draw::Initial)?;
+    let pixels = noise.iter().map(|z| (z * 64.0 + 128.0) as u8).collect();
+    let images = Images::new(pixels, vec![0; 256]);
+    let recipe = Recipe { seed: 1, steps: 100, batch, rate: 1e-4, decay: 0.999, widths };
+    let mut run = Run::new(recipe, &images)?;
+    run.step()?;
+    let started = Instant::now();
+    (0..4).try_for_each(|_| run.step().map(drop))?;
+    let train = 4.0 * batch as f64 / started.elapsed().as_secs_f64();
+    say(&format!(
+        "{} parameters: {forward:.0} images a second forward, {train:.0} in training, {:.2} steps of {batch} a second",
+        params.count(),
+        train / batch as f64
+    ));
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The rows of Table 1: how a step adds noise, and which steps are taken.
+
+use std::fmt::{self, Display};
+
+use alphabar::{Conditioning, Ddim, Error, NoiseSchedule, Plan, Timesteps};
+
+/// T of every experiment, the paper's.
+pub const TRAIN_STEPS: usize = 1000;
+
+/// The S of Table 1.
+pub const TABLE1_STEPS: [usize; 5] = [10, 20, 50, 100, 1000];
+
+/// The S of Table 2.
+pub const TABLE2_STEPS: [usize; 7] = [10, 20, 50, 100, 200, 500, 1000];
+
+/// Table 2 of the paper, per-dimension reconstruction error on CIFAR-10.
+pub const PAPER_TABLE2: [f64; 7] = [0.014, 0.0065, 0.0023, 0.0009, 0.0004, 0.0001, 0.0001];
+
+/// Table 1 of the paper, FID on CIFAR-10, in the order of [`METHODS`] and [`TABLE1_STEPS`].
+pub const PAPER_TABLE1: [[f64; 5]; 5] = [
+    [13.36, 6.84, 4.67, 4.16, 4.04],
+    [14.04, 7.11, 4.77, 4.25, 4.09],
+    [16.66, 8.35, 5.25, 4.46, 4.29],
+    [41.07, 18.36, 8.01, 5.78, 4.73],
+    [367.43, 133.37, 32.72, 9.99, 3.17],
+];
+
+/// The rows of Table 1.
+pub const METHODS: [Method; 5] =
+    [Method::Eta(0.0), Method::Eta(0.2), Method::Eta(0.5), Method::Eta(1.0), Method::SigmaHat];
+
+/// How much noise DDIM's steps add.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// This η.
+    Eta(f64),
+    /// The paper's σ̂.
+    SigmaHat,
+}
+
+impl Method {
+    /// S steps through a schedule, along multiples of T/S from t = 0 up as the paper's code takes them.
+    pub fn plan(self, schedule: &NoiseSchedule, steps: usize) -> Result<Plan, Error> {
+        let tau = Timesteps::leading(schedule.len(), steps, 0)?;
+        match self {
+            Self::Eta(eta) => Plan::new(schedule, &tau, &Ddim::new(eta)?),
+            Self::SigmaHat => Plan::new(schedule, &tau, &Ddim::sigma_hat()),
+        }
+    }
+
+    /// For file names and for the keys of results.
+    #[must_use]
+    pub fn key(self) -> String {
+        match self {
+            Self::Eta(eta) => format!("eta{eta}"),
+            Self::SigmaHat => "sigma-hat".to_owned(),
+        }
+    }
+}
+
+impl Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Eta(eta) => f.pad(&format!("η = {eta}")),
+            Self::SigmaHat => f.pad("σ\u{302}  "),
+        }
+    }
+}
+
+/// Into noise and back, both with η = 0 (the paper's section 5.4).
+pub fn round_trip(schedule: &NoiseSchedule, steps: usize, told: Conditioning) -> Result<(Plan, Plan), Error> {
+    let tau = Timesteps::leading(schedule.len(), steps, 0)?;
+    let encode = Plan::new(schedule, &tau.clone().encoding(told), &Ddim::deterministic())?;
+    Ok((encode, Plan::new(schedule, &tau, &Ddim::deterministic())?))
+}

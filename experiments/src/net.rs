@@ -1,0 +1,355 @@
+//! The ε-network: a U-Net over patches of 2×2 pixels, 14×14 and 7×7, told t by a sinusoidal embedding.
+//!
+//! Where the paper's has four resolutions and 35.7 million parameters, this one has two and fewer than two million.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use alphabar::{BoxError, Draw, NoiseSource, Point, SeededNoise};
+use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
+use ndarray::Array2;
+
+use crate::data::SIDE;
+use crate::ops::{conv3x3, norm_silu};
+use crate::store;
+use crate::trouble::Trouble;
+
+/// Named parameters, in the order in which they were made.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    /// Each with its name.
+    pub list: Vec<(String, Var)>,
+    given: Option<HashMap<String, Tensor>>,
+    seed: u64,
+}
+
+impl Params {
+    /// Parameters still to be drawn, from a seed.
+    #[must_use]
+    pub fn random(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Parameters that were saved.
+    #[must_use]
+    pub fn given(tensors: HashMap<String, Tensor>) -> Self {
+        Self { given: Some(tensors), ..Self::default() }
+    }
+
+    /// The next parameter, N(0, scale²) where it is drawn.
+    pub fn make(&mut self, name: &str, shape: &[usize], scale: f32) -> Result<Tensor> {
+        let tensor = if let Some(given) = &mut self.given {
+            match given.remove(name) {
+                Some(tensor) if tensor.dims() == shape => tensor,
+                Some(tensor) => bail!("{name} has shape {:?} where {shape:?} is needed", tensor.dims()),
+                None => bail!("{name} is missing"),
+            }
+        } else {
+            let like = vec![0.0_f32; shape.iter().product()];
+            let normal = SeededNoise::new(self.seed).from_sample(self.list.len() as u64).noise(&like, Draw::Initial);
+            let normal = normal.map_err(candle_core::Error::wrap)?;
+            Tensor::from_vec(normal.into_iter().map(|z| z * scale).collect::<Vec<_>>(), shape, &Device::Cpu)?
+        };
+        let var = Var::from_tensor(&tensor)?;
+        let tensor = var.as_tensor().clone(); // shares the storage, which training writes into
+        self.list.push((name.to_owned(), var));
+        Ok(tensor)
+    }
+
+    /// How many numbers.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.iter().map(|(_, var)| var.elem_count()).sum()
+    }
+}
+
+/// x·W + b over the last axis.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// Of `gain` times the usual scale of weights; 0 for a layer that begins as nothing.
+    pub fn new(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
+        let scale = gain / (from as f32).sqrt();
+        Ok(Self {
+            weight: params.make(&format!("{name}.weight"), &[from, to], scale)?,
+            bias: params.make(&format!("{name}.bias"), &[to], 0.0)?,
+        })
+    }
+
+    /// x·W + b.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        let rows = x.elem_count() / self.weight.dim(0)?;
+        let last = shape.len() - 1;
+        shape[last] = self.weight.dim(1)?;
+        x.reshape((rows, self.weight.dim(0)?))?.matmul(&self.weight)?.broadcast_add(&self.bias)?.reshape(shape)
+    }
+}
+
+/// A 3×3 convolution.
+#[derive(Debug)]
+pub struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Conv {
+    /// As [`Linear::new`].
+    pub fn new(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
+        let scale = gain / (9.0 * from as f32).sqrt();
+        Ok(Self {
+            weight: params.make(&format!("{name}.weight"), &[9 * from, to], scale)?,
+            bias: params.make(&format!("{name}.bias"), &[to], 0.0)?,
+        })
+    }
+
+    /// (B, H, W, from) to (B, H, W, to).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv3x3(x, &self.weight, &self.bias)
+    }
+}
+
+/// (B, H, W, C) to (B, H/2, W/2, 4·C).
+pub fn fold(x: &Tensor) -> Result<Tensor> {
+    let (b, h, w, c) = x.dims4()?;
+    x.reshape(&[b, h / 2, 2, w / 2, 2, c][..])?.permute([0, 1, 3, 2, 4, 5])?.reshape((b, h / 2, w / 2, 4 * c))
+}
+
+/// The inverse of [`fold`].
+pub fn unfold(x: &Tensor) -> Result<Tensor> {
+    let (b, h, w, c) = x.dims4()?;
+    x.reshape(&[b, h, w, 2, 2, c / 4][..])?.permute([0, 1, 3, 2, 4, 5])?.reshape((b, 2 * h, 2 * w, c / 4))
+}
+
+/// x + conv(silu(norm(conv(silu(norm(x))) + W·time))), as in the DDPM paper but for the norm, here over a pixel's channels.
+#[derive(Debug)]
+struct Block {
+    first: Conv,
+    second: Conv,
+    time: Linear,
+    skip: Option<Linear>,
+}
+
+impl Block {
+    fn new(params: &mut Params, name: &str, from: usize, to: usize, time: usize) -> Result<Self> {
+        Ok(Self {
+            first: Conv::new(params, &format!("{name}.first"), from, to, 1.4)?,
+            time: Linear::new(params, &format!("{name}.time"), time, to, 1.0)?,
+            // A block begins as the identity.
+            second: Conv::new(params, &format!("{name}.second"), to, to, 0.0)?,
+            skip: if from == to { None } else { Some(Linear::new(params, &format!("{name}.skip"), from, to, 1.0)?) },
+        })
+    }
+
+    fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
+        let time = self.time.forward(time)?.unsqueeze(1)?.unsqueeze(1)?;
+        let h = self.first.forward(&norm_silu(x)?)?.broadcast_add(&time)?;
+        let h = self.second.forward(&norm_silu(&h)?)?;
+        match &self.skip {
+            Some(skip) => skip.forward(x)? + h,
+            None => x + h,
+        }
+    }
+}
+
+/// Self-attention among the pixels.
+#[derive(Debug)]
+struct Attention {
+    qkv: Linear,
+    out: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    fn new(params: &mut Params, name: &str, channels: usize) -> Result<Self> {
+        Ok(Self {
+            qkv: Linear::new(params, &format!("{name}.qkv"), channels, 3 * channels, 1.0)?,
+            out: Linear::new(params, &format!("{name}.out"), channels, channels, 0.0)?,
+            heads: (channels / 32).max(1),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let (heads, width) = (self.heads, c / self.heads);
+        let qkv = self.qkv.forward(&norm_silu(x)?)?.reshape((b, h * w, 3, heads, width))?;
+        let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+        let logits = (q.matmul(&k.t()?.contiguous()?)? * (1.0 / (width as f64).sqrt()))?;
+        let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?.exp()?;
+        let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+        let mixed = weights.matmul(&v)?.transpose(1, 2)?.reshape((b, h, w, c))?;
+        x + self.out.forward(&mixed)?
+    }
+}
+
+/// How wide a network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// Channels at 14×14.
+    pub fine: usize,
+    /// Channels at 7×7.
+    pub coarse: usize,
+}
+
+impl Default for Widths {
+    fn default() -> Self {
+        Self { fine: 64, coarse: 128 }
+    }
+}
+
+/// ε_θ(x, t).
+#[derive(Debug)]
+pub struct UNet {
+    widths: Widths,
+    time: [Linear; 2],
+    input: Conv,
+    down: [Block; 2],
+    narrow: Linear,
+    bottom: [Block; 2],
+    attention: Attention,
+    up: Block,
+    widen: Linear,
+    rise: [Block; 2],
+    output: Conv,
+}
+
+impl UNet {
+    /// A network of these parameters.
+    pub fn new(params: &mut Params, widths: Widths) -> Result<Self> {
+        let Widths { fine, coarse } = widths;
+        let (embedding, t) = (2 * fine, 4 * fine);
+        Ok(Self {
+            widths,
+            time: [Linear::new(params, "time.0", embedding, t, 1.0)?, Linear::new(params, "time.1", t, t, 1.0)?],
+            input: Conv::new(params, "input", 4, fine, 1.0)?,
+            down: [Block::new(params, "down.0", fine, fine, t)?, Block::new(params, "down.1", fine, fine, t)?],
+            narrow: Linear::new(params, "narrow", 4 * fine, coarse, 1.0)?,
+            bottom: [
+                Block::new(params, "bottom.0", coarse, coarse, t)?,
+                Block::new(params, "bottom.1", coarse, coarse, t)?,
+            ],
+            attention: Attention::new(params, "attention", coarse)?,
+            up: Block::new(params, "up", 2 * coarse, coarse, t)?,
+            widen: Linear::new(params, "widen", coarse, 4 * fine, 1.0)?,
+            rise: [Block::new(params, "rise.0", 2 * fine, fine, t)?, Block::new(params, "rise.1", fine, fine, t)?],
+            output: Conv::new(params, "output", fine, 4, 0.0)?,
+        })
+    }
+
+    /// ε for x (B, 784), each row at its own t.
+    pub fn forward(&self, x: &Tensor, ts: &[usize]) -> Result<Tensor> {
+        let b = x.dim(0)?;
+        let time = self.time[0].forward(&embed(ts, 2 * self.widths.fine)?)?.silu()?;
+        let time = self.time[1].forward(&time)?.silu()?;
+        let h = self.input.forward(&fold(&x.reshape((b, SIDE, SIDE, 1))?)?)?;
+        let h = self.down[0].forward(&h, &time)?;
+        let fine = self.down[1].forward(&h, &time)?;
+        let coarse = self.bottom[0].forward(&self.narrow.forward(&fold(&fine)?)?, &time)?;
+        let h = self.bottom[1].forward(&self.attention.forward(&coarse)?, &time)?;
+        let h = self.up.forward(&Tensor::cat(&[&h, &coarse], 3)?, &time)?;
+        let h = unfold(&self.widen.forward(&h)?)?;
+        let h = self.rise[0].forward(&Tensor::cat(&[&h, &fine], 3)?, &time)?;
+        let h = self.rise[1].forward(&h, &time)?;
+        unfold(&self.output.forward(&norm_silu(&h)?)?)?.reshape((b, SIDE * SIDE))
+    }
+
+    /// The same for a batch on the host whose rows are all at one point of a path.
+    pub fn predict(&self, x: &Array2<f32>, at: Point) -> std::result::Result<Array2<f32>, BoxError> {
+        let (rows, pixels) = x.dim();
+        let x = Tensor::from_vec(x.iter().copied().collect(), (rows, pixels), &Device::Cpu)?;
+        let out = self.forward(&x, &vec![at.t; rows])?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Array2::from_shape_vec((rows, pixels), out)?)
+    }
+
+    /// From exported weights, EMA or not.
+    pub fn load(path: &Path) -> crate::trouble::Result<Self> {
+        let (tensors, words) = read(path, "train")?;
+        let bad = |what: String| Trouble::BadWeights { path: path.to_owned(), what };
+        let width = |name: &str| {
+            let word = words.get(name).ok_or_else(|| bad(format!("it does not say its {name}")))?;
+            match word.parse() {
+                Ok(width) if (1..=4096).contains(&width) => Ok(width),
+                _ => Err(bad(format!("its {name} is {word:?}"))),
+            }
+        };
+        let widths = Widths { fine: width("fine")?, coarse: width("coarse")? };
+        Self::new(&mut Params::given(detached(tensors)), widths).map_err(|error| bad(error.to_string()))
+    }
+
+    /// Words about a network for its file.
+    #[must_use]
+    pub fn words(widths: Widths) -> HashMap<String, String> {
+        HashMap::from([("fine".to_owned(), widths.fine.to_string()), ("coarse".to_owned(), widths.coarse.to_string())])
+    }
+}
+
+/// Weights and words of a file that `command` makes.
+pub fn read(path: &Path, command: &'static str) -> crate::trouble::Result<store::Saved> {
+    let bytes = std::fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command })?;
+    store::load_tensors(&bytes).map_err(|what| Trouble::BadWeights { path: path.to_owned(), what })
+}
+
+fn detached(tensors: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.detach())).collect()
+}
+
+/// Sines and cosines of t at wavelengths from 2π to 10,000·2π (Vaswani et al. 2017).
+fn embed(ts: &[usize], width: usize) -> Result<Tensor> {
+    let half = width / 2;
+    let mut values = Vec::with_capacity(ts.len() * width);
+    for &t in ts {
+        let angle = |i: usize| t as f64 * libm::exp(-(1e4_f64.ln()) * i as f64 / half as f64);
+        values.extend((0..half).map(|i| libm::sin(angle(i)) as f32));
+        values.extend((0..half).map(|i| libm::cos(angle(i)) as f32));
+    }
+    Tensor::from_vec(values, (ts.len(), 2 * half), &Device::Cpu)?.to_dtype(DType::F32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_is_small_and_its_rows_do_not_touch() {
+        let mut params = Params::random(1);
+        let net = UNet::new(&mut params, Widths::default()).unwrap();
+        assert!(params.count() < 2_000_000, "{}", params.count());
+        // Layers that begin as nothing would hide what they are fed.
+        for (index, (_, var)) in params.list.iter().enumerate() {
+            let z =
+                SeededNoise::new(9).from_sample(index as u64).noise(&vec![0.0_f32; var.elem_count()], Draw::Initial);
+            let z = Tensor::from_vec(z.unwrap(), var.dims(), &Device::Cpu).unwrap();
+            var.set(&(z * 0.05).unwrap()).unwrap();
+        }
+        let x =
+            Array2::from_shape_fn((3, SIDE * SIDE), |(row, pixel)| ((row * 31 + pixel * 7) % 13) as f32 / 6.0 - 1.0);
+        let level = alphabar::NoiseLevel::from_alpha_bar(0.5).unwrap();
+        let at = |t| Point { t, level };
+        let whole = net.predict(&x, at(500)).unwrap();
+        let mut other = x.clone();
+        other.row_mut(2).fill(0.3);
+        let other = net.predict(&other, at(500)).unwrap();
+        // The same bits whatever the other rows hold.
+        assert_eq!((whole.row(0), whole.row(1)), (other.row(0), other.row(1)));
+        assert_ne!(whole.row(2), other.row(2));
+        assert_ne!(whole, net.predict(&x, at(501)).unwrap());
+        assert!(whole.iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn folding_comes_back() {
+        let x = Tensor::arange(0.0_f32, 96.0, &Device::Cpu).unwrap().reshape((2, 4, 4, 3)).unwrap();
+        let there = fold(&x).unwrap();
+        assert_eq!(there.dims(), [2, 2, 2, 12]);
+        let back = unfold(&there).unwrap();
+        assert_eq!(
+            back.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            x.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        );
+    }
+}

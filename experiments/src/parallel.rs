@@ -1,0 +1,66 @@
+//! Independent jobs on all cores, each on one thread, so that nothing depends on how many there are.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rayon::ThreadPoolBuilder;
+
+use crate::trouble::{Result, Trouble};
+
+/// The results of `work` on 0..count, in order. The first failure ends it.
+///
+/// candle's matrix products ask for all threads of the pool that they are called in: that is one of one thread here, since
+/// a whole job to each core is faster than each product in pieces.
+pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
+    let next = Mutex::new(0..count);
+    let results = Mutex::new(Vec::with_capacity(count));
+    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        let pool = ThreadPoolBuilder::new().num_threads(1).build();
+        let pool = pool.map_err(|error| Trouble::Options(format!("cannot start a thread: {error}")));
+        match pool {
+            Ok(pool) => pool.install(|| {
+                while let Some(index) = take() {
+                    let result = work(index);
+                    let failed = result.is_err();
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                    if failed {
+                        // Leaves nothing for the others.
+                        *next.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
+                    }
+                }
+            }),
+            Err(error) => results.lock().unwrap_or_else(PoisonError::into_inner).push((usize::MAX, Err(error))),
+        }
+    };
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(worker))));
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The sum of lists of lists, in order.
+pub fn sum(pieces: Vec<Vec<Vec<f32>>>) -> Vec<Vec<f32>> {
+    let mut pieces = pieces.into_iter();
+    let mut total = pieces.next().unwrap_or_default();
+    for piece in pieces {
+        for (total, more) in total.iter_mut().zip(&piece) {
+            total.iter_mut().zip(more).for_each(|(total, more)| *total += more);
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_and_a_failure_is_told() {
+        assert_eq!(map(20, |index| Ok(index * index)).unwrap(), (0..20).map(|i| i * i).collect::<Vec<_>>());
+        let failing = |index| if index == 7 { Err(Trouble::Shard("seven".into())) } else { Ok(index) };
+        assert_eq!(map(20, failing).unwrap_err().to_string(), "seven");
+        assert!(map(0, failing).unwrap().is_empty());
+    }
+}

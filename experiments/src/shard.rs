@@ -1,0 +1,174 @@
+//! Which part of a job this process does: as it is told, or as the engine that started it says in its environment.
+
+use std::fmt::{self, Display};
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::trouble::{Result, Trouble};
+
+/// Part `index` of `count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 0.
+    index: u64,
+    count: u64,
+}
+
+/// Processes of one job: rank, from 0, and number. Open MPI, MPICH and its kin, a step of Slurm's.
+const RANKS: [(&str, &str); 3] = [
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    // Of the step, which only `srun` sets: a batch script by itself is one process, whatever SLURM_NTASKS it asked for.
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+];
+
+/// Arrays of jobs: index, first, last, stride. Slurm, Grid Engine, LSF.
+const ARRAYS: [[&str; 4]; 3] = [
+    ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP"],
+    ["SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"],
+    ["LSB_JOBINDEX", "", "LSB_JOBINDEX_END", "LSB_JOBINDEX_STEP"],
+];
+
+/// Array indices of engines that do not say how many there are.
+const UNCOUNTED: [&str; 2] = ["PBS_ARRAY_INDEX", "PBS_ARRAYID"];
+
+impl Shard {
+    /// All of it.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// `Err` unless index < count.
+    pub fn new(index: u64, count: u64) -> Result<Self> {
+        if index < count {
+            return Ok(Self { index, count });
+        }
+        let parts = match count {
+            0 => "there are no parts of 0".to_owned(),
+            count => format!("the {count} parts are 0/{count} to {}/{count}", count - 1),
+        };
+        Err(Trouble::Shard(format!("shard {index}/{count} does not exist: {parts}; shards count from 0")))
+    }
+
+    /// What the environment says: this process's rank in its job, and the job's place in its array. Without either, the whole.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let number =
+            |name: &str| match variable(name).filter(|text| !text.is_empty() && text != "undefined") {
+                None => Ok(None),
+                Some(text) => text.trim().parse::<u64>().map(Some).map_err(|_| {
+                    Trouble::Shard(format!("{name} is {text:?}, not a number; unset it or say --shard i/n"))
+                }),
+            };
+        let mut rank = Self::WHOLE;
+        for (index, count) in RANKS {
+            if let (Some(index), Some(count)) = (number(index)?, number(count)?) {
+                rank = Self::new(index, count)?;
+                break;
+            }
+        }
+        let mut array = Self::WHOLE;
+        for [index, first, last, stride] in ARRAYS {
+            // LSF says 0 for a job that is of no array.
+            let Some(index) = number(index)?.filter(|index| *index > 0 || first.starts_with("SLURM")) else { continue };
+            let first = if first.is_empty() { Some(1) } else { number(first)? };
+            let (Some(first), Some(last)) = (first, number(last)?) else { continue };
+            let stride = number(stride)?.unwrap_or(1).max(1);
+            if !(first..=last).contains(&index) {
+                return Err(Trouble::Shard(format!("array index {index} is not in {first}..={last}; say --shard i/n")));
+            }
+            array = Self::new((index - first) / stride, (last - first) / stride + 1)?;
+            break;
+        }
+        if array == Self::WHOLE
+            && let Some(name) = UNCOUNTED.into_iter().find(|name| variable(name).is_some())
+        {
+            return Err(Trouble::Shard(format!(
+                "{name} is set, but PBS does not say how many jobs its array has: say --shard ${name}/n, counted from 0"
+            )));
+        }
+        Self::new(array.index * rank.count + rank.index, array.count * rank.count)
+    }
+
+    /// This part's share of so many things: the shares are next to each other, cover all, and differ by one at most.
+    #[must_use]
+    pub fn share(self, things: u64) -> Range<u64> {
+        let bound = |index: u64| (u128::from(things) * u128::from(index) / u128::from(self.count)) as u64;
+        bound(self.index)..bound(self.index + 1)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = Trouble;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let numbers = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        match numbers {
+            Some((index, count)) => Self::new(index, count),
+            None => Err(Trouble::Shard(format!("{text:?} is not of the form i/n, such as 0/4"))),
+        }
+    }
+}
+
+impl Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<String> {
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Shard::from_environment(find).map(|shard| shard.to_string())
+    }
+
+    #[test]
+    fn engines_say_which_part() {
+        assert_eq!(from(&[]).unwrap(), "0/1");
+        assert_eq!(from(&[("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")]).unwrap(), "1/2");
+        assert_eq!(from(&[("PMI_RANK", "3"), ("PMI_SIZE", "4")]).unwrap(), "3/4");
+        assert_eq!(from(&[("SLURM_PROCID", "3"), ("SLURM_STEP_NUM_TASKS", "4")]).unwrap(), "3/4");
+        // A batch script is one process.
+        assert_eq!(from(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]).unwrap(), "0/1");
+        let array = |id| {
+            [
+                ("SLURM_ARRAY_TASK_ID", id),
+                ("SLURM_ARRAY_TASK_MIN", "2"),
+                ("SLURM_ARRAY_TASK_MAX", "8"),
+                ("SLURM_ARRAY_TASK_STEP", "2"),
+            ]
+        };
+        assert_eq!(from(&array("2")).unwrap(), "0/4");
+        assert_eq!(from(&array("8")).unwrap(), "3/4");
+        let both = [&array("4")[..], &[("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")]].concat();
+        assert_eq!(from(&both).unwrap(), "3/8");
+        assert_eq!(from(&[("SGE_TASK_ID", "undefined")]).unwrap(), "0/1");
+        assert_eq!(from(&[("SGE_TASK_ID", "3"), ("SGE_TASK_FIRST", "1"), ("SGE_TASK_LAST", "3")]).unwrap(), "2/3");
+        assert_eq!(from(&[("LSB_JOBINDEX", "0"), ("LSB_JOBINDEX_END", "0")]).unwrap(), "0/1");
+        assert_eq!(from(&[("LSB_JOBINDEX", "5"), ("LSB_JOBINDEX_END", "5")]).unwrap(), "4/5");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_sentence() {
+        assert!(from(&[("PBS_ARRAY_INDEX", "3")]).unwrap_err().to_string().contains("--shard $PBS_ARRAY_INDEX/n"));
+        assert!(from(&[("PMI_RANK", "x"), ("PMI_SIZE", "2")]).unwrap_err().to_string().contains("PMI_RANK"));
+        assert!(from(&[("PMI_RANK", "2"), ("PMI_SIZE", "2")]).unwrap_err().to_string().contains("0/2 to 1/2"));
+        for text in ["2/2", "0/0", "1", "a/b", "-1/2", "1/2/3", ""] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_cover_all_and_differ_by_one() {
+        for (things, count) in [(10, 3), (2, 5), (0, 2), (u64::MAX, 7)] {
+            let mut end = 0;
+            for index in 0..count {
+                let share = Shard::new(index, count).unwrap().share(things);
+                assert_eq!(share.start, end);
+                assert!((share.end - share.start).abs_diff(things / count) <= 1);
+                end = share.end;
+            }
+            assert_eq!(end, things);
+        }
+    }
+}

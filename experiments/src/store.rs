@@ -1,0 +1,151 @@
+//! Files that are either whole or not there: written beside their place, flushed, and moved into it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::trouble::{Result, Trouble};
+
+/// The entry of a file's header that holds its words.
+const WORDS: &str = "alphabar";
+
+/// Tensors by their names, and words about them.
+pub type Saved = (HashMap<String, Tensor>, HashMap<String, String>);
+
+/// Writes a file in one piece: a kill or a full disk leaves what was there before.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let attempt = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    attempt().map_err(|source| {
+        // Half a file is of no use, and its room may be needed.
+        let _ = fs::remove_file(&temporary);
+        Trouble::Write { path: path.to_owned(), source }
+    })
+}
+
+/// Named tensors as safetensors with words about them, in `f32` or, to be small, in `f16`.
+pub fn save_tensors(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    dtype: DType,
+    words: impl IntoIterator<Item = (String, String)>,
+) -> Result<()> {
+    let mut parts = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let flat = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let (dtype, bytes): (_, Vec<u8>) = match dtype {
+            DType::F16 => {
+                (Dtype::F16, flat.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect())
+            }
+            _ => (Dtype::F32, flat.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        };
+        parts.push((name, tensor.dims().to_vec(), dtype, bytes));
+    }
+    let bad =
+        |error: safetensors::SafeTensorError| Trouble::BadWeights { path: path.to_owned(), what: error.to_string() };
+    let views = parts
+        .iter()
+        .map(|(name, shape, dtype, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(bad)?)))
+        .collect::<Result<Vec<_>>>()?;
+    // One entry, since those of a hash map come in an order of chance: the same run gives the same bytes.
+    let words: BTreeMap<String, String> = words.into_iter().collect();
+    let words = serde_json::to_string(&words).map_err(|error| Trouble::Options(error.to_string()))?;
+    let words = HashMap::from([(WORDS.to_owned(), words)]);
+    write(path, &safetensors::serialize(views, Some(words)).map_err(bad)?)
+}
+
+/// What [`save_tensors`] wrote, in `f32`, and its words.
+pub fn load_tensors(bytes: &[u8]) -> Result<Saved, String> {
+    let told = |error: safetensors::SafeTensorError| error.to_string();
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(told)?;
+    let words = header
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get(WORDS))
+        .ok_or("it holds no words of this program's")?;
+    let words = serde_json::from_str(words).map_err(|error| error.to_string())?;
+    let file = SafeTensors::deserialize(bytes).map_err(told)?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.iter() {
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F16 => {
+                view.data().as_chunks().0.iter().map(|&bytes| half::f16::from_le_bytes(bytes).to_f32()).collect()
+            }
+            Dtype::F32 => view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+            other => return Err(format!("{name} has elements of type {other:?}")),
+        };
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(format!("{name} holds {value}"));
+        }
+        let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu).map_err(|error| error.to_string())?;
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok((tensors, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_fails_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        write(&path, b"old").unwrap();
+        // A folder in the place of the temporary file stands for any failure to write.
+        fs::create_dir(path.with_extension(format!("{}.tmp", std::process::id()))).unwrap();
+        let error = write(&path, b"new").unwrap_err().to_string();
+        assert!(error.contains("untouched"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_full_disk_is_a_sentence() {
+        // The kernel's own full disk.
+        if Path::new("/dev/full").exists() {
+            let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
+            let told = Trouble::Write { path: "out".into(), source: error }.to_string();
+            assert!(told.contains("No space left") && told.contains("goes on"), "{told}");
+        }
+    }
+
+    #[test]
+    fn tensors_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let tensor = Tensor::new(&[[1.0_f32, -2.5], [0.0, 3.0]], &Device::Cpu).unwrap();
+        let words = HashMap::from([("seed".to_owned(), "7".to_owned())]);
+        for dtype in [DType::F16, DType::F32] {
+            save_tensors(&path, &[("w".to_owned(), tensor.clone())], dtype, words.clone()).unwrap();
+            let (found, found_words) = load_tensors(&fs::read(&path).unwrap()).unwrap();
+            assert_eq!(found["w"].to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
+            assert_eq!(found_words, words);
+        }
+    }
+
+    #[test]
+    fn corrupt_tensors_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let tensor = Tensor::new(&[1.0_f32, f32::NAN], &Device::Cpu).unwrap();
+        save_tensors(&path, &[("w".to_owned(), tensor)], DType::F32, HashMap::new()).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert!(load_tensors(&bytes).unwrap_err().contains("w holds NaN"));
+        for end in [0, 7, 20, bytes.len() - 1] {
+            assert!(load_tensors(&bytes[..end]).is_err(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Table 1: the Fréchet distance of samples from the training images, for each η and S.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::classifier::{Classifier, FEATURES};
+use crate::data::{Images, PIXELS};
+use crate::draw::{Samples, fingerprint};
+use crate::frechet::Moments;
+use crate::method::{METHODS, PAPER_TABLE1, TABLE1_STEPS};
+use crate::net::UNet;
+use crate::results::Results;
+use crate::shard::Shard;
+use crate::trouble::{Result, Trouble};
+
+/// What a table is made of.
+pub struct Inputs<'a> {
+    /// The network's weights.
+    pub weights: &'a Path,
+    /// The classifier's.
+    pub classifier: &'a Path,
+    /// The distribution that is aimed at.
+    pub train: &'a Images,
+    /// Held-out images, whose distance is the floor.
+    pub test: &'a Images,
+    /// The S to do.
+    pub steps: &'a [usize],
+    /// Samples for each number.
+    pub count: u64,
+    /// Of the samples.
+    pub seed: u64,
+    /// Where samples and results lie.
+    pub folder: &'a Path,
+}
+
+/// The table as text; all that was computed before is taken from the folder.
+pub fn run(inputs: &Inputs) -> Result<String> {
+    let net = UNet::load(inputs.weights)?;
+    let classifier = Classifier::load(inputs.classifier)?;
+    let of = format!(
+        "weights {}, classifier {}, {} samples of seed {}, {} images",
+        fingerprint(inputs.weights)?,
+        fingerprint(inputs.classifier)?,
+        inputs.count,
+        inputs.seed,
+        inputs.train.len()
+    );
+    let mut results = Results::open(&inputs.folder.join("table1.json"), &of)?;
+    let moments = |pixels: &[f32]| {
+        Moments::of(&classifier.features_of(pixels)?, FEATURES)
+            .ok_or_else(|| Trouble::Options("a distance needs two images at least: raise --count".to_owned()))
+    };
+    let target = moments(&inputs.train.rows(0..inputs.train.len()))?;
+    let held_out = inputs.test.len().min(inputs.count as usize);
+    let floor = results.get("floor", || Ok(moments(&inputs.test.rows(0..held_out))?.frechet(&target)))?;
+
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{msg}: {bar:30} {pos}/{len} samples, {eta} left");
+    bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
+    let mut text = format!("{of}\n{:>8}", "S");
+    for steps in inputs.steps {
+        let _ = write!(text, "{steps:>10}");
+    }
+    text.push('\n');
+    // The cheap columns first: something to look at soon.
+    let mut columns = Vec::new();
+    for &steps in inputs.steps {
+        for method in METHODS {
+            let samples =
+                Samples::new((&net, inputs.weights), (method, steps), (inputs.seed, inputs.count), inputs.folder)?;
+            columns.push(results.get(&format!("{}/{steps}", method.key()), || {
+                bar.set_message(format!("{method}, S = {steps}"));
+                samples.make(Shard::WHOLE, &bar)?;
+                let pixels = samples
+                    .pixels()
+                    .ok_or_else(|| Trouble::Options("samples vanished while they were made; start again".to_owned()))?;
+                let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+                debug_assert_eq!(pixels.len(), inputs.count as usize * PIXELS);
+                Ok(moments(&pixels)?.frechet(&target))
+            })?);
+        }
+    }
+    bar.finish_and_clear();
+    for (row, method) in METHODS.iter().enumerate() {
+        let numbers = columns.iter().skip(row).step_by(METHODS.len()).map(|number| format!("{number:>10.3}"));
+        let _ = writeln!(text, "{method:>8}{}", numbers.collect::<String>());
+    }
+    let _ = writeln!(text, "{held_out} held-out images: {floor:.3}\n\nThe paper's, FID on CIFAR-10:");
+    let _ = writeln!(text, "{:>8}{}", "S", TABLE1_STEPS.map(|steps| format!("{steps:>10}")).concat());
+    for (method, row) in METHODS.iter().zip(PAPER_TABLE1) {
+        let _ = writeln!(text, "{method:>8}{}", row.map(|number| format!("{number:>10.2}")).concat());
+    }
+    Ok(text)
+}

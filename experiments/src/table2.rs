@@ -1,0 +1,87 @@
+//! Table 2: held-out images encoded into noise and reconstructed.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use alphabar::{Conditioning, NoNoise, NoiseSchedule, Point, sample};
+use indicatif::{ProgressBar, ProgressStyle};
+use ndarray::Array2;
+
+use crate::data::{Images, PIXELS};
+use crate::draw::{PIECE, fingerprint};
+use crate::method::{PAPER_TABLE2, TABLE2_STEPS, round_trip};
+use crate::net::UNet;
+use crate::parallel;
+use crate::results::Results;
+use crate::trouble::{Result, Trouble};
+
+/// Images whose error is one of the numbers that are kept.
+const PORTION: usize = 2 * PIECE as usize;
+
+/// The table as text; all that was computed before is taken from the folder.
+pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder: &Path) -> Result<String> {
+    let net = UNet::load(weights)?;
+    let count = count.min(test.len());
+    if count == 0 {
+        return Err(Trouble::Options("there is nothing to encode: raise --count".to_owned()));
+    }
+    let of = format!("weights {}, the first {count} test images", fingerprint(weights)?);
+    let mut results = Results::open(&folder.join("table2.json"), &of)?;
+    let schedule = NoiseSchedule::ddpm()?;
+    let ways = [Conditioning::Source, Conditioning::Destination];
+    let calls = |steps: usize| 2 * steps * count;
+    let bar = ProgressBar::new(steps.iter().map(|&steps| 2 * calls(steps) as u64).sum());
+    let style = ProgressStyle::with_template("{msg}: {bar:30} {percent} %, {eta} left");
+    bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
+
+    let mut errors = vec![Vec::new(); ways.len()];
+    for &steps in steps {
+        for (errors, told) in errors.iter_mut().zip(ways) {
+            let (encode, decode) = round_trip(&schedule, steps, told)?;
+            let mut total = 0.0;
+            for from in (0..count).step_by(PORTION) {
+                bar.set_message(format!("S = {steps}, {told:?}"));
+                let portion = PORTION.min(count - from);
+                let key = format!("{told:?}/{steps}/{from}");
+                total += results.get(&key, || {
+                    let half = PIECE as usize;
+                    let sums = parallel::map(portion.div_ceil(half), |index| {
+                        let first = from + index * half;
+                        let rows = half.min(from + portion - first);
+                        let x0 = Array2::from_shape_vec((rows, PIXELS), test.rows(first..first + rows));
+                        let x0 = x0.map_err(|error| Trouble::Options(error.to_string()))?;
+                        let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+                        let latent = sample(&encode, x0.clone(), &mut model, &mut NoNoise)?;
+                        let back = sample(&decode, latent, &mut model, &mut NoNoise)?;
+                        Ok((back - x0).iter().map(|d| f64::from(*d) * f64::from(*d)).sum::<f64>())
+                    })?;
+                    Ok(sums.iter().sum())
+                })?;
+                bar.inc((2 * steps * portion) as u64);
+            }
+            // The paper's images lie in [0, 1] and ours in [−1, 1]: twice the difference, four times the square.
+            errors.push(total / (count * PIXELS) as f64 / 4.0);
+        }
+    }
+    bar.finish_and_clear();
+    let row = |name: &str, numbers: &[f64]| {
+        let mut row = format!("{name:>24}");
+        for number in numbers {
+            let _ = write!(row, "{number:>10.5}");
+        }
+        row + "\n"
+    };
+    let head = |steps: &[usize]| {
+        let mut head = format!("{:>24}", "S");
+        for s in steps {
+            let _ = write!(head, "{s:>10}");
+        }
+        head + "\n"
+    };
+    let mut text = format!("Squared error per dimension, pixels in [0, 1]; {of}\n{}", head(steps));
+    for (told, errors) in ways.iter().zip(&errors) {
+        text += &row(&format!("told the {told:?}").to_lowercase(), errors);
+    }
+    let _ = write!(text, "\n{}{}", head(&TABLE2_STEPS), row("the paper's, CIFAR-10", &PAPER_TABLE2));
+    Ok(text)
+}

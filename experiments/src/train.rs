@@ -1,0 +1,283 @@
+//! DDPM's Algorithm 1, from scratch and from where a kill left it.
+//!
+//! Everything random is a function of the seed and of the number of the step: the order of the images of the seed and the
+//! epoch, t of the step, ε of the sample. So a run that was killed and resumed has the bits of one that was not.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use alphabar::objective::{Uniform, simple_loss};
+use alphabar::{Draw, NoiseSchedule, NoiseSource, SeededNoise, forward};
+use candle_core::{DType, Device, Tensor};
+use chacha20::ChaCha8Rng;
+use indicatif::{ProgressBar, ProgressStyle};
+use ndarray::Array2;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+use crate::adam::Adam;
+use crate::data::{Images, PIXELS};
+use crate::net::{Params, UNet, Widths};
+use crate::trouble::{Result, Trouble};
+use crate::{parallel, store};
+
+/// How a run is made. Two runs of the same are the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Of the weights' start, the order of the images, t and ε.
+    pub seed: u64,
+    /// Optimiser steps in all.
+    pub steps: u64,
+    /// Images a step.
+    pub batch: usize,
+    /// The largest learning rate.
+    pub rate: f64,
+    /// The decay of the average of weights.
+    pub decay: f64,
+    /// The network.
+    pub widths: Widths,
+}
+
+/// What is remembered between the steps and shared with no other run.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Folder of checkpoint, log and exported weights.
+    pub folder: PathBuf,
+    /// How long a kill may cost.
+    pub every: Duration,
+    /// Lines of the log are so many steps apart.
+    pub log_every: u64,
+}
+
+/// A batch is cut into so many pieces, each with its own graph, whose gradients are summed in order. It is a part of the recipe
+/// and not the number of cores: sums depend on it.
+const PIECES: usize = 2;
+
+/// What the streams of training are told apart by from those of sampling with the same seed.
+const TRAINING: u64 = 0x7261_696e;
+
+impl Recipe {
+    fn words(&self, steps: u64) -> HashMap<String, String> {
+        let mut words = UNet::words(self.widths);
+        words.insert("recipe".to_owned(), format!("{self:?}"));
+        words.insert("step".to_owned(), steps.to_string());
+        words
+    }
+
+    /// The learning rate rises linearly over the first steps and falls as a cosine.
+    fn rate_at(&self, step: u64) -> f64 {
+        let warm = (self.steps / 20).clamp(1, 500) as f64;
+        let done = step as f64 / self.steps as f64;
+        self.rate * ((step as f64 + 1.0) / warm).min(1.0) * (0.5 + 0.5 * (std::f64::consts::PI * done).cos()).max(0.01)
+    }
+}
+
+/// The order of the images, epoch after epoch.
+struct Order {
+    seed: u64,
+    count: usize,
+    epoch: Option<u64>,
+    shuffled: Vec<usize>,
+}
+
+impl Order {
+    fn image(&mut self, sample: u64) -> usize {
+        let epoch = sample / self.count as u64;
+        if self.epoch != Some(epoch) {
+            self.shuffled = (0..self.count).collect();
+            self.shuffled.shuffle(&mut stream(self.seed, u64::MAX - epoch));
+            self.epoch = Some(epoch);
+        }
+        self.shuffled[(sample % self.count as u64) as usize]
+    }
+}
+
+/// The generator of a step, or of an epoch.
+fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ TRAINING);
+    rng.set_stream(number);
+    rng
+}
+
+/// The loss of a batch at its t, and its gradients.
+fn gradients(
+    net: &UNet,
+    params: &Params,
+    x0: &Array2<f32>,
+    ts: &[usize],
+    epsilon: &Array2<f32>,
+) -> Result<(f64, Vec<Vec<f32>>)> {
+    let schedule = NoiseSchedule::ddpm()?;
+    let levels = ts.iter().map(|&t| schedule.level(t)).collect::<Result<Vec<_>, _>>()?;
+    let x_t = forward::add_noise(x0, epsilon, &levels)?; // Ho et al. 2020, Eq. 4, each row at its t
+    let piece = ts.len().div_ceil(PIECES);
+    let pieces = parallel::map(ts.len().div_ceil(piece), |index| {
+        let from = index * piece;
+        let to = (from + piece).min(ts.len());
+        let rows = |batch: &Array2<f32>| {
+            let rows = batch.slice(ndarray::s![from..to, ..]).iter().copied().collect();
+            Tensor::from_vec(rows, (to - from, PIXELS), &Device::Cpu)
+        };
+        let predicted = net.forward(&rows(&x_t)?, &ts[from..to])?;
+        // L_simple, Eq. 14: the mean of ‖ε − ε_θ‖² over the elements of all the batch.
+        let loss = (((&predicted - rows(epsilon)?)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
+        let grads = loss.backward()?;
+        let flat = |(_, var): &(String, candle_core::Var)| -> Result<Vec<f32>> {
+            match grads.get(var) {
+                Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
+                None => Ok(vec![0.0; var.elem_count()]),
+            }
+        };
+        let gradients = params.list.iter().map(flat).collect::<Result<Vec<_>>>()?;
+        // The number that is told is this crate's own.
+        let told = Array2::from_shape_vec((to - from, PIXELS), predicted.flatten_all()?.to_vec1::<f32>()?);
+        let told = told.map_err(|error| Trouble::Options(error.to_string()))?;
+        let losses = simple_loss(&epsilon.slice(ndarray::s![from..to, ..]).to_owned(), &told)?;
+        Ok((losses.iter().sum::<f64>() / ts.len() as f64, gradients))
+    })?;
+    let (losses, pieces): (Vec<f64>, Vec<_>) = pieces.into_iter().unzip();
+    Ok((losses.iter().sum(), parallel::sum(pieces)))
+}
+
+/// A training run.
+pub struct Run<'a> {
+    recipe: Recipe,
+    images: &'a Images,
+    params: Params,
+    net: UNet,
+    adam: Adam,
+    order: Order,
+    noise: SeededNoise,
+    uniform: Uniform,
+    log: String,
+    /// Sum and number of the losses since the last line of the log.
+    since: (f64, u64),
+}
+
+impl<'a> Run<'a> {
+    /// From scratch.
+    pub fn new(recipe: Recipe, images: &'a Images) -> Result<Self> {
+        if recipe.batch == 0 || recipe.steps == 0 || images.is_empty() {
+            return Err(Trouble::Options("a run needs images, a batch and steps, at least one of each".to_owned()));
+        }
+        let mut params = Params::random(recipe.seed);
+        let net = UNet::new(&mut params, recipe.widths)?;
+        let adam = Adam::new(params.list.clone(), recipe.decay)?;
+        let log = format!(
+            "# {recipe:?}, {} images, {} parameters\n# step, mean L_simple since the line before\n",
+            images.len(),
+            params.count()
+        );
+        let order = Order { seed: recipe.seed, count: images.len(), epoch: None, shuffled: Vec::new() };
+        let noise = SeededNoise::new(recipe.seed ^ TRAINING);
+        let uniform = Uniform::new(crate::method::TRAIN_STEPS)?;
+        Ok(Self { recipe, images, params, net, adam, order, noise, uniform, log, since: (0.0, 0) })
+    }
+
+    /// One step of Algorithm 1; gives the loss.
+    pub fn step(&mut self) -> Result<f64> {
+        let step = self.adam.steps;
+        let first = step * self.recipe.batch as u64;
+        let batch = self.recipe.batch;
+        let chosen: Vec<usize> = (0..batch as u64).map(|row| self.order.image(first + row)).collect();
+        let x0 = Array2::from_shape_vec((batch, PIXELS), self.images.rows(chosen));
+        let x0 = x0.map_err(|error| Trouble::Options(error.to_string()))?;
+        let ts = self.uniform.sample(batch, &mut stream(self.recipe.seed, step));
+        self.noise = self.noise.clone().from_sample(first);
+        let epsilon = self.noise.noise(&x0, Draw::Initial)?;
+        let (loss, gradients) = gradients(&self.net, &self.params, &x0, &ts, &epsilon)?;
+        self.adam.step(&gradients, self.recipe.rate_at(step))?;
+        Ok(loss)
+    }
+
+    /// Steps taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.adam.steps
+    }
+
+    /// The averaged weights.
+    pub fn averages(&self) -> Result<Vec<(String, Tensor)>> {
+        self.adam.averages()
+    }
+
+    fn checkpoint(folder: &Path) -> PathBuf {
+        folder.join("checkpoint.safetensors")
+    }
+
+    /// Saves all that a run needs to go on, in one file; the log goes with it.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let mut words = self.recipe.words(self.adam.steps);
+        words.insert("log".to_owned(), self.log.clone());
+        words.insert("since".to_owned(), format!("{} {}", self.since.0, self.since.1));
+        store::save_tensors(&Self::checkpoint(folder), &self.adam.state()?, DType::F32, words)?;
+        store::write(&folder.join("log.txt"), self.log.as_bytes())
+    }
+
+    /// Goes on from a folder's checkpoint, if there is one; says whether.
+    pub fn resume(&mut self, folder: &Path) -> Result<bool> {
+        let path = Self::checkpoint(folder);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Trouble::BadCheckpoint { path, what: error.to_string() }),
+        };
+        let bad = |what: String| Trouble::BadCheckpoint { path: path.clone(), what };
+        let (tensors, mut words) = store::load_tensors(&bytes).map_err(bad)?;
+        let mut word = |name: &str| words.remove(name).ok_or_else(|| bad(format!("it does not say its {name}")));
+        let (recipe, step, log, since) = (word("recipe")?, word("step")?, word("log")?, word("since")?);
+        let ours = format!("{:?}", self.recipe);
+        if recipe != ours {
+            return Err(bad(format!("it is of {recipe}, not of {ours}")));
+        }
+        let step = step.parse().map_err(|_| bad(format!("its step is {step:?}")))?;
+        let since = since.split_once(' ').and_then(|(sum, count)| Some((sum.parse().ok()?, count.parse().ok()?)));
+        self.since = since.ok_or_else(|| bad("its log is incomplete".to_owned()))?;
+        self.adam.restore(tensors, step).map_err(bad)?;
+        self.log = log;
+        Ok(true)
+    }
+
+    /// To the end, with checkpoints; then the averaged weights in half precision, and the log.
+    pub fn finish(&mut self, place: &Place) -> Result<PathBuf> {
+        self.resume(&place.folder)?;
+        let bar = ProgressBar::new(self.recipe.steps).with_position(self.adam.steps);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {per_sec}, {eta} left, loss {msg}");
+        bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
+        bar.reset_eta();
+        let mut saved = Instant::now();
+        let mut running: Option<f64> = None;
+        while self.adam.steps < self.recipe.steps {
+            let loss = self.step()?;
+            if !loss.is_finite() {
+                return Err(Trouble::Options(format!(
+                    "the loss became {loss} at step {}; the last checkpoint is from before: try a smaller --rate in \
+                     another folder",
+                    self.adam.steps
+                )));
+            }
+            let mean = running.map_or(loss, |running| 0.99 * running + 0.01 * loss);
+            running = Some(mean);
+            bar.set_message(format!("{mean:.4}"));
+            bar.inc(1);
+            self.since = (self.since.0 + loss, self.since.1 + 1);
+            let at = self.adam.steps;
+            if at.is_multiple_of(place.log_every) || at == self.recipe.steps {
+                let _ = writeln!(self.log, "{at}\t{:.5}", self.since.0 / self.since.1 as f64);
+                self.since = (0.0, 0);
+            }
+            if saved.elapsed() >= place.every || at == self.recipe.steps {
+                self.save(&place.folder)?;
+                saved = Instant::now();
+            }
+        }
+        bar.finish();
+        let path = place.folder.join("ema.safetensors");
+        let words = self.recipe.words(self.adam.steps);
+        store::save_tensors(&path, &self.averages()?, DType::F16, words)?;
+        store::write(&place.folder.join("log.txt"), self.log.as_bytes())?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,160 @@
+//! Runs that are killed and resumed, shards, and bad input, with tiny networks and made-up images.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use alphabar_experiments::data::{Images, PIXELS};
+use alphabar_experiments::draw;
+use alphabar_experiments::method::Method;
+use alphabar_experiments::net::{UNet, Widths};
+use alphabar_experiments::train::{Place, Recipe, Run};
+
+fn images() -> Images {
+    let pixels = (0..20 * PIXELS).map(|i| ((i * 37 + i / PIXELS * 11) % 256) as u8).collect();
+    Images::new(pixels, vec![0; 20])
+}
+
+fn recipe() -> Recipe {
+    let widths = Widths { fine: 4, coarse: 8 };
+    Recipe { seed: 5, steps: 8, batch: 6, rate: 1e-3, decay: 0.9, widths }
+}
+
+fn place(folder: &Path) -> Place {
+    Place { folder: folder.to_owned(), every: Duration::from_mins(1), log_every: 3 }
+}
+
+#[test]
+fn a_resumed_run_has_the_bits_of_one_that_was_never_killed() {
+    let images = images();
+    let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let expected = Run::new(recipe(), &images).unwrap().finish(&place(whole.path())).unwrap();
+    let mut killed = Run::new(recipe(), &images).unwrap();
+    for _ in 0..4 {
+        killed.step().unwrap();
+    }
+    killed.save(parts.path()).unwrap();
+    // What comes after the last checkpoint is lost.
+    killed.step().unwrap();
+    drop(killed);
+    let mut resumed = Run::new(recipe(), &images).unwrap();
+    assert!(resumed.resume(parts.path()).unwrap());
+    assert_eq!(resumed.steps(), 4);
+    let found = resumed.finish(&place(parts.path())).unwrap();
+    assert!(fs::read(expected).unwrap() == fs::read(found).unwrap());
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let images = images();
+    let mut run = Run::new(Recipe { steps: 60, rate: 4e-3, ..recipe() }, &images).unwrap();
+    let losses: Vec<f64> = (0..60).map(|_| run.step().unwrap()).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    // A network that says nothing has a loss of 1.
+    assert!((mean(&losses[..3]) - 1.0).abs() < 0.1);
+    assert!(mean(&losses[50..]) < 0.9, "{losses:?}");
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_a_corrupt_one_is_not_taken() {
+    let images = images();
+    let folder = tempfile::tempdir().unwrap();
+    Run::new(recipe(), &images).unwrap().save(folder.path()).unwrap();
+    let told = Run::new(Recipe { seed: 6, ..recipe() }, &images).unwrap().resume(folder.path()).unwrap_err();
+    assert!(told.to_string().contains("--out"), "{told}");
+    let path = folder.path().join("checkpoint.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(Run::new(recipe(), &images).unwrap().resume(folder.path()).is_err());
+    // And it is still there.
+    assert_eq!(fs::metadata(&path).unwrap().len(), bytes.len() as u64 / 2);
+}
+
+/// Weights of a tiny network.
+fn weights(folder: &Path) -> std::path::PathBuf {
+    let images = images();
+    let mut run = Run::new(Recipe { steps: 2, ..recipe() }, &images).unwrap();
+    run.finish(&place(folder)).unwrap()
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alphabar-experiments"));
+    for (name, _) in std::env::vars() {
+        if ["OMPI_", "PMI_", "SLURM_", "SGE_", "LSB_", "PBS_"].iter().any(|engine| name.starts_with(engine)) {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).arg("--out").arg(folder).arg("--data").arg(folder.join("no-data")).output().unwrap()
+}
+
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder.join("samples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_union_of_the_shards_is_what_one_process_makes() {
+    let made = tempfile::tempdir().unwrap();
+    let weights = weights(made.path());
+    let weights = weights.to_str().unwrap();
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let arguments = ["sample", "--weights", weights, "--count", "150", "--steps", "3", "--eta", "1"];
+    assert!(program(one.path(), &arguments).status.success());
+    for shard in ["1/2", "0/2"] {
+        assert!(program(two.path(), &[&arguments[..], &["--shard", shard]].concat()).status.success());
+    }
+    let whole = files(one.path());
+    assert_eq!(whole.len(), 3);
+    assert_eq!(whole, files(two.path()));
+    assert_eq!(fs::read(one.path().join("samples.png")).unwrap(), fs::read(two.path().join("samples.png")).unwrap());
+    // A file that a kill or a full disk cut is made again; the others are left.
+    let cut = two.path().join("samples").join(&whole[1].0);
+    fs::write(&cut, &whole[1].1[..100]).unwrap();
+    assert!(program(two.path(), &arguments).status.success());
+    assert_eq!(whole, files(two.path()));
+}
+
+#[test]
+fn sample_i_is_the_same_whichever_range_it_is_drawn_in() {
+    let made = tempfile::tempdir().unwrap();
+    let net = UNet::load(&weights(made.path())).unwrap();
+    let plan = Method::Eta(0.5).plan(&alphabar::NoiseSchedule::ddpm().unwrap(), 3).unwrap();
+    let whole = draw::draw(&net, &plan, 1, 0..40).unwrap();
+    let part = draw::draw(&net, &plan, 1, 13..35).unwrap();
+    assert_eq!(whole.slice(ndarray::s![13..35, ..]), part);
+}
+
+#[test]
+fn bad_input_is_a_sentence_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let corrupt = folder.path().join("corrupt.safetensors");
+    fs::write(&corrupt, b"not weights").unwrap();
+    let good = weights(folder.path());
+    let other = folder.path().join("classifier-is-no-network.safetensors");
+    let bytes = fs::read(&good).unwrap();
+    fs::write(&other, &bytes[..bytes.len() - 3]).unwrap();
+    let (corrupt, good, other) = (corrupt.to_str().unwrap(), good.to_str().unwrap(), other.to_str().unwrap());
+    let cases: [(&[&str], &str); 9] = [
+        (&["sample", "--weights", "/nowhere/w"], "train with `-- train`"),
+        (&["sample", "--weights", corrupt], "restore the file or train anew"),
+        (&["sample", "--weights", other], "restore the file or train anew"),
+        (&["sample", "--weights", good, "--shard", "2/2"], "the 2 parts are 0/2 to 1/2"),
+        (&["sample", "--weights", good, "--shard", "half"], "of the form i/n"),
+        (&["sample", "--weights", good, "--count", "0"], "raise --count"),
+        (&["sample", "--weights", good, "--steps", "1001"], "1001"),
+        (&["train"], "-- fetch"),
+        (&["table2", "--weights", good], "-- fetch"),
+    ];
+    for (arguments, expected) in cases {
+        let output = program(folder.path(), arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(told.contains(expected) && !told.contains("panicked"), "{arguments:?}: {told}");
+    }
+}
