@@ -3,10 +3,10 @@
 
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Coefficients, Combination, Ddim, Ddpm, Draw, Element, EpsilonAfter, Error, HostTensor, NoiseLevel,
-    NoiseSchedule, NoiseSource, Plan, Point, Prediction, RowReduce, SeededNoise, Tensor, Threshold, Timesteps,
-    Variance, Weights, sample, slerp,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, Plan, Point, RowReduce,
+    SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
+use alphabar_backends::{assert_bits, coefficients, numbers};
 use burn_tensor::{DType, Device, Shape, Tensor as Burn, TensorData};
 use ndarray::{Array, ArrayD, IxDyn};
 
@@ -14,17 +14,6 @@ const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 
 fn cpu() -> Device {
     Device::flex()
-}
-
-/// Numbers in (−3, 3), a different sequence for each seed.
-fn numbers(seed: u64, len: usize) -> Vec<f64> {
-    (1..=len as u64)
-        .map(|i| {
-            let word = (i + 1_000_003 * seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let word = (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (word >> 11) as f64 / (1_u64 << 53) as f64 * 6.0 - 3.0
-        })
-        .collect()
 }
 
 fn tensor<const D: usize>(values: &[f64], shape: [usize; D], dtype: DType) -> Burn<D> {
@@ -39,32 +28,6 @@ fn random<const D: usize>(seed: u64, shape: [usize; D], dtype: DType) -> Burn<D>
 fn array<E: Element, const D: usize>(tensor: &Burn<D>) -> ArrayD<E> {
     let elements = tensor.to_host().unwrap().into_iter().map(E::from_f64).collect();
     Array::from_shape_vec(IxDyn(&tensor.dims()), elements).unwrap()
-}
-
-#[track_caller]
-fn assert_bits(found: &[f64], wanted: &[f64]) {
-    assert_eq!(found.len(), wanted.len());
-    for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        let same = found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan();
-        assert!(same, "element {index}: {found:?} for {wanted:?}");
-    }
-}
-
-/// Coefficients of all forms a step can have, and every threshold.
-fn coefficients() -> Vec<Coefficients> {
-    let level = NoiseLevel::from_alpha_bar(0.3).unwrap();
-    let mut all = Vec::new();
-    for prediction in [Prediction::Epsilon, Prediction::Sample, Prediction::Velocity] {
-        for [x0, x, epsilon, z] in [[0.8, 0.0, 0.4, 0.3], [0.3, 0.6, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]] {
-            let combination = Combination::new(x0, x, epsilon, z);
-            for threshold in [Threshold::None, Threshold::Clip(0.7), Threshold::Dynamic { ratio: 0.9, max: 2.5 }] {
-                for after in [EpsilonAfter::Network, EpsilonAfter::Threshold] {
-                    all.push(Coefficients::new(prediction, &level, combination, threshold, after).unwrap());
-                }
-            }
-        }
-    }
-    all
 }
 
 /// Calls `$test::<E, D>` for each element type and rank.
