@@ -113,3 +113,8 @@ pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
+
+/// The newtype of docs/backends.md under the law suite.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/backends.md")]
+struct BackendsDoctests;

@@ -380,7 +380,11 @@ pub(crate) fn predicted_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Re
 /// p·x + q·m clamped to each row's bound, and the s by which dynamic thresholding divides it afterwards (1 without it).
 fn bounded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<(T, PerRow), Error> {
     let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
-    let x0 = T::linear_combination(&[(p.weights(), x), (q.weights(), m)])?;
+    bounded(T::linear_combination(&[(p.weights(), x), (q.weights(), m)])?, rows)
+}
+
+/// x̂₀ clamped, and the divisor that goes with it.
+fn bounded<T: Tensor>(x0: T, rows: &[Coefficients]) -> Result<(T, PerRow), Error> {
     let mut bound = PerRow::new(rows, |k| match k.threshold {
         Threshold::Clip(range) => range,
         _ => f64::INFINITY,

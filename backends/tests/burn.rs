@@ -88,10 +88,10 @@ macro_rules! for_each_type_and_rank {
 fn laws<const D: usize>(dtype: DType, arithmetic: Arithmetic) -> Result<(), Violation> {
     let make = |shape: &[usize], elements: &[f64]| {
         let shape: [usize; D] = shape.try_into()?;
-        // In another order of the axes, so that what is worked on is not packed.
+        // About half of them in another order of the axes, so that packed tensors meet others.
         let mut axes: [usize; D] = std::array::from_fn(|axis| axis);
         let packed = tensor(elements, shape, dtype);
-        if elements.len() % 2 == 0 {
+        if elements.first().is_none_or(|first| *first < 0.0) {
             return Ok(packed);
         }
         axes.reverse();
@@ -280,8 +280,8 @@ fn seeded_runs_are_those_of_arrays() {
         for plan in plans {
             let (plan, mut noise, mut again) = (plan.unwrap(), SeededNoise::new(42), SeededNoise::new(42));
             let (x, array) = (noise.noise(&zeros, Draw::Initial), again.noise(&array::<E, D>(&zeros), Draw::Initial));
-            let mut model = |x: &Burn<D>, _: Point| Ok::<_, Error>(Tensor::linear_combination(&[(PULL.into(), x)])?);
-            let mut same = |x: &ArrayD<E>, _: Point| Ok::<_, Error>(Tensor::linear_combination(&[(PULL.into(), x)])?);
+            let mut model = |x: &Burn<D>, _: Point| Tensor::linear_combination(&[(PULL.into(), x)]);
+            let mut same = |x: &ArrayD<E>, _: Point| Tensor::linear_combination(&[(PULL.into(), x)]);
             let found = sample(&plan, x.unwrap(), &mut model, &mut noise).unwrap();
             let wanted = sample(&plan, array.unwrap(), &mut same, &mut again).unwrap();
             assert_eq!((found.dtype(), found.dims()), (dtype, shape));

@@ -5,13 +5,13 @@ use burn_tensor::{
     TensorReadError, bf16, f16, try_read_sync,
 };
 
-use crate::coefficients::Coefficients;
+use crate::coefficients::{Coefficients, Threshold};
 use crate::error::{Error, require};
 use crate::noise::NormalStream;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, kernel, noise_term,
-    step_weights, thresholded_x0,
+    Element, HostTensor, PerRow, RowReduce, Rows, Stepped, Tensor, Weights, bounded, half_the_channels, kernel,
+    noise_term, step_weights,
 };
 
 /// Axis 0 is the batch, also of a `Tensor<1>`, which is a batch of samples of one element.
@@ -260,13 +260,23 @@ fn step<const D: usize>(
     }
     let (shape, device, dtype) = (x.dims(), x.device(), x.dtype());
     let (x, m, z) = (compute.widen(x), compute.widen(m), z.map(|z| compute.widen(z)));
-    let (x0, [a, b, c, d]) = match thresholded_x0(&x, &m, rows)? {
-        Some((x0, divisor)) => (Some(x0), step_weights(rows, Some(&divisor))),
-        None => (None, step_weights(rows, None)),
-    };
-    let x0 = x0.map(|x0| (a.weights(), x0));
+    let [a, b, c, d] = step_weights(rows, None);
     let z = z.map(|z| (d.weights(), z));
-    let sum = combine(x0.into_iter().chain([(b.weights(), x), (c.weights(), m)]).chain(z));
+    let sum = if rows.iter().all(|k| k.threshold == Threshold::None) {
+        combine([(b.weights(), x), (c.weights(), m)].into_iter().chain(z))
+    } else {
+        // What x′ does not need beside x̂₀ leaves its buffer to it.
+        let beside = |weights: &PerRow, tensor: &Burn<D>| (!weights.weights().are_zero()).then(|| tensor.clone());
+        let (x_beside, m_beside) = (beside(&b, &x), beside(&c, &m));
+        let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
+        let computed = x.dtype();
+        let x0 = narrowed(combine([(p.weights(), x), (q.weights(), m)].into_iter()), shape, &device, computed);
+        let (x0, divisor) = bounded(x0, rows)?;
+        let a = a.divided_by(&divisor);
+        let x = x_beside.map(|x| (b.weights(), x));
+        let m = m_beside.map(|m| (c.weights(), m));
+        combine([(a.weights(), x0)].into_iter().chain(x).chain(m).chain(z))
+    };
     Ok(Stepped::new(narrowed(sum, shape, &device, dtype), None))
 }
 
