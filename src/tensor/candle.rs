@@ -127,6 +127,7 @@ impl Tensor for Candle {
     }
 
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
+        Kind::of("the network's output", self)?;
         let half = half_the_channels(self.dims())?;
         Ok((self.narrow(1, 0, half)?, self.narrow(1, half, half)?))
     }
@@ -135,11 +136,11 @@ impl Tensor for Candle {
         let kind = check([("z", self), ("v", v)])?;
         k.check_rows(self.rows_of_batch().count)?;
         let (z, v) = (kind.compute().cast(self)?, kind.compute().cast(v)?);
-        let k = match &k {
-            Weights::All(k) => core::slice::from_ref(k),
-            Weights::PerRow(k) => k,
+        let exponent = match k {
+            Weights::All(k) => v.affine(k, 0.0)?,
+            Weights::PerRow(k) => v.broadcast_mul(&per_row(k, &v)?)?,
         };
-        kind.cast(&z.mul(&v.broadcast_mul(&per_row(k, &v)?)?.exp()?)?)
+        kind.cast(&z.mul(&exponent.exp()?)?)
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
