@@ -145,6 +145,8 @@ fn combinations_clamps_quantiles_and_reductions_are_those_of_arrays() {
         // A weight of 0 drops its term, NaN or not, and a weight of 0 in one row those of the row.
         let zeros = vec![0.0; batch];
         for x in [x.clone(), recorded(&x)] {
+            // −0 and NaN among them.
+            assert_bits(&host(&Candle::linear_combination(&[(1.0.into(), &x)]).unwrap()), &host(&x));
             for weight in [Weights::All(0.0), Weights::PerRow(&zeros)] {
                 let sum = Candle::linear_combination(&[(1.0.into(), &tensors[1]), (weight, &x)]).unwrap();
                 assert_bits(&host(&sum), &host(&tensors[1]));
