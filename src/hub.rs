@@ -1,4 +1,4 @@
-//! The hub's `scheduler_config.json`: from a model folder to a [`Plan`](crate::Plan), with the feature `hub`.
+//! The hub's `scheduler_config.json`: from a model folder to a [`Plan`], with the feature `hub`.
 //!
 //! Read are the configurations of Python's DDIM, DDPM and inverse DDIM schedulers, and those of other schedulers as far as
 //! schedule, prediction and spacing go. What a configuration says and is not done, or is not done as Python does it, is
