@@ -116,8 +116,8 @@ impl<const D: usize> HostTensor for Burn<D> {
         match Float::of("the operand", self)? {
             Float::F64 => like(self, elements),
             Float::F32 => like(self, elements.into_iter().map(|element| element as f32).collect()),
-            Float::F16 => like(self, elements.into_iter().map(f16::from_f64).collect()),
-            Float::Bf16 => like(self, elements.into_iter().map(bf16::from_f64).collect()),
+            Float::F16 => like(self, elements.into_iter().map(<f16 as Element>::from_f64).collect()),
+            Float::Bf16 => like(self, elements.into_iter().map(<bf16 as Element>::from_f64).collect()),
         }
     }
 
@@ -151,8 +151,7 @@ impl<const D: usize> RowReduce for Burn<D> {
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
         check([("an operand", self), ("an operand", other)])?;
         let (a, b) = (read::<f64, D>(self)?, read::<f64, D>(other)?);
-        let len = self.row_len();
-        Ok(a.chunks(len).zip(b.chunks(len)).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum()).collect())
+        Ok(kernel::row_dots(&a, &b, self.rows_of_batch()))
     }
 
     fn row_variance(&self) -> Result<Vec<f64>, Error> {

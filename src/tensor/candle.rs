@@ -197,8 +197,7 @@ impl RowReduce for Candle {
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
         check([("an operand", self), ("an operand", other)])?;
         let (a, b) = (copied::<f64>(self)?, copied::<f64>(other)?);
-        let len = self.row_len().max(1);
-        Ok(a.chunks(len).zip(b.chunks(len)).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum()).collect())
+        Ok(kernel::row_dots(&a, &b, self.rows_of_batch()))
     }
 
     fn row_variance(&self) -> Result<Vec<f64>, Error> {

@@ -376,6 +376,13 @@ pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: 
     Ok(())
 }
 
+/// The inner product of each row with the same row of another tensor.
+pub(crate) fn row_dots<E: Element>(a: &[E], b: &[E], rows: Rows) -> Vec<f64> {
+    let len = rows.len.max(1);
+    let dot = |(a, b): (&[E], &[E])| a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+    a.chunks_exact(len).zip(b.chunks_exact(len)).map(dot).collect()
+}
+
 /// The variance of each row, in two passes; exactly 0 for a constant row.
 pub(crate) fn row_variances<E: Element>(values: &[E], rows: Rows) -> Vec<f64> {
     let len = rows.len as f64;

@@ -135,7 +135,7 @@ impl<E: Element> HostTensor for Vec<E> {
 impl<E: Element> RowReduce for Vec<E> {
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
         check_len("an operand", self.len(), other.len())?;
-        Ok(vec![self.iter().zip(other).map(|(a, b)| a.to_f64() * b.to_f64()).sum()])
+        Ok(kernel::row_dots(self, other, self.rows_of_batch()))
     }
 
     fn row_variance(&self) -> Result<Vec<f64>, Error> {
