@@ -445,3 +445,11 @@ fn errors_of_burn_become_ours_and_keep_their_source() {
     let error = sample(&plan.unwrap(), x, &mut model, &mut SeededNoise::new(1)).unwrap_err();
     assert!(matches!(error, Error::AtStep { source, .. } if matches!(*source, Error::Predictor(_))));
 }
+
+/// 1 + 2⁻⁸ lies between two numbers of type bf16, and the even one is 1; a little more belongs to the other.
+#[test]
+fn an_f64_beside_a_tie_goes_to_its_nearest_half() {
+    let beside = 1.0 + 2_f64.powi(-8) + 2_f64.powi(-50);
+    let rounded = random::<1>(1, [1], DType::BF16).from_host(vec![beside]).unwrap();
+    assert_eq!(rounded.to_host().unwrap(), [1.0 + 2_f64.powi(-7)]);
+}
