@@ -11,8 +11,8 @@ use rand::seq::SliceRandom;
 
 use crate::adam::Adam;
 use crate::data::{CLASSES, Images, PIXELS, SIDE};
-use crate::net::{Conv, Linear, Params, fold, read};
-use crate::ops::norm_silu;
+use crate::net::{Affine, Params, fold, read};
+use crate::ops::First::{Nothing, NormSilu};
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
 
@@ -24,9 +24,9 @@ const BATCH: usize = 128;
 /// Two convolutions at 14×14, two at 7×7, the mean over the pixels, a hidden layer, ten logits.
 #[derive(Debug)]
 pub struct Classifier {
-    convs: [Conv; 4],
-    hidden: Linear,
-    logits: Linear,
+    convs: [Affine; 4],
+    hidden: Affine,
+    logits: Affine,
 }
 
 impl Classifier {
@@ -34,24 +34,24 @@ impl Classifier {
     pub fn new(params: &mut Params) -> candle_core::Result<Self> {
         Ok(Self {
             convs: [
-                Conv::new(params, "conv.0", 4, 32, 1.4)?,
-                Conv::new(params, "conv.1", 32, 32, 1.4)?,
-                Conv::new(params, "conv.2", 128, 64, 1.4)?,
-                Conv::new(params, "conv.3", 64, 64, 1.4)?,
+                Affine::conv(params, "conv.0", 4, 32, 1.4)?,
+                Affine::conv(params, "conv.1", 32, 32, 1.4)?,
+                Affine::conv(params, "conv.2", 128, 64, 1.4)?,
+                Affine::conv(params, "conv.3", 64, 64, 1.4)?,
             ],
-            hidden: Linear::new(params, "hidden", 64, FEATURES, 1.4)?,
-            logits: Linear::new(params, "logits", FEATURES, CLASSES, 1.0)?,
+            hidden: Affine::pixel(params, "hidden", 64, FEATURES, 1.4)?,
+            logits: Affine::pixel(params, "logits", FEATURES, CLASSES, 1.0)?,
         })
     }
 
     /// Features (B, 64) of images (B, 784).
     pub fn features(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let x = fold(&x.reshape((x.dim(0)?, SIDE, SIDE, 1))?)?;
-        let h = norm_silu(&self.convs[0].forward(&x)?)?;
-        let h = norm_silu(&self.convs[1].forward(&h)?)?;
-        let h = norm_silu(&self.convs[2].forward(&fold(&h)?)?)?;
-        let h = norm_silu(&self.convs[3].forward(&h)?)?;
-        self.hidden.forward(&h.mean(1)?.mean(1)?)?.silu()
+        let h = self.convs[0].forward(Nothing, &x)?;
+        let h = self.convs[1].forward(NormSilu, &h)?;
+        let h = self.convs[2].forward(NormSilu, &fold(&h)?)?;
+        let h = self.convs[3].forward(NormSilu, &h)?;
+        self.hidden.forward(NormSilu, &h)?.mean(1)?.mean(1)?.silu()
     }
 
     /// Features of many images on the host, one after the other.
@@ -70,7 +70,7 @@ impl Classifier {
         let pieces = parallel::map(images.len().div_ceil(BATCH), |index| {
             let range = index * BATCH..((index + 1) * BATCH).min(images.len());
             let x = Tensor::from_vec(images.rows(range.clone()), (range.len(), PIXELS), &Device::Cpu)?;
-            let found = self.logits.forward(&self.features(&x)?)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
+            let found = self.logits.rows(&self.features(&x)?)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
             Ok(found.iter().zip(&images.labels[range]).filter(|(found, label)| **found == u32::from(**label)).count())
         })?;
         Ok(pieces.iter().sum::<usize>() as f64 / images.len() as f64)
@@ -112,7 +112,7 @@ pub fn train(path: &Path, train: &Images, test: &Images, steps: usize, seed: u64
             let chosen = &chosen[index * half..((index + 1) * half).min(chosen.len())];
             let x = Tensor::from_vec(train.rows(chosen.iter().copied()), (chosen.len(), PIXELS), &Device::Cpu)?;
             let labels: Vec<u8> = chosen.iter().map(|&image| train.labels[image]).collect();
-            let grads = cross_entropy(&net.logits.forward(&net.features(&x)?)?, &labels)?.backward()?;
+            let grads = cross_entropy(&net.logits.rows(&net.features(&x)?)?, &labels)?.backward()?;
             let share = |(_, var): &(String, candle_core::Var)| -> Result<Vec<f32>> {
                 match grads.get(var) {
                     Some(gradient) => Ok((gradient.flatten_all()? * 0.5)?.to_vec1()?),

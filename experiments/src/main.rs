@@ -153,7 +153,12 @@ fn method(text: &str) -> Result<Method, String> {
     Ok(Method::Eta(eta))
 }
 
+/// Tensors of a step are large, live for moments and come again: the system's allocator would give their memory back each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    one_thread_for_each_job();
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -168,6 +173,16 @@ fn main() -> ExitCode {
             eprintln!("error: {told}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Tells candle to leave its own threads out of elementwise operations: all cores have whole jobs already, and threads that wait in
+/// a loop would take turns with them.
+#[allow(unsafe_code)]
+fn one_thread_for_each_job() {
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: no other thread has been started yet.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
 }
 

@@ -10,7 +10,7 @@ use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 use ndarray::Array2;
 
 use crate::data::SIDE;
-use crate::ops::{conv3x3, norm_silu};
+use crate::ops::{First, layer};
 use crate::store;
 use crate::trouble::Trouble;
 
@@ -63,53 +63,41 @@ impl Params {
     }
 }
 
-/// x·W + b over the last axis.
+/// An affine map of each pixel's channels, or of its 3×3 neighbourhood's.
 #[derive(Debug)]
-pub struct Linear {
+pub struct Affine {
     weight: Tensor,
     bias: Tensor,
 }
 
-impl Linear {
-    /// Of `gain` times the usual scale of weights; 0 for a layer that begins as nothing.
-    pub fn new(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
+impl Affine {
+    /// Of pixels, with weights of `gain` times the usual scale; 0 for a layer that begins as nothing.
+    pub fn pixel(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
         let scale = gain / (from as f32).sqrt();
         Ok(Self {
             weight: params.make(&format!("{name}.weight"), &[from, to], scale)?,
-            bias: params.make(&format!("{name}.bias"), &[to], 0.0)?,
+            bias: params.make(&format!("{name}.bias"), &[1, to], 0.0)?,
         })
     }
 
-    /// x·W + b.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut shape = x.dims().to_vec();
-        let rows = x.elem_count() / self.weight.dim(0)?;
-        let last = shape.len() - 1;
-        shape[last] = self.weight.dim(1)?;
-        x.reshape((rows, self.weight.dim(0)?))?.matmul(&self.weight)?.broadcast_add(&self.bias)?.reshape(shape)
-    }
-}
-
-/// A 3×3 convolution.
-#[derive(Debug)]
-pub struct Conv {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Conv {
-    /// As [`Linear::new`].
-    pub fn new(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
-        let scale = gain / (9.0 * from as f32).sqrt();
-        Ok(Self {
-            weight: params.make(&format!("{name}.weight"), &[9 * from, to], scale)?,
-            bias: params.make(&format!("{name}.bias"), &[to], 0.0)?,
-        })
+    /// Of neighbourhoods: a 3×3 convolution.
+    pub fn conv(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
+        Self::pixel(params, name, 9 * from, to, gain)
     }
 
     /// (B, H, W, from) to (B, H, W, to).
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        conv3x3(x, &self.weight, &self.bias)
+    pub fn forward(&self, first: First, x: &Tensor) -> Result<Tensor> {
+        layer(first, x, &self.weight, &self.bias)
+    }
+
+    /// With a bias of each image (B, to), or of all (1, to), beside its own.
+    fn forward_with(&self, first: First, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        layer(first, x, &self.weight, &bias.broadcast_add(&self.bias)?)
+    }
+
+    /// Rows (B, from) to (B, to).
+    pub fn rows(&self, x: &Tensor) -> Result<Tensor> {
+        layer(First::Nothing, &x.unsqueeze(0)?.unsqueeze(0)?, &self.weight, &self.bias)?.squeeze(0)?.squeeze(0)
     }
 }
 
@@ -128,29 +116,28 @@ pub fn unfold(x: &Tensor) -> Result<Tensor> {
 /// x + conv(silu(norm(conv(silu(norm(x))) + W·time))), as in the DDPM paper but for the norm, here over a pixel's channels.
 #[derive(Debug)]
 struct Block {
-    first: Conv,
-    second: Conv,
-    time: Linear,
-    skip: Option<Linear>,
+    first: Affine,
+    second: Affine,
+    time: Affine,
+    skip: Option<Affine>,
 }
 
 impl Block {
     fn new(params: &mut Params, name: &str, from: usize, to: usize, time: usize) -> Result<Self> {
         Ok(Self {
-            first: Conv::new(params, &format!("{name}.first"), from, to, 1.4)?,
-            time: Linear::new(params, &format!("{name}.time"), time, to, 1.0)?,
+            first: Affine::conv(params, &format!("{name}.first"), from, to, 1.4)?,
+            time: Affine::pixel(params, &format!("{name}.time"), time, to, 1.0)?,
             // A block begins as the identity.
-            second: Conv::new(params, &format!("{name}.second"), to, to, 0.0)?,
-            skip: if from == to { None } else { Some(Linear::new(params, &format!("{name}.skip"), from, to, 1.0)?) },
+            second: Affine::conv(params, &format!("{name}.second"), to, to, 0.0)?,
+            skip: if from == to { None } else { Some(Affine::pixel(params, &format!("{name}.skip"), from, to, 1.0)?) },
         })
     }
 
     fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
-        let time = self.time.forward(time)?.unsqueeze(1)?.unsqueeze(1)?;
-        let h = self.first.forward(&norm_silu(x)?)?.broadcast_add(&time)?;
-        let h = self.second.forward(&norm_silu(&h)?)?;
+        let h = self.first.forward_with(First::NormSilu, x, &self.time.rows(time)?)?;
+        let h = self.second.forward(First::NormSilu, &h)?;
         match &self.skip {
-            Some(skip) => skip.forward(x)? + h,
+            Some(skip) => skip.forward(First::Nothing, x)? + h,
             None => x + h,
         }
     }
@@ -159,16 +146,16 @@ impl Block {
 /// Self-attention among the pixels.
 #[derive(Debug)]
 struct Attention {
-    qkv: Linear,
-    out: Linear,
+    qkv: Affine,
+    out: Affine,
     heads: usize,
 }
 
 impl Attention {
     fn new(params: &mut Params, name: &str, channels: usize) -> Result<Self> {
         Ok(Self {
-            qkv: Linear::new(params, &format!("{name}.qkv"), channels, 3 * channels, 1.0)?,
-            out: Linear::new(params, &format!("{name}.out"), channels, channels, 0.0)?,
+            qkv: Affine::pixel(params, &format!("{name}.qkv"), channels, 3 * channels, 1.0)?,
+            out: Affine::pixel(params, &format!("{name}.out"), channels, channels, 0.0)?,
             heads: (channels / 32).max(1),
         })
     }
@@ -176,14 +163,14 @@ impl Attention {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let (heads, width) = (self.heads, c / self.heads);
-        let qkv = self.qkv.forward(&norm_silu(x)?)?.reshape((b, h * w, 3, heads, width))?;
+        let qkv = self.qkv.forward(First::NormSilu, x)?.reshape((b, h * w, 3, heads, width))?;
         let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
         let (q, k, v) = (part(0)?, part(1)?, part(2)?);
         let logits = (q.matmul(&k.t()?.contiguous()?)? * (1.0 / (width as f64).sqrt()))?;
         let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?.exp()?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
         let mixed = weights.matmul(&v)?.transpose(1, 2)?.reshape((b, h, w, c))?;
-        x + self.out.forward(&mixed)?
+        x + self.out.forward(First::Nothing, &mixed)?
     }
 }
 
@@ -206,16 +193,16 @@ impl Default for Widths {
 #[derive(Debug)]
 pub struct UNet {
     widths: Widths,
-    time: [Linear; 2],
-    input: Conv,
+    time: [Affine; 2],
+    input: Affine,
     down: [Block; 2],
-    narrow: Linear,
+    narrow: Affine,
     bottom: [Block; 2],
     attention: Attention,
     up: Block,
-    widen: Linear,
+    widen: Affine,
     rise: [Block; 2],
-    output: Conv,
+    output: Affine,
 }
 
 impl UNet {
@@ -225,44 +212,44 @@ impl UNet {
         let (embedding, t) = (2 * fine, 4 * fine);
         Ok(Self {
             widths,
-            time: [Linear::new(params, "time.0", embedding, t, 1.0)?, Linear::new(params, "time.1", t, t, 1.0)?],
-            input: Conv::new(params, "input", 4, fine, 1.0)?,
+            time: [Affine::pixel(params, "time.0", embedding, t, 1.0)?, Affine::pixel(params, "time.1", t, t, 1.0)?],
+            input: Affine::conv(params, "input", 4, fine, 1.0)?,
             down: [Block::new(params, "down.0", fine, fine, t)?, Block::new(params, "down.1", fine, fine, t)?],
-            narrow: Linear::new(params, "narrow", 4 * fine, coarse, 1.0)?,
+            narrow: Affine::pixel(params, "narrow", 4 * fine, coarse, 1.0)?,
             bottom: [
                 Block::new(params, "bottom.0", coarse, coarse, t)?,
                 Block::new(params, "bottom.1", coarse, coarse, t)?,
             ],
             attention: Attention::new(params, "attention", coarse)?,
             up: Block::new(params, "up", 2 * coarse, coarse, t)?,
-            widen: Linear::new(params, "widen", coarse, 4 * fine, 1.0)?,
+            widen: Affine::pixel(params, "widen", coarse, 4 * fine, 1.0)?,
             rise: [Block::new(params, "rise.0", 2 * fine, fine, t)?, Block::new(params, "rise.1", fine, fine, t)?],
-            output: Conv::new(params, "output", fine, 4, 0.0)?,
+            output: Affine::conv(params, "output", fine, 4, 0.0)?,
         })
     }
 
-    /// ε for x (B, 784), each row at its own t.
+    /// ε for x (B, 784), each row at its own t, or all at one.
     pub fn forward(&self, x: &Tensor, ts: &[usize]) -> Result<Tensor> {
         let b = x.dim(0)?;
-        let time = self.time[0].forward(&embed(ts, 2 * self.widths.fine)?)?.silu()?;
-        let time = self.time[1].forward(&time)?.silu()?;
-        let h = self.input.forward(&fold(&x.reshape((b, SIDE, SIDE, 1))?)?)?;
+        let time = self.time[0].rows(&embed(ts, 2 * self.widths.fine)?)?.silu()?;
+        let time = self.time[1].rows(&time)?.silu()?;
+        let h = self.input.forward(First::Nothing, &fold(&x.reshape((b, SIDE, SIDE, 1))?)?)?;
         let h = self.down[0].forward(&h, &time)?;
         let fine = self.down[1].forward(&h, &time)?;
-        let coarse = self.bottom[0].forward(&self.narrow.forward(&fold(&fine)?)?, &time)?;
+        let coarse = self.bottom[0].forward(&self.narrow.forward(First::Nothing, &fold(&fine)?)?, &time)?;
         let h = self.bottom[1].forward(&self.attention.forward(&coarse)?, &time)?;
         let h = self.up.forward(&Tensor::cat(&[&h, &coarse], 3)?, &time)?;
-        let h = unfold(&self.widen.forward(&h)?)?;
+        let h = unfold(&self.widen.forward(First::Nothing, &h)?)?;
         let h = self.rise[0].forward(&Tensor::cat(&[&h, &fine], 3)?, &time)?;
         let h = self.rise[1].forward(&h, &time)?;
-        unfold(&self.output.forward(&norm_silu(&h)?)?)?.reshape((b, SIDE * SIDE))
+        unfold(&self.output.forward(First::NormSilu, &h)?)?.reshape((b, SIDE * SIDE))
     }
 
     /// The same for a batch on the host whose rows are all at one point of a path.
     pub fn predict(&self, x: &Array2<f32>, at: Point) -> std::result::Result<Array2<f32>, BoxError> {
         let (rows, pixels) = x.dim();
         let x = Tensor::from_vec(x.iter().copied().collect(), (rows, pixels), &Device::Cpu)?;
-        let out = self.forward(&x, &vec![at.t; rows])?.flatten_all()?.to_vec1::<f32>()?;
+        let out = self.forward(&x, &[at.t])?.flatten_all()?.to_vec1::<f32>()?;
         Ok(Array2::from_shape_vec((rows, pixels), out)?)
     }
 
