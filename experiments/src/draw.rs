@@ -1,8 +1,7 @@
 //! Samples of a seed's infinite sequence, and files of them that any process may make.
 //!
-//! Sample i is a function of the weights, the plan, the seed and i. Its noise is, by [`SeededNoise`]; that the network's sums are
-//! too takes care, since a matrix product may sum in another order for another number of rows. So the network is always called
-//! with [`PIECE`] rows, sample i in row i mod [`PIECE`].
+//! Sample i is a function of the weights, the plan, the seed and i: its noise by [`SeededNoise`], and the network's sums since
+//! each image is a matrix product of its own there ([`crate::ops`]). So the pieces of a batch are only for speed.
 
 use std::fs;
 use std::ops::Range;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, sample};
 use indicatif::ProgressBar;
-use ndarray::Array2;
+use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use crate::data::{PIXELS, SIDE, hex};
@@ -20,41 +19,42 @@ use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
 
-/// Rows of each call of the network.
+/// Samples that go through the network together, so that what they need stays in the cache.
 pub const PIECE: u64 = 16;
 
 /// Samples of a file.
 pub const PER_FILE: u64 = 64;
 
 /// x_T of piece `piece`.
-pub fn latents(seed: u64, piece: u64) -> Result<Array2<f32>> {
-    let mut noise = SeededNoise::new(seed).from_sample(piece * PIECE);
-    Ok(noise.noise(&Array2::zeros((PIECE as usize, PIXELS)), Draw::Initial)?)
+pub fn latents(seed: u64, piece: u64) -> Result<Tensor> {
+    let like = Tensor::zeros((PIECE as usize, PIXELS), DType::F32, &Device::Cpu)?;
+    Ok(SeededNoise::new(seed).from_sample(piece * PIECE).noise(&like, Draw::Initial)?)
 }
 
 /// The samples of piece `piece` of a seed.
-pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Array2<f32>> {
-    let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Tensor> {
+    let mut model = |x: &Tensor, at: Point| net.predict(x, at);
     let mut noise = SeededNoise::new(seed).from_sample(piece * PIECE);
     Ok(sample(plan, latents(seed, piece)?, &mut model, &mut noise)?)
 }
 
 /// Samples `range` of a seed, one a row.
-pub fn draw(net: &UNet, plan: &Plan, seed: u64, range: Range<u64>) -> Result<Array2<f32>> {
+pub fn draw(net: &UNet, plan: &Plan, seed: u64, range: Range<u64>) -> Result<Tensor> {
     let first = range.start / PIECE;
     let pieces = range.end.div_ceil(PIECE).saturating_sub(first);
     let pieces = parallel::map(pieces as usize, |index| piece(net, plan, seed, first + index as u64))?;
     let skip = (range.start - first * PIECE) as usize;
     let wanted = range.end.saturating_sub(range.start) as usize;
-    let values: Vec<f32> = pieces.iter().flatten().copied().skip(skip * PIXELS).take(wanted * PIXELS).collect();
-    Array2::from_shape_vec((wanted, PIXELS), values).map_err(|error| Trouble::Options(error.to_string()))
+    if wanted == 0 {
+        return Err(Trouble::Options("there is nothing to draw: the range is empty".to_owned()));
+    }
+    Ok(Tensor::cat(&pieces, 0)?.narrow(0, skip, wanted)?)
 }
 
 /// Pixels as bytes: −1, black, to 1, white, rounded, what lies outside cut off.
-#[must_use]
-pub fn bytes(x: &Array2<f32>) -> Vec<u8> {
+pub fn bytes(x: &Tensor) -> Result<Vec<u8>> {
     // Casts from float to integer saturate, and NaN becomes 0.
-    x.iter().map(|&x| ((x + 1.0) * 127.5).round() as u8).collect()
+    Ok(x.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect())
 }
 
 /// A set of samples that lies in a folder as idx files of [`PER_FILE`] images.
@@ -114,7 +114,7 @@ impl<'a> Samples<'a> {
             let mut bytes = Self::header();
             for piece in 0..PER_FILE / PIECE {
                 let drawn = self::piece(self.net, &self.plan, self.seed, file * (PER_FILE / PIECE) + piece)?;
-                bytes.extend(self::bytes(&drawn));
+                bytes.extend(self::bytes(&drawn)?);
                 bar.inc(PIECE);
             }
             store::write(&self.path(file), &bytes)

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use alphabar::{NoNoise, NoiseSchedule, Point, Sampling, SeededNoise, sample, slerp};
-use ndarray::{Array2, Axis, s};
+use candle_core::Tensor;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
@@ -76,7 +76,7 @@ pub fn same_noise(net: &UNet, seed: u64, steps: &[usize], columns: usize, folder
     let columns = columns.clamp(1, PIECE as usize);
     let rows = crate::parallel::map(steps.len(), |index| {
         let drawn = crate::draw::piece(net, &Method::Eta(0.0).plan(&schedule, steps[index])?, seed, 0)?;
-        Ok(bytes(&drawn.slice(s![..columns, ..]).to_owned()))
+        bytes(&drawn.narrow(0, 0, columns)?)
     })?;
     grid(&folder.join("fig5-same-noise.png"), &rows.concat(), columns, 2)
 }
@@ -87,12 +87,11 @@ pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &
     let plan = Method::Eta(0.0).plan(&NoiseSchedule::ddpm()?, steps)?;
     let ends = latents(seed, 0)?;
     let rows = crate::parallel::map(rows.clamp(1, PIECE as usize / 2), |row| {
-        let [a, b] = [2 * row, 2 * row + 1].map(|index| ends.select(Axis(0), &[index]));
+        let (a, b) = (ends.narrow(0, 2 * row, 1)?, ends.narrow(0, 2 * row + 1, 1)?);
         let frames = (0..FRAMES).map(|frame| slerp(&a, &b, frame as f64 / (FRAMES - 1) as f64));
         let frames = frames.collect::<Result<Vec<_>, _>>()?;
-        let x = Array2::from_shape_fn((FRAMES, a.ncols()), |(frame, pixel)| frames[frame][(0, pixel)]);
-        let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
-        Ok(bytes(&sample(&plan, x, &mut model, &mut NoNoise)?))
+        let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+        bytes(&sample(&plan, Tensor::cat(&frames, 0)?, &mut model, &mut NoNoise)?)
     })?;
     grid(&folder.join("fig6-interpolation.png"), &rows.concat(), FRAMES, 2)
 }
@@ -101,8 +100,8 @@ pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &
 pub fn predictions_of_x0(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
     let plan = Method::Eta(1.0).plan(&NoiseSchedule::ddpm()?, steps)?;
     let rows = rows.clamp(1, PIECE as usize);
-    let x = latents(seed, 0)?.slice(s![..rows, ..]).to_owned();
-    let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+    let x = latents(seed, 0)?.narrow(0, 0, rows)?;
+    let mut model = |x: &Tensor, at: Point| net.predict(x, at);
     let mut noise = SeededNoise::new(seed);
     let mut run = Sampling::new(&plan, x, &mut model, &mut noise)?;
     let columns = 10.min(steps);
@@ -110,7 +109,7 @@ pub fn predictions_of_x0(net: &UNet, seed: u64, steps: usize, rows: usize, folde
     while let Some((step, x0)) = run.advance_with_x0()? {
         // The last of each tenth.
         if (step.index + 1) * columns / steps > step.index * columns / steps {
-            frames.push(bytes(&x0));
+            frames.push(bytes(&x0)?);
         }
     }
     let pixels = crate::data::PIXELS;

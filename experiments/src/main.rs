@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use alphabar::NoiseSource;
 use alphabar_experiments::data::{Images, PIXELS, Part};
 use alphabar_experiments::draw::Samples;
 use alphabar_experiments::method::{Method, TABLE1_STEPS, TABLE2_STEPS};
@@ -297,9 +296,8 @@ fn speed(batch: usize, widths: Widths, say: &dyn Fn(&str)) -> Result<()> {
     let started = Instant::now();
     draw::draw(&net, &plan, 1, 0..64)?;
     let forward = 640.0 / started.elapsed().as_secs_f64();
-    let noise = alphabar::SeededNoise::new(1).noise(&vec![0.0_f32; 256 * PIXELS], alphabar::Draw::Initial)?;
-    let pixels = noise.iter().map(|z| (z * 64.0 + 128.0) as u8).collect();
-    let images = Images::new(pixels, vec![0; 256]);
+    let pixels = (0..256 / draw::PIECE).map(|piece| draw::bytes(&draw::latents(1, piece)?));
+    let images = Images::new(pixels.collect::<Result<Vec<_>>>()?.concat(), vec![0; 256]);
     let recipe = Recipe { seed: 1, steps: 100, batch, rate: 1e-4, decay: 0.999, widths };
     let mut run = Run::new(recipe, &images)?;
     run.step()?;

@@ -5,10 +5,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use alphabar::{BoxError, Draw, NoiseSource, Point, SeededNoise};
+use alphabar::{Draw, NoiseSource, Point, SeededNoise};
 use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
-use ndarray::Array2;
-
 use crate::data::SIDE;
 use crate::ops::{First, layer};
 use crate::store;
@@ -17,7 +15,7 @@ use crate::trouble::Trouble;
 /// Named parameters, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
-    /// Each with its name.
+    /// Each that was drawn, with its name.
     pub list: Vec<(String, Var)>,
     given: Option<HashMap<String, Tensor>>,
     seed: u64,
@@ -30,7 +28,7 @@ impl Params {
         Self { seed, ..Self::default() }
     }
 
-    /// Parameters that were saved.
+    /// Parameters that were saved. They are constants to candle, which so keeps nothing for gradients.
     #[must_use]
     pub fn given(tensors: HashMap<String, Tensor>) -> Self {
         Self { given: Some(tensors), ..Self::default() }
@@ -38,19 +36,17 @@ impl Params {
 
     /// The next parameter, N(0, scale²) where it is drawn.
     pub fn make(&mut self, name: &str, shape: &[usize], scale: f32) -> Result<Tensor> {
-        let tensor = if let Some(given) = &mut self.given {
-            match given.remove(name) {
-                Some(tensor) if tensor.dims() == shape => tensor,
+        if let Some(given) = &mut self.given {
+            return match given.remove(name) {
+                Some(tensor) if tensor.dims() == shape => Ok(tensor.detach()),
                 Some(tensor) => bail!("{name} has shape {:?} where {shape:?} is needed", tensor.dims()),
                 None => bail!("{name} is missing"),
-            }
-        } else {
-            let like = vec![0.0_f32; shape.iter().product()];
-            let normal = SeededNoise::new(self.seed).from_sample(self.list.len() as u64).noise(&like, Draw::Initial);
-            let normal = normal.map_err(candle_core::Error::wrap)?;
-            Tensor::from_vec(normal.into_iter().map(|z| z * scale).collect::<Vec<_>>(), shape, &Device::Cpu)?
-        };
-        let var = Var::from_tensor(&tensor)?;
+            };
+        }
+        // One sample, of the parameter's number.
+        let like = Tensor::zeros((1, shape.iter().product::<usize>()), DType::F32, &Device::Cpu)?;
+        let normal = SeededNoise::new(self.seed).from_sample(self.list.len() as u64).noise(&like, Draw::Initial)?;
+        let var = Var::from_tensor(&(normal * f64::from(scale))?.reshape(shape)?)?;
         let tensor = var.as_tensor().clone(); // shares the storage, which training writes into
         self.list.push((name.to_owned(), var));
         Ok(tensor)
@@ -245,12 +241,9 @@ impl UNet {
         unfold(&self.output.forward(First::NormSilu, &h)?)?.reshape((b, SIDE * SIDE))
     }
 
-    /// The same for a batch on the host whose rows are all at one point of a path.
-    pub fn predict(&self, x: &Array2<f32>, at: Point) -> std::result::Result<Array2<f32>, BoxError> {
-        let (rows, pixels) = x.dim();
-        let x = Tensor::from_vec(x.iter().copied().collect(), (rows, pixels), &Device::Cpu)?;
-        let out = self.forward(&x, &[at.t])?.flatten_all()?.to_vec1::<f32>()?;
-        Ok(Array2::from_shape_vec((rows, pixels), out)?)
+    /// As an ε-predictor, all rows at one point of a path and no gradients kept.
+    pub fn predict(&self, x: &Tensor, at: Point) -> Result<Tensor> {
+        Ok(self.forward(x, &[at.t])?.detach())
     }
 
     /// From exported weights, EMA or not.
@@ -265,7 +258,7 @@ impl UNet {
             }
         };
         let widths = Widths { fine: width("fine")?, coarse: width("coarse")? };
-        Self::new(&mut Params::given(detached(tensors)), widths).map_err(|error| bad(error.to_string()))
+        Self::new(&mut Params::given(tensors), widths).map_err(|error| bad(error.to_string()))
     }
 
     /// Words about a network for its file.
@@ -279,10 +272,6 @@ impl UNet {
 pub fn read(path: &Path, command: &'static str) -> crate::trouble::Result<store::Saved> {
     let bytes = std::fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command })?;
     store::load_tensors(&bytes).map_err(|what| Trouble::BadWeights { path: path.to_owned(), what })
-}
-
-fn detached(tensors: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
-    tensors.into_iter().map(|(name, tensor)| (name, tensor.detach())).collect()
 }
 
 /// Sines and cosines of t at wavelengths from 2π to 10,000·2π (Vaswani et al. 2017).
@@ -300,6 +289,7 @@ fn embed(ts: &[usize], width: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::PIXELS;
 
     #[test]
     fn the_network_is_small_and_its_rows_do_not_touch() {
@@ -308,23 +298,24 @@ mod tests {
         assert!(params.count() < 2_000_000, "{}", params.count());
         // Layers that begin as nothing would hide what they are fed.
         for (index, (_, var)) in params.list.iter().enumerate() {
-            let z =
-                SeededNoise::new(9).from_sample(index as u64).noise(&vec![0.0_f32; var.elem_count()], Draw::Initial);
-            let z = Tensor::from_vec(z.unwrap(), var.dims(), &Device::Cpu).unwrap();
+            let z = SeededNoise::new(9).from_sample(index as u64).noise(var.as_tensor(), Draw::Initial).unwrap();
             var.set(&(z * 0.05).unwrap()).unwrap();
         }
-        let x =
-            Array2::from_shape_fn((3, SIDE * SIDE), |(row, pixel)| ((row * 31 + pixel * 7) % 13) as f32 / 6.0 - 1.0);
+        let x: Vec<f32> = (0..3 * PIXELS).map(|i| ((i / PIXELS * 31 + i % PIXELS * 7) % 13) as f32 / 6.0 - 1.0).collect();
         let level = alphabar::NoiseLevel::from_alpha_bar(0.5).unwrap();
-        let at = |t| Point { t, level };
-        let whole = net.predict(&x, at(500)).unwrap();
+        let predict = |x: &[f32], t| {
+            let x = Tensor::from_slice(x, (x.len() / PIXELS, PIXELS), &Device::Cpu).unwrap();
+            net.predict(&x, Point { t, level }).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let whole = predict(&x, 500);
+        // The same bits whatever the other rows hold, and however many there are.
         let mut other = x.clone();
-        other.row_mut(2).fill(0.3);
-        let other = net.predict(&other, at(500)).unwrap();
-        // The same bits whatever the other rows hold.
-        assert_eq!((whole.row(0), whole.row(1)), (other.row(0), other.row(1)));
-        assert_ne!(whole.row(2), other.row(2));
-        assert_ne!(whole, net.predict(&x, at(501)).unwrap());
+        other[2 * PIXELS..].fill(0.3);
+        let other = predict(&other, 500);
+        assert_eq!(whole[..2 * PIXELS], other[..2 * PIXELS]);
+        assert_ne!(whole[2 * PIXELS..], other[2 * PIXELS..]);
+        assert_eq!(whole[PIXELS..2 * PIXELS], predict(&x[PIXELS..2 * PIXELS], 500));
+        assert_ne!(whole, predict(&x, 501));
         assert!(whole.iter().all(|value| value.is_finite()));
     }
 

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use alphabar::objective::simple_loss;
 use alphabar::{Conditioning, NoNoise, NoiseSchedule, Point, sample};
+use candle_core::{Device, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
-use ndarray::Array2;
 
 use crate::data::{Images, PIXELS};
 use crate::draw::{PIECE, fingerprint};
@@ -48,19 +49,18 @@ pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder:
                     let sums = parallel::map(portion.div_ceil(half), |index| {
                         let first = from + index * half;
                         let rows = half.min(from + portion - first);
-                        let x0 = Array2::from_shape_vec((rows, PIXELS), test.rows(first..first + rows));
-                        let x0 = x0.map_err(|error| Trouble::Options(error.to_string()))?;
-                        let mut model = |x: &Array2<f32>, at: Point| net.predict(x, at);
+                        let x0 = Tensor::from_vec(test.rows(first..first + rows), (rows, PIXELS), &Device::Cpu)?;
+                        let mut model = |x: &Tensor, at: Point| net.predict(x, at);
                         let latent = sample(&encode, x0.clone(), &mut model, &mut NoNoise)?;
                         let back = sample(&decode, latent, &mut model, &mut NoNoise)?;
-                        Ok((back - x0).iter().map(|d| f64::from(*d) * f64::from(*d)).sum::<f64>())
+                        Ok(simple_loss(&x0, &back)?.iter().sum::<f64>())
                     })?;
                     Ok(sums.iter().sum())
                 })?;
                 bar.inc((2 * steps * portion) as u64);
             }
             // The paper's images lie in [0, 1] and ours in [−1, 1]: twice the difference, four times the square.
-            errors.push(total / (count * PIXELS) as f64 / 4.0);
+            errors.push(total / count as f64 / 4.0);
         }
     }
     bar.finish_and_clear();

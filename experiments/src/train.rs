@@ -13,7 +13,6 @@ use alphabar::{Draw, NoiseSchedule, NoiseSource, SeededNoise, forward};
 use candle_core::{DType, Device, Tensor};
 use chacha20::ChaCha8Rng;
 use indicatif::{ProgressBar, ProgressStyle};
-use ndarray::Array2;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
@@ -105,9 +104,9 @@ fn stream(seed: u64, number: u64) -> ChaCha8Rng {
 fn gradients(
     net: &UNet,
     params: &Params,
-    x0: &Array2<f32>,
+    x0: &Tensor,
     ts: &[usize],
-    epsilon: &Array2<f32>,
+    epsilon: &Tensor,
 ) -> Result<(f64, Vec<Vec<f32>>)> {
     let schedule = NoiseSchedule::ddpm()?;
     let levels = ts.iter().map(|&t| schedule.level(t)).collect::<Result<Vec<_>, _>>()?;
@@ -116,13 +115,10 @@ fn gradients(
     let pieces = parallel::map(ts.len().div_ceil(piece), |index| {
         let from = index * piece;
         let to = (from + piece).min(ts.len());
-        let rows = |batch: &Array2<f32>| {
-            let rows = batch.slice(ndarray::s![from..to, ..]).iter().copied().collect();
-            Tensor::from_vec(rows, (to - from, PIXELS), &Device::Cpu)
-        };
-        let predicted = net.forward(&rows(&x_t)?, &ts[from..to])?;
+        let epsilon = epsilon.narrow(0, from, to - from)?;
+        let predicted = net.forward(&x_t.narrow(0, from, to - from)?, &ts[from..to])?;
         // L_simple, Eq. 14: the mean of ‖ε − ε_θ‖² over the elements of all the batch.
-        let loss = (((&predicted - rows(epsilon)?)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
+        let loss = (((&predicted - &epsilon)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
         let grads = loss.backward()?;
         let flat = |(_, var): &(String, candle_core::Var)| -> Result<Vec<f32>> {
             match grads.get(var) {
@@ -132,9 +128,7 @@ fn gradients(
         };
         let gradients = params.list.iter().map(flat).collect::<Result<Vec<_>>>()?;
         // The number that is told is this crate's own.
-        let told = Array2::from_shape_vec((to - from, PIXELS), predicted.flatten_all()?.to_vec1::<f32>()?);
-        let told = told.map_err(|error| Trouble::Options(error.to_string()))?;
-        let losses = simple_loss(&epsilon.slice(ndarray::s![from..to, ..]).to_owned(), &told)?;
+        let losses = simple_loss(&epsilon, &predicted.detach())?;
         Ok((losses.iter().sum::<f64>() / ts.len() as f64, gradients))
     })?;
     let (losses, pieces): (Vec<f64>, Vec<_>) = pieces.into_iter().unzip();
@@ -182,8 +176,7 @@ impl<'a> Run<'a> {
         let first = step * self.recipe.batch as u64;
         let batch = self.recipe.batch;
         let chosen: Vec<usize> = (0..batch as u64).map(|row| self.order.image(first + row)).collect();
-        let x0 = Array2::from_shape_vec((batch, PIXELS), self.images.rows(chosen));
-        let x0 = x0.map_err(|error| Trouble::Options(error.to_string()))?;
+        let x0 = Tensor::from_vec(self.images.rows(chosen), (batch, PIXELS), &Device::Cpu)?;
         let ts = self.uniform.sample(batch, &mut stream(self.recipe.seed, step));
         self.noise = self.noise.clone().from_sample(first);
         let epsilon = self.noise.noise(&x0, Draw::Initial)?;

@@ -50,7 +50,7 @@ pub enum Trouble {
         what: String,
     },
     /// Results of another set of options.
-    #[error("{} holds results of other options ({what}); name another file with --results, or delete it", .path.display())]
+    #[error("{} holds results of other options ({what}); name another folder with --out, or delete the file", .path.display())]
     OtherResults {
         /// The file.
         path: PathBuf,

@@ -127,7 +127,8 @@ fn sample_i_is_the_same_whichever_range_it_is_drawn_in() {
     let plan = Method::Eta(0.5).plan(&alphabar::NoiseSchedule::ddpm().unwrap(), 3).unwrap();
     let whole = draw::draw(&net, &plan, 1, 0..40).unwrap();
     let part = draw::draw(&net, &plan, 1, 13..35).unwrap();
-    assert_eq!(whole.slice(ndarray::s![13..35, ..]), part);
+    let whole = whole.narrow(0, 13, 22).unwrap();
+    assert_eq!(whole.to_vec2::<f32>().unwrap(), part.to_vec2::<f32>().unwrap());
 }
 
 #[test]
