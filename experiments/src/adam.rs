@@ -2,11 +2,13 @@
 //! it can be saved.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use alphabar::Tensor as _;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
-use crate::trouble::Result;
+use crate::store;
+use crate::trouble::{Result, Trouble};
 
 /// What Adam remembers of one parameter.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +86,35 @@ impl Adam {
         self.params.iter().zip(&self.moments).map(average).collect()
     }
 
-    /// Everything that a run needs to go on: weights, moments and averages.
-    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+    /// Saves all that a run of this recipe needs to go on, with words of its own, in one file.
+    pub fn save(&self, path: &Path, recipe: &str, mut words: HashMap<String, String>) -> Result<()> {
+        words.insert("recipe".to_owned(), recipe.to_owned());
+        words.insert("step".to_owned(), self.steps.to_string());
+        store::save_tensors(path, &self.state()?, DType::F32, words)
+    }
+
+    /// Goes on from what [`Adam::save`] left and gives its words, or `None` where there is no such file.
+    pub fn resume(&mut self, path: &Path, recipe: &str) -> Result<Option<HashMap<String, String>>> {
+        let bad = |what: String| Trouble::BadCheckpoint { path: path.to_owned(), what };
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(bad(error.to_string())),
+        };
+        let (tensors, words) = store::load_tensors(&bytes).map_err(bad)?;
+        let word = |name: &str| words.get(name).ok_or_else(|| bad(format!("it does not say its {name}")));
+        let found = word("recipe")?;
+        if found != recipe {
+            return Err(bad(format!("it is of {found}, not of {recipe}")));
+        }
+        let step = word("step")?;
+        let step = step.parse().map_err(|_| bad(format!("its step is {step:?}")))?;
+        self.restore(tensors, step).map_err(bad)?;
+        Ok(Some(words))
+    }
+
+    /// Weights, moments and averages.
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let mut state = Vec::new();
         for ((name, var), moments) in self.params.iter().zip(&self.moments) {
             state.push((format!("weight/{name}"), var.as_detached_tensor()));
@@ -98,8 +127,7 @@ impl Adam {
         Ok(state)
     }
 
-    /// Goes on from a state.
-    pub fn restore(&mut self, mut state: HashMap<String, Tensor>, steps: u64) -> Result<(), String> {
+    fn restore(&mut self, mut state: HashMap<String, Tensor>, steps: u64) -> Result<(), String> {
         for ((name, var), moments) in self.params.iter().zip(&mut self.moments) {
             let mut take = |kind: &str| match state.remove(&format!("{kind}/{name}")) {
                 Some(tensor) if tensor.shape() == var.shape() => Ok(tensor),

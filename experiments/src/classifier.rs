@@ -1,18 +1,17 @@
 //! A small classifier of Fashion-MNIST, whose last hidden layer is what the Fréchet distance is measured on.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use candle_core::{D, DType, Device, Tensor};
-use chacha20::ChaCha8Rng;
-use indicatif::ProgressBar;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
 
 use crate::adam::Adam;
 use crate::data::{CLASSES, Images, PIXELS, SIDE};
 use crate::net::{Affine, Params, fold, read};
-use crate::ops::First::{Nothing, NormSilu};
+use crate::ops::First::{NormSilu, Nothing};
+use crate::progress::Progress;
+use crate::train::Order;
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
 
@@ -20,6 +19,12 @@ use crate::{parallel, store};
 pub const FEATURES: usize = 64;
 /// Images at a time.
 const BATCH: usize = 128;
+/// Parts of a batch, each with its own graph: a part of the recipe and not the number of cores, for sums depend on it.
+const PIECES: usize = 2;
+/// The first learning rate; it falls linearly.
+const RATE: f64 = 2e-3;
+/// How much a kill may cost.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// Two convolutions at 14×14, two at 7×7, the mean over the pixels, a hidden layer, ten logits.
 #[derive(Debug)]
@@ -79,7 +84,6 @@ impl Classifier {
     /// From a file.
     pub fn load(path: &Path) -> Result<Self> {
         let (tensors, _) = read(path, "classifier")?;
-        let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.detach())).collect();
         Self::new(&mut Params::given(tensors))
             .map_err(|error| Trouble::BadWeights { path: path.to_owned(), what: error.to_string() })
     }
@@ -94,39 +98,40 @@ fn cross_entropy(logits: &Tensor, labels: &[u8]) -> candle_core::Result<Tensor> 
     shifted.broadcast_sub(&log_sum)?.gather(&labels, D::Minus1)?.mean_all()?.neg()
 }
 
-/// Trains for some steps, saves in half precision, and gives the accuracy on held-out images of what was saved.
-pub fn train(path: &Path, train: &Images, test: &Images, steps: usize, seed: u64) -> Result<f64> {
+/// Trains for some steps, saves in half precision into a folder, and gives the file and the accuracy on held-out images of what was
+/// saved. A run that was killed goes on from its checkpoint.
+pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64) -> Result<(PathBuf, f64)> {
     let mut params = Params::random(seed);
     let net = Classifier::new(&mut params)?;
     let mut adam = Adam::new(params.list.clone(), 0.999)?;
-    let mut order: Vec<usize> = Vec::new();
-    let bar = ProgressBar::new(steps as u64);
-    for step in 0..steps {
-        if order.len() < BATCH {
-            order = (0..train.len()).collect();
-            order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed ^ (step as u64) << 20));
-        }
-        let chosen = order.split_off(order.len().saturating_sub(BATCH));
-        let half = chosen.len().div_ceil(2);
-        let pieces = parallel::map(chosen.len().div_ceil(half), |index| {
-            let chosen = &chosen[index * half..((index + 1) * half).min(chosen.len())];
+    let mut order = Order::new(seed, train.len());
+    let checkpoint = folder.join("classifier-checkpoint.safetensors");
+    let recipe = format!("a classifier, seed {seed}, {steps} steps, {} images", train.len());
+    adam.resume(&checkpoint, &recipe)?;
+    let progress = Progress::new("{bar} {pos}/{len} steps, {eta} left, cross-entropy {msg}", steps, adam.steps)?;
+    let mut saved = Instant::now();
+    while adam.steps < steps {
+        let first = adam.steps * BATCH as u64;
+        let chosen: Vec<usize> = (first..first + BATCH as u64).map(|sample| order.image(sample)).collect();
+        let pieces = parallel::map(PIECES, |index| {
+            let chosen = &chosen[index * BATCH / PIECES..(index + 1) * BATCH / PIECES];
             let x = Tensor::from_vec(train.rows(chosen.iter().copied()), (chosen.len(), PIXELS), &Device::Cpu)?;
             let labels: Vec<u8> = chosen.iter().map(|&image| train.labels[image]).collect();
-            let grads = cross_entropy(&net.logits.rows(&net.features(&x)?)?, &labels)?.backward()?;
-            let share = |(_, var): &(String, candle_core::Var)| -> Result<Vec<f32>> {
-                match grads.get(var) {
-                    Some(gradient) => Ok((gradient.flatten_all()? * 0.5)?.to_vec1()?),
-                    None => Ok(vec![0.0; var.elem_count()]),
-                }
-            };
-            params.list.iter().map(share).collect::<Result<Vec<_>>>()
+            let loss = (cross_entropy(&net.logits.rows(&net.features(&x)?)?, &labels)? / PIECES as f64)?;
+            Ok((f64::from(loss.to_scalar::<f32>()?), params.gradients(&loss.backward()?)?))
         })?;
-        let total = parallel::sum(pieces);
-        let rate = 2e-3 * (1.0 - step as f64 / steps as f64);
-        adam.step(&total, rate)?;
-        bar.inc(1);
+        let (losses, pieces): (Vec<f64>, Vec<_>) = pieces.into_iter().unzip();
+        let rate = RATE * (1.0 - adam.steps as f64 / steps as f64);
+        adam.step(&parallel::sum(pieces), rate)?;
+        progress.at(adam.steps, || format!("{:.3}", losses.iter().sum::<f64>()));
+        if saved.elapsed() >= EVERY || adam.steps == steps {
+            adam.save(&checkpoint, &recipe, HashMap::new())?;
+            saved = Instant::now();
+        }
     }
-    bar.finish_and_clear();
-    store::save_tensors(path, &adam.averages()?, DType::F16, HashMap::new())?;
-    Classifier::load(path)?.accuracy(test)
+    progress.done();
+    let path = folder.join("classifier.safetensors");
+    store::save_tensors(&path, &adam.averages()?, DType::F16, HashMap::from([("recipe".to_owned(), recipe)]))?;
+    let accuracy = Classifier::load(&path)?.accuracy(test)?;
+    Ok((path, accuracy))
 }

@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, sample};
-use indicatif::ProgressBar;
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use crate::data::{PIXELS, SIDE, hex};
 use crate::method::Method;
 use crate::net::UNet;
+use crate::progress::Progress;
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
@@ -82,6 +82,17 @@ impl<'a> Samples<'a> {
         Ok(Self { net, name, plan, seed, count, folder: folder.to_owned() })
     }
 
+    /// What a shard takes: images through the network.
+    #[must_use]
+    pub fn work(&self, shard: Shard) -> u64 {
+        let files = shard.share(self.files());
+        self.calls(PER_FILE) * (files.end - files.start)
+    }
+
+    fn calls(&self, samples: u64) -> u64 {
+        samples * self.plan.len() as u64
+    }
+
     fn files(&self) -> u64 {
         self.count.div_ceil(PER_FILE)
     }
@@ -103,11 +114,10 @@ impl<'a> Samples<'a> {
     }
 
     /// Draws the files of a shard that are not there yet, each whole before the next is begun.
-    pub fn make(&self, shard: Shard, bar: &ProgressBar) -> Result<()> {
+    pub fn make(&self, shard: Shard, progress: &Progress) -> Result<()> {
         let files = shard.share(self.files());
-        let missing: Vec<u64> = files.filter(|&file| self.read(file).is_none()).collect();
-        bar.set_length(missing.len() as u64 * PER_FILE);
-        bar.set_position(0);
+        let missing: Vec<u64> = files.clone().filter(|&file| self.read(file).is_none()).collect();
+        progress.skip(self.calls(PER_FILE) * (files.end - files.start - missing.len() as u64));
         // One file on each core.
         parallel::map(missing.len(), |index| {
             let file = missing[index];
@@ -115,7 +125,7 @@ impl<'a> Samples<'a> {
             for piece in 0..PER_FILE / PIECE {
                 let drawn = self::piece(self.net, &self.plan, self.seed, file * (PER_FILE / PIECE) + piece)?;
                 bytes.extend(self::bytes(&drawn)?);
-                bar.inc(PIECE);
+                progress.more(self.calls(PIECE));
             }
             store::write(&self.path(file), &bytes)
         })?;

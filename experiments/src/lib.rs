@@ -14,6 +14,7 @@ pub mod net;
 pub mod ops;
 pub mod parallel;
 pub mod picture;
+pub mod progress;
 pub mod results;
 pub mod shard;
 pub mod store;

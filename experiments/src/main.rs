@@ -9,12 +9,12 @@ use alphabar_experiments::data::{Images, PIXELS, Part};
 use alphabar_experiments::draw::Samples;
 use alphabar_experiments::method::{Method, TABLE1_STEPS, TABLE2_STEPS};
 use alphabar_experiments::net::{Params, UNet, Widths};
+use alphabar_experiments::progress::Progress;
 use alphabar_experiments::shard::Shard;
 use alphabar_experiments::train::{Place, Recipe, Run};
 use alphabar_experiments::trouble::{Result, Trouble};
 use alphabar_experiments::{classifier, data, draw, exact, figures, picture, table1, table2};
 use clap::{Args, Parser, Subcommand};
-use indicatif::ProgressBar;
 
 /// The DDIM paper's experiments with a network trained here, on Fashion-MNIST.
 #[derive(Parser)]
@@ -52,19 +52,19 @@ enum Command {
     /// Train the network; the same command goes on after a kill
     Train {
         /// Optimiser steps
-        #[arg(long, default_value_t = 12_000)]
+        #[arg(long, default_value_t = 24_000)]
         steps: u64,
         /// Images a step
         #[arg(long, default_value_t = 64)]
         batch: usize,
         /// Largest learning rate
-        #[arg(long, default_value_t = 1e-3)]
+        #[arg(long, default_value_t = 2e-3)]
         rate: f64,
         /// Decay of the average of weights
         #[arg(long, default_value_t = 0.999)]
         decay: f64,
         /// Channels at 14×14, half of those at 7×7
-        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
         width: u16,
         /// The first so many training images only, to try things
         #[arg(long)]
@@ -80,7 +80,7 @@ enum Command {
     Classifier {
         /// Optimiser steps
         #[arg(long, default_value_t = 4000)]
-        steps: usize,
+        steps: u64,
     },
     /// Draw samples into files, and a picture of the first 64
     Sample {
@@ -138,7 +138,7 @@ enum Command {
         #[arg(long, default_value_t = 64)]
         batch: usize,
         /// Channels at 14×14
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 32)]
         width: u16,
     },
 }
@@ -215,8 +215,8 @@ fn run(options: &Options) -> Result<()> {
             say(&format!("{} after {:.0} s; the log is beside it", path.display(), started.elapsed().as_secs_f64()));
         }
         Command::Classifier { steps } => {
-            let path = out.join("classifier.safetensors");
-            let accuracy = classifier::train(&path, &load(Part::Train)?, &load(Part::Test)?, *steps, options.seed)?;
+            let (path, accuracy) =
+                classifier::train(out, &load(Part::Train)?, &load(Part::Test)?, *steps, options.seed)?;
             say(&format!("{}: {:.2} % of the test images", path.display(), 100.0 * accuracy));
         }
         Command::Sample { weights, steps, eta, count, shard } => {
@@ -230,9 +230,9 @@ fn run(options: &Options) -> Result<()> {
             let net = UNet::load(&weights.weights)?;
             let samples =
                 Samples::new((&net, &weights.weights), (*eta, *steps), (options.seed, *count), &out.join("samples"))?;
-            let bar = ProgressBar::new(0);
-            samples.make(shard, &bar)?;
-            bar.finish_and_clear();
+            let progress = Progress::new("{bar} {percent} %, {eta} left", samples.work(shard), 0)?;
+            samples.make(shard, &progress)?;
+            progress.done();
             // Whoever finds all files there draws the picture; with shards, the last to end.
             match samples.pixels() {
                 Some(pixels) => {

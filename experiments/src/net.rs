@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use alphabar::{Draw, NoiseSource, Point, SeededNoise};
-use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 use crate::data::SIDE;
 use crate::ops::{First, layer};
 use crate::store;
 use crate::trouble::Trouble;
+use alphabar::{Draw, NoiseSource, Point, SeededNoise};
+use candle_core::backprop::GradStore;
+use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 
 /// Named parameters, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +51,15 @@ impl Params {
         let tensor = var.as_tensor().clone(); // shares the storage, which training writes into
         self.list.push((name.to_owned(), var));
         Ok(tensor)
+    }
+
+    /// The gradient of each by backpropagation, on the host; 0 where it has no part in the loss.
+    pub fn gradients(&self, grads: &GradStore) -> Result<Vec<Vec<f32>>> {
+        let flat = |(_, var): &(String, Var)| match grads.get(var) {
+            Some(gradient) => gradient.flatten_all()?.to_vec1(),
+            None => Ok(vec![0.0; var.elem_count()]),
+        };
+        self.list.iter().map(flat).collect()
     }
 
     /// How many numbers.
@@ -181,7 +191,7 @@ pub struct Widths {
 
 impl Default for Widths {
     fn default() -> Self {
-        Self { fine: 64, coarse: 128 }
+        Self { fine: 32, coarse: 64 }
     }
 }
 
@@ -301,7 +311,8 @@ mod tests {
             let z = SeededNoise::new(9).from_sample(index as u64).noise(var.as_tensor(), Draw::Initial).unwrap();
             var.set(&(z * 0.05).unwrap()).unwrap();
         }
-        let x: Vec<f32> = (0..3 * PIXELS).map(|i| ((i / PIXELS * 31 + i % PIXELS * 7) % 13) as f32 / 6.0 - 1.0).collect();
+        let x: Vec<f32> =
+            (0..3 * PIXELS).map(|i| ((i / PIXELS * 31 + i % PIXELS * 7) % 13) as f32 / 6.0 - 1.0).collect();
         let level = alphabar::NoiseLevel::from_alpha_bar(0.5).unwrap();
         let predict = |x: &[f32], t| {
             let x = Tensor::from_slice(x, (x.len() / PIXELS, PIXELS), &Device::Cpu).unwrap();

@@ -43,6 +43,12 @@ impl Results {
         }
     }
 
+    /// Whether the number of this name is there.
+    #[must_use]
+    pub fn known(&self, name: &str) -> bool {
+        self.file.numbers.contains_key(name)
+    }
+
     /// The number of this name, computed and kept unless it is there.
     pub fn get(&mut self, name: &str, compute: impl FnOnce() -> Result<f64>) -> Result<f64> {
         if let Some(&number) = self.file.numbers.get(name) {

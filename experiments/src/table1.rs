@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::classifier::{Classifier, FEATURES};
-use crate::data::{Images, PIXELS};
+use crate::data::Images;
 use crate::draw::{Samples, fingerprint};
 use crate::frechet::Moments;
 use crate::method::{METHODS, PAPER_TABLE1, TABLE1_STEPS};
 use crate::net::UNet;
+use crate::progress::Progress;
 use crate::results::Results;
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
@@ -40,10 +39,9 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     let net = UNet::load(inputs.weights)?;
     let classifier = Classifier::load(inputs.classifier)?;
     let of = format!(
-        "weights {}, classifier {}, {} samples of seed {}, {} images",
+        "weights {}, classifier {}, seed {}, {} images",
         fingerprint(inputs.weights)?,
         fingerprint(inputs.classifier)?,
-        inputs.count,
         inputs.seed,
         inputs.train.len()
     );
@@ -52,39 +50,48 @@ pub fn run(inputs: &Inputs) -> Result<String> {
         Moments::of(&classifier.features_of(pixels)?, FEATURES)
             .ok_or_else(|| Trouble::Options("a distance needs two images at least: raise --count".to_owned()))
     };
+    let count = inputs.count;
     let target = moments(&inputs.train.rows(0..inputs.train.len()))?;
-    let held_out = inputs.test.len().min(inputs.count as usize);
-    let floor = results.get("floor", || Ok(moments(&inputs.test.rows(0..held_out))?.frechet(&target)))?;
+    let held_out = inputs.test.len().min(count as usize);
+    let floor = results.get(&format!("{held_out} held-out images"), || {
+        Ok(moments(&inputs.test.rows(0..held_out))?.frechet(&target))
+    })?;
 
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{msg}: {bar:30} {pos}/{len} samples, {eta} left");
-    bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
-    let mut text = format!("{of}\n{:>8}", "S");
+    let set =
+        |method, steps| Samples::new((&net, inputs.weights), (method, steps), (inputs.seed, count), inputs.folder);
+    // The cheap columns first: something to look at soon.
+    let sets = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| (method, steps)));
+    let sets = sets.map(|(method, steps)| Ok((method, steps, set(method, steps)?))).collect::<Result<Vec<_>>>()?;
+    let work = sets.iter().map(|(.., samples)| samples.work(Shard::WHOLE)).sum();
+    let progress = Progress::new("{msg}: {bar} {percent} % of all, {eta} left", work, 0)?;
+    let mut numbers = Vec::new();
+    for (method, steps, samples) in &sets {
+        progress.say(format!("{method}, S = {steps}"));
+        let key = format!("{}, S = {steps}, {count} samples", method.key());
+        let known = results.known(&key);
+        if known {
+            progress.skip(samples.work(Shard::WHOLE));
+        }
+        numbers.push(results.get(&key, || {
+            samples.make(Shard::WHOLE, &progress)?;
+            let pixels = samples
+                .pixels()
+                .ok_or_else(|| Trouble::Options("samples vanished while they were made; start again".to_owned()))?;
+            let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+            Ok(moments(&pixels)?.frechet(&target))
+        })?);
+        if !known {
+            progress.note(&format!("{key}: {:.4}", numbers[numbers.len() - 1]));
+        }
+    }
+    progress.done();
+    let mut text = format!("{count} samples of each, {of}\n{:>8}", "S");
     for steps in inputs.steps {
         let _ = write!(text, "{steps:>10}");
     }
     text.push('\n');
-    // The cheap columns first: something to look at soon.
-    let mut columns = Vec::new();
-    for &steps in inputs.steps {
-        for method in METHODS {
-            let samples =
-                Samples::new((&net, inputs.weights), (method, steps), (inputs.seed, inputs.count), inputs.folder)?;
-            columns.push(results.get(&format!("{}/{steps}", method.key()), || {
-                bar.set_message(format!("{method}, S = {steps}"));
-                samples.make(Shard::WHOLE, &bar)?;
-                let pixels = samples
-                    .pixels()
-                    .ok_or_else(|| Trouble::Options("samples vanished while they were made; start again".to_owned()))?;
-                let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-                debug_assert_eq!(pixels.len(), inputs.count as usize * PIXELS);
-                Ok(moments(&pixels)?.frechet(&target))
-            })?);
-        }
-    }
-    bar.finish_and_clear();
     for (row, method) in METHODS.iter().enumerate() {
-        let numbers = columns.iter().skip(row).step_by(METHODS.len()).map(|number| format!("{number:>10.3}"));
+        let numbers = numbers.iter().skip(row).step_by(METHODS.len()).map(|number| format!("{number:>10.3}"));
         let _ = writeln!(text, "{method:>8}{}", numbers.collect::<String>());
     }
     let _ = writeln!(text, "{held_out} held-out images: {floor:.3}\n\nThe paper's, FID on CIFAR-10:");

@@ -6,13 +6,13 @@ use std::path::Path;
 use alphabar::objective::simple_loss;
 use alphabar::{Conditioning, NoNoise, NoiseSchedule, Point, sample};
 use candle_core::{Device, Tensor};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::data::{Images, PIXELS};
 use crate::draw::{PIECE, fingerprint};
 use crate::method::{PAPER_TABLE2, TABLE2_STEPS, round_trip};
 use crate::net::UNet;
 use crate::parallel;
+use crate::progress::Progress;
 use crate::results::Results;
 use crate::trouble::{Result, Trouble};
 
@@ -26,14 +26,13 @@ pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder:
     if count == 0 {
         return Err(Trouble::Options("there is nothing to encode: raise --count".to_owned()));
     }
-    let of = format!("weights {}, the first {count} test images", fingerprint(weights)?);
+    let of = format!("weights {}, test images", fingerprint(weights)?);
     let mut results = Results::open(&folder.join("table2.json"), &of)?;
     let schedule = NoiseSchedule::ddpm()?;
     let ways = [Conditioning::Source, Conditioning::Destination];
     let calls = |steps: usize| 2 * steps * count;
-    let bar = ProgressBar::new(steps.iter().map(|&steps| 2 * calls(steps) as u64).sum());
-    let style = ProgressStyle::with_template("{msg}: {bar:30} {percent} %, {eta} left");
-    bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
+    let work = steps.iter().map(|&steps| 2 * calls(steps) as u64).sum();
+    let progress = Progress::new("{msg}: {bar} {percent} %, {eta} left", work, 0)?;
 
     let mut errors = vec![Vec::new(); ways.len()];
     for &steps in steps {
@@ -41,9 +40,10 @@ pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder:
             let (encode, decode) = round_trip(&schedule, steps, told)?;
             let mut total = 0.0;
             for from in (0..count).step_by(PORTION) {
-                bar.set_message(format!("S = {steps}, {told:?}"));
+                progress.say(format!("S = {steps}, {told:?}"));
                 let portion = PORTION.min(count - from);
-                let key = format!("{told:?}/{steps}/{from}");
+                let key = format!("told {told:?}, S = {steps}, images {from} to {}", from + portion - 1);
+                let known = results.known(&key);
                 total += results.get(&key, || {
                     let half = PIECE as usize;
                     let sums = parallel::map(portion.div_ceil(half), |index| {
@@ -57,13 +57,14 @@ pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder:
                     })?;
                     Ok(sums.iter().sum())
                 })?;
-                bar.inc((2 * steps * portion) as u64);
+                let work = (2 * steps * portion) as u64;
+                if known { progress.skip(work) } else { progress.more(work) }
             }
             // The paper's images lie in [0, 1] and ours in [−1, 1]: twice the difference, four times the square.
             errors.push(total / count as f64 / 4.0);
         }
     }
-    bar.finish_and_clear();
+    progress.done();
     let row = |name: &str, numbers: &[f64]| {
         let mut row = format!("{name:>24}");
         for number in numbers {
@@ -78,7 +79,7 @@ pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder:
         }
         head + "\n"
     };
-    let mut text = format!("Squared error per dimension, pixels in [0, 1]; {of}\n{}", head(steps));
+    let mut text = format!("Squared error per dimension, pixels in [0, 1]; the first {count}; {of}\n{}", head(steps));
     for (told, errors) in ways.iter().zip(&errors) {
         text += &row(&format!("told the {told:?}").to_lowercase(), errors);
     }

@@ -12,13 +12,13 @@ use alphabar::objective::{Uniform, simple_loss};
 use alphabar::{Draw, NoiseSchedule, NoiseSource, SeededNoise, forward};
 use candle_core::{DType, Device, Tensor};
 use chacha20::ChaCha8Rng;
-use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::adam::Adam;
 use crate::data::{Images, PIXELS};
 use crate::net::{Params, UNet, Widths};
+use crate::progress::Progress;
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
 
@@ -73,8 +73,9 @@ impl Recipe {
     }
 }
 
-/// The order of the images, epoch after epoch.
-struct Order {
+/// The order of the images, epoch after epoch, a function of the seed.
+#[derive(Clone, Debug)]
+pub struct Order {
     seed: u64,
     count: usize,
     epoch: Option<u64>,
@@ -82,7 +83,14 @@ struct Order {
 }
 
 impl Order {
-    fn image(&mut self, sample: u64) -> usize {
+    /// Of `count` images.
+    #[must_use]
+    pub fn new(seed: u64, count: usize) -> Self {
+        Self { seed, count, epoch: None, shuffled: Vec::new() }
+    }
+
+    /// The image that is shown as number `sample` of a run.
+    pub fn image(&mut self, sample: u64) -> usize {
         let epoch = sample / self.count as u64;
         if self.epoch != Some(epoch) {
             self.shuffled = (0..self.count).collect();
@@ -101,13 +109,7 @@ fn stream(seed: u64, number: u64) -> ChaCha8Rng {
 }
 
 /// The loss of a batch at its t, and its gradients.
-fn gradients(
-    net: &UNet,
-    params: &Params,
-    x0: &Tensor,
-    ts: &[usize],
-    epsilon: &Tensor,
-) -> Result<(f64, Vec<Vec<f32>>)> {
+fn gradients(net: &UNet, params: &Params, x0: &Tensor, ts: &[usize], epsilon: &Tensor) -> Result<(f64, Vec<Vec<f32>>)> {
     let schedule = NoiseSchedule::ddpm()?;
     let levels = ts.iter().map(|&t| schedule.level(t)).collect::<Result<Vec<_>, _>>()?;
     let x_t = forward::add_noise(x0, epsilon, &levels)?; // Ho et al. 2020, Eq. 4, each row at its t
@@ -120,13 +122,7 @@ fn gradients(
         // L_simple, Eq. 14: the mean of ‖ε − ε_θ‖² over the elements of all the batch.
         let loss = (((&predicted - &epsilon)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
         let grads = loss.backward()?;
-        let flat = |(_, var): &(String, candle_core::Var)| -> Result<Vec<f32>> {
-            match grads.get(var) {
-                Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
-                None => Ok(vec![0.0; var.elem_count()]),
-            }
-        };
-        let gradients = params.list.iter().map(flat).collect::<Result<Vec<_>>>()?;
+        let gradients = params.gradients(&grads)?;
         // The number that is told is this crate's own.
         let losses = simple_loss(&epsilon, &predicted.detach())?;
         Ok((losses.iter().sum::<f64>() / ts.len() as f64, gradients))
@@ -164,7 +160,7 @@ impl<'a> Run<'a> {
             images.len(),
             params.count()
         );
-        let order = Order { seed: recipe.seed, count: images.len(), epoch: None, shuffled: Vec::new() };
+        let order = Order::new(recipe.seed, images.len());
         let noise = SeededNoise::new(recipe.seed ^ TRAINING);
         let uniform = Uniform::new(crate::method::TRAIN_STEPS)?;
         Ok(Self { recipe, images, params, net, adam, order, noise, uniform, log, since: (0.0, 0) })
@@ -202,44 +198,30 @@ impl<'a> Run<'a> {
 
     /// Saves all that a run needs to go on, in one file; the log goes with it.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let mut words = self.recipe.words(self.adam.steps);
-        words.insert("log".to_owned(), self.log.clone());
-        words.insert("since".to_owned(), format!("{} {}", self.since.0, self.since.1));
-        store::save_tensors(&Self::checkpoint(folder), &self.adam.state()?, DType::F32, words)?;
+        let words = [("log", self.log.clone()), ("since", format!("{} {}", self.since.0, self.since.1))];
+        let words = words.map(|(name, word)| (name.to_owned(), word)).into_iter().collect();
+        self.adam.save(&Self::checkpoint(folder), &format!("{:?}", self.recipe), words)?;
         store::write(&folder.join("log.txt"), self.log.as_bytes())
     }
 
     /// Goes on from a folder's checkpoint, if there is one; says whether.
     pub fn resume(&mut self, folder: &Path) -> Result<bool> {
         let path = Self::checkpoint(folder);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(Trouble::BadCheckpoint { path, what: error.to_string() }),
+        let Some(words) = self.adam.resume(&path, &format!("{:?}", self.recipe))? else { return Ok(false) };
+        let since = words.get("since").and_then(|text| text.split_once(' '));
+        let since = since.and_then(|(sum, count)| Some((sum.parse().ok()?, count.parse().ok()?)));
+        let (Some(since), Some(log)) = (since, words.get("log")) else {
+            return Err(Trouble::BadCheckpoint { path, what: "its log is incomplete".to_owned() });
         };
-        let bad = |what: String| Trouble::BadCheckpoint { path: path.clone(), what };
-        let (tensors, mut words) = store::load_tensors(&bytes).map_err(bad)?;
-        let mut word = |name: &str| words.remove(name).ok_or_else(|| bad(format!("it does not say its {name}")));
-        let (recipe, step, log, since) = (word("recipe")?, word("step")?, word("log")?, word("since")?);
-        let ours = format!("{:?}", self.recipe);
-        if recipe != ours {
-            return Err(bad(format!("it is of {recipe}, not of {ours}")));
-        }
-        let step = step.parse().map_err(|_| bad(format!("its step is {step:?}")))?;
-        let since = since.split_once(' ').and_then(|(sum, count)| Some((sum.parse().ok()?, count.parse().ok()?)));
-        self.since = since.ok_or_else(|| bad("its log is incomplete".to_owned()))?;
-        self.adam.restore(tensors, step).map_err(bad)?;
-        self.log = log;
+        (self.since, self.log) = (since, log.clone());
         Ok(true)
     }
 
     /// To the end, with checkpoints; then the averaged weights in half precision, and the log.
     pub fn finish(&mut self, place: &Place) -> Result<PathBuf> {
         self.resume(&place.folder)?;
-        let bar = ProgressBar::new(self.recipe.steps).with_position(self.adam.steps);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {per_sec}, {eta} left, loss {msg}");
-        bar.set_style(style.map_err(|error| Trouble::Options(error.to_string()))?);
-        bar.reset_eta();
+        let progress =
+            Progress::new("{bar} {pos}/{len} steps, {eta} left, loss {msg}", self.recipe.steps, self.adam.steps)?;
         let mut saved = Instant::now();
         let mut running: Option<f64> = None;
         while self.adam.steps < self.recipe.steps {
@@ -253,8 +235,7 @@ impl<'a> Run<'a> {
             }
             let mean = running.map_or(loss, |running| 0.99 * running + 0.01 * loss);
             running = Some(mean);
-            bar.set_message(format!("{mean:.4}"));
-            bar.inc(1);
+            progress.at(self.adam.steps, || format!("{mean:.4}"));
             self.since = (self.since.0 + loss, self.since.1 + 1);
             let at = self.adam.steps;
             if at.is_multiple_of(place.log_every) || at == self.recipe.steps {
@@ -266,7 +247,7 @@ impl<'a> Run<'a> {
                 saved = Instant::now();
             }
         }
-        bar.finish();
+        progress.done();
         let path = place.folder.join("ema.safetensors");
         let words = self.recipe.words(self.adam.steps);
         store::save_tensors(&path, &self.averages()?, DType::F16, words)?;
