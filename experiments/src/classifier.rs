@@ -59,6 +59,11 @@ impl Classifier {
         self.hidden.forward(NormSilu, &h)?.mean(1)?.mean(1)?.silu()
     }
 
+    /// Ten numbers an image (B, 10), of which the largest is its class's.
+    pub fn logits(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.logits.rows(&self.features(x)?)
+    }
+
     /// Features of many images on the host, one after the other.
     pub fn features_of(&self, pixels: &[f32]) -> Result<Vec<f32>> {
         let pieces: Vec<&[f32]> = pixels.chunks(BATCH * PIXELS).collect();
@@ -75,7 +80,7 @@ impl Classifier {
         let pieces = parallel::map(images.len().div_ceil(BATCH), |index| {
             let range = index * BATCH..((index + 1) * BATCH).min(images.len());
             let x = Tensor::from_vec(images.rows(range.clone()), (range.len(), PIXELS), &Device::Cpu)?;
-            let found = self.logits.rows(&self.features(&x)?)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
+            let found = self.logits(&x)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
             Ok(found.iter().zip(&images.labels[range]).filter(|(found, label)| **found == u32::from(**label)).count())
         })?;
         Ok(pieces.iter().sum::<usize>() as f64 / images.len() as f64)
@@ -117,7 +122,7 @@ pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64
             let chosen = &chosen[index * BATCH / PIECES..(index + 1) * BATCH / PIECES];
             let x = Tensor::from_vec(train.rows(chosen.iter().copied()), (chosen.len(), PIXELS), &Device::Cpu)?;
             let labels: Vec<u8> = chosen.iter().map(|&image| train.labels[image]).collect();
-            let loss = (cross_entropy(&net.logits.rows(&net.features(&x)?)?, &labels)? / PIECES as f64)?;
+            let loss = (cross_entropy(&net.logits(&x)?, &labels)? / PIECES as f64)?;
             Ok((f64::from(loss.to_scalar::<f32>()?), params.gradients(&loss.backward()?)?))
         })?;
         let (losses, pieces): (Vec<f64>, Vec<_>) = pieces.into_iter().unzip();

@@ -85,8 +85,7 @@ impl<'a> Samples<'a> {
     /// What a shard takes: images through the network.
     #[must_use]
     pub fn work(&self, shard: Shard) -> u64 {
-        let files = shard.share(self.files());
-        self.calls(PER_FILE) * (files.end - files.start)
+        self.calls(self.kept(shard))
     }
 
     fn calls(&self, samples: u64) -> u64 {
@@ -130,6 +129,27 @@ impl<'a> Samples<'a> {
             store::write(&self.path(file), &bytes)
         })?;
         Ok(())
+    }
+
+    /// How many samples a shard keeps in files.
+    #[must_use]
+    pub fn kept(&self, shard: Shard) -> u64 {
+        let files = shard.share(self.files());
+        (files.end - files.start) * PER_FILE
+    }
+
+    /// Where the files lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The pixels of the first file, as many as were asked for, if it is this shard's.
+    #[must_use]
+    pub fn first(&self, shard: Shard) -> Option<Vec<u8>> {
+        let mut pixels = shard.share(self.files()).contains(&0).then(|| self.read(0)).flatten()?;
+        pixels.truncate(self.count.min(PER_FILE) as usize * PIXELS);
+        Some(pixels)
     }
 
     /// All pixels, if all files are there.

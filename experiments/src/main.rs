@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use alphabar_experiments::data::{Images, PIXELS, Part};
+use alphabar_experiments::data::{Images, Part};
 use alphabar_experiments::draw::Samples;
 use alphabar_experiments::method::{Method, TABLE1_STEPS, TABLE2_STEPS};
 use alphabar_experiments::net::{Params, UNet, Widths};
@@ -34,8 +34,8 @@ struct Options {
 
 #[derive(Args)]
 struct Weights {
-    /// The network's weights
-    #[arg(long, value_name = "FILE", default_value = "out/experiments/ema.safetensors")]
+    /// The network's weights; by default those that come with the program
+    #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/ema.safetensors"))]
     weights: PathBuf,
 }
 
@@ -103,8 +103,8 @@ enum Command {
     Table1 {
         #[command(flatten)]
         weights: Weights,
-        /// The classifier's weights
-        #[arg(long, value_name = "FILE", default_value = "out/experiments/classifier.safetensors")]
+        /// The classifier's weights; by default those that come with the program
+        #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/classifier.safetensors"))]
         classifier: PathBuf,
         /// Samples for each
         #[arg(long, default_value_t = 5000)]
@@ -233,14 +233,13 @@ fn run(options: &Options) -> Result<()> {
             let progress = Progress::new("{bar} {percent} %, {eta} left", samples.work(shard), 0)?;
             samples.make(shard, &progress)?;
             progress.done();
-            // Whoever finds all files there draws the picture; with shards, the last to end.
-            match samples.pixels() {
-                Some(pixels) => {
-                    let path = out.join("samples.png");
-                    picture::grid(&path, &pixels[..pixels.len().min(64 * PIXELS)], 8, 2)?;
-                    say(&format!("{} after {:.1} s", path.display(), started.elapsed().as_secs_f64()));
-                }
-                None => say(&format!("shard {shard} is done; the others' files are not all there yet")),
+            let took = started.elapsed().as_secs_f64();
+            say(&format!("{} samples in {} after {took:.1} s", samples.kept(shard), samples.folder().display()));
+            // The process that made the first file draws it; nobody waits for the others, or reads what they made.
+            if let Some(pixels) = samples.first(shard) {
+                let path = out.join("samples.png");
+                picture::grid(&path, &pixels, 8, 2)?;
+                say(&format!("the first of them: {}", path.display()));
             }
         }
         Command::Table1 { weights, classifier, count, steps } => {
