@@ -1,5 +1,4 @@
-//! Adam (Kingma and Ba 2015, Algorithm 1) with the running average of the weights that is sampled from, its state open, so that
-//! it can be saved.
+//! Adam (Kingma and Ba 2015, Algorithm 1) with the running average of the weights that is sampled from; it can be saved and goes on.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,13 +11,13 @@ use crate::trouble::{Result, Trouble};
 
 /// What Adam remembers of one parameter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
+struct Moments {
     /// m, the running mean of the gradient.
-    pub first: Vec<f32>,
+    first: Vec<f32>,
     /// v, the running mean of its square.
-    pub second: Vec<f32>,
+    second: Vec<f32>,
     /// The running average of the weights.
-    pub average: Vec<f32>,
+    average: Vec<f32>,
 }
 
 /// The optimiser of a list of parameters.
@@ -52,8 +51,15 @@ impl Adam {
 
     /// One step along the gradients, one list for each parameter, all scaled down to a norm of at most 1 together.
     pub fn step(&mut self, gradients: &[Vec<f32>], rate: f64) -> Result<()> {
-        self.steps += 1;
         let square: f64 = gradients.iter().flatten().map(|g| f64::from(*g) * f64::from(*g)).sum();
+        if !square.is_finite() {
+            // Before anything is touched: what is saved stays of use.
+            return Err(Trouble::Options(format!(
+                "the gradients are no longer finite after {} steps: try a smaller --rate in another folder",
+                self.steps
+            )));
+        }
+        self.steps += 1;
         let scale = (CLIP / square.sqrt().max(CLIP)) as f32;
         let steps = self.steps as f64;
         let (correct1, correct2) = (1.0 - BETA1.powf(steps), 1.0 - BETA2.powf(steps));
@@ -86,15 +92,16 @@ impl Adam {
         self.params.iter().zip(&self.moments).map(average).collect()
     }
 
-    /// Saves all that a run of this recipe needs to go on, with words of its own, in one file.
-    pub fn save(&self, path: &Path, recipe: &str, mut words: HashMap<String, String>) -> Result<()> {
+    /// Saves all that a run of this recipe on data of this hash needs to go on, with words of its own, in one file.
+    pub fn save(&self, path: &Path, recipe: &str, data: &str, mut words: HashMap<String, String>) -> Result<()> {
         words.insert("recipe".to_owned(), recipe.to_owned());
+        words.insert("data".to_owned(), data.to_owned());
         words.insert("step".to_owned(), self.steps.to_string());
         store::save_tensors(path, &self.state()?, DType::F32, words)
     }
 
     /// Goes on from what [`Adam::save`] left and gives its words, or `None` where there is no such file.
-    pub fn resume(&mut self, path: &Path, recipe: &str) -> Result<Option<HashMap<String, String>>> {
+    pub fn resume(&mut self, path: &Path, recipe: &str, data: &str) -> Result<Option<HashMap<String, String>>> {
         let bad = |what: String| Trouble::BadCheckpoint { path: path.to_owned(), what };
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -103,9 +110,11 @@ impl Adam {
         };
         let (tensors, words) = store::load_tensors(&bytes).map_err(bad)?;
         let word = |name: &str| words.get(name).ok_or_else(|| bad(format!("it does not say its {name}")));
-        let found = word("recipe")?;
-        if found != recipe {
-            return Err(bad(format!("it is of {found}, not of {recipe}")));
+        for (name, ours) in [("recipe", recipe), ("data", data)] {
+            let found = word(name)?;
+            if found != ours {
+                return Err(bad(format!("its {name} is {found}, not {ours}")));
+            }
         }
         let step = word("step")?;
         let step = step.parse().map_err(|_| bad(format!("its step is {step:?}")))?;
@@ -173,6 +182,8 @@ mod tests {
                 average[i] = decay * average[i] + (1.0 - decay) * w[i];
             }
         }
+        assert!(adam.step(&[vec![0.1, f32::NAN]], 0.01).is_err());
+        assert_eq!(adam.steps, 5);
         let found = var.to_vec1::<f32>().unwrap();
         let found_average = adam.averages().unwrap()[0].1.to_vec1::<f32>().unwrap();
         for i in 0..2 {

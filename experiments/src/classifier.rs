@@ -8,11 +8,12 @@ use candle_core::{D, DType, Device, Tensor};
 
 use crate::adam::Adam;
 use crate::data::{CLASSES, Images, PIXELS, SIDE};
-use crate::net::{Affine, Params, fold, read};
+use crate::net::{Affine, Params, fold};
 use crate::ops::First::{NormSilu, Nothing};
 use crate::progress::Progress;
 use crate::train::Order;
 use crate::trouble::{Result, Trouble};
+use crate::weights::Weights;
 use crate::{parallel, store};
 
 /// Features of an image.
@@ -64,13 +65,16 @@ impl Classifier {
         self.logits.rows(&self.features(x)?)
     }
 
-    /// Features of many images on the host, one after the other.
-    pub fn features_of(&self, pixels: &[f32]) -> Result<Vec<f32>> {
-        let pieces: Vec<&[f32]> = pixels.chunks(BATCH * PIXELS).collect();
-        let features = parallel::map(pieces.len(), |index| {
-            let rows = pieces[index].len() / PIXELS;
-            let x = Tensor::from_slice(pieces[index], (rows, PIXELS), &Device::Cpu)?;
-            Ok(self.features(&x)?.flatten_all()?.to_vec1::<f32>()?)
+    /// Features of images on the host, one after the other.
+    pub fn features_of(&self, pixels: Vec<f32>) -> Result<Vec<f32>> {
+        let x = Tensor::from_vec(pixels, ((), PIXELS), &Device::Cpu)?;
+        Ok(self.features(&x)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Features of a part of the data set.
+    pub fn features_of_images(&self, images: &Images, count: usize) -> Result<Vec<f32>> {
+        let features = parallel::map(count.div_ceil(BATCH), |index| {
+            self.features_of(images.rows(index * BATCH..((index + 1) * BATCH).min(count)))
         })?;
         Ok(features.concat())
     }
@@ -86,11 +90,10 @@ impl Classifier {
         Ok(pieces.iter().sum::<usize>() as f64 / images.len() as f64)
     }
 
-    /// From a file.
-    pub fn load(path: &Path) -> Result<Self> {
-        let (tensors, _) = read(path, "classifier")?;
-        Self::new(&mut Params::given(tensors))
-            .map_err(|error| Trouble::BadWeights { path: path.to_owned(), what: error.to_string() })
+    /// From saved weights.
+    pub fn load(weights: &Weights) -> Result<Self> {
+        let (tensors, _) = weights.open()?;
+        Self::new(&mut Params::given(tensors)).map_err(|error| weights.bad(error))
     }
 }
 
@@ -106,13 +109,16 @@ fn cross_entropy(logits: &Tensor, labels: &[u8]) -> candle_core::Result<Tensor> 
 /// Trains for some steps, saves in half precision into a folder, and gives the file and the accuracy on held-out images of what was
 /// saved. A run that was killed goes on from its checkpoint.
 pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64) -> Result<(PathBuf, f64)> {
+    if steps == 0 || train.is_empty() || test.is_empty() {
+        return Err(Trouble::Options("a classifier needs images of both kinds and a step at least".to_owned()));
+    }
     let mut params = Params::random(seed);
     let net = Classifier::new(&mut params)?;
     let mut adam = Adam::new(params.list.clone(), 0.999)?;
     let mut order = Order::new(seed, train.len());
     let checkpoint = folder.join("classifier-checkpoint.safetensors");
     let recipe = format!("a classifier, seed {seed}, {steps} steps, {} images", train.len());
-    adam.resume(&checkpoint, &recipe)?;
+    adam.resume(&checkpoint, &recipe, &train.fingerprint())?;
     let progress = Progress::new("{bar} {pos}/{len} steps, {eta} left, cross-entropy {msg}", steps, adam.steps)?;
     let mut saved = Instant::now();
     while adam.steps < steps {
@@ -130,13 +136,13 @@ pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64
         adam.step(&parallel::sum(pieces), rate)?;
         progress.at(adam.steps, || format!("{:.3}", losses.iter().sum::<f64>()));
         if saved.elapsed() >= EVERY || adam.steps == steps {
-            adam.save(&checkpoint, &recipe, HashMap::new())?;
+            adam.save(&checkpoint, &recipe, &train.fingerprint(), HashMap::new())?;
             saved = Instant::now();
         }
     }
     progress.done();
     let path = folder.join("classifier.safetensors");
     store::save_tensors(&path, &adam.averages()?, DType::F16, HashMap::from([("recipe".to_owned(), recipe)]))?;
-    let accuracy = Classifier::load(&path)?.accuracy(test)?;
+    let accuracy = Classifier::load(&Weights::classifier(Some(&path))?)?.accuracy(test)?;
     Ok((path, accuracy))
 }

@@ -77,6 +77,20 @@ impl Images {
         self.labels.len()
     }
 
+    /// The first so many.
+    #[must_use]
+    pub fn first(mut self, count: usize) -> Self {
+        self.labels.truncate(count);
+        self.pixels.truncate(self.labels.len() * PIXELS);
+        self
+    }
+
+    /// A hash of all.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex(&Sha256::digest(&self.pixels)[..4])
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -101,7 +115,7 @@ pub fn folder(named: Option<&Path>) -> PathBuf {
     let installed = Path::new("/").join(INSTALLED);
     match named {
         Some(folder) => folder.to_owned(),
-        None if installed.is_dir() => installed,
+        None if Part::Train.files().iter().all(|(name, _)| installed.join(name).is_file()) => installed,
         None => cache(),
     }
 }
@@ -117,7 +131,7 @@ fn cache() -> PathBuf {
 pub fn load(folder: &Path, part: Part) -> Result<Images> {
     let [images, labels] = part.files().map(|(name, hash)| {
         let path = folder.join(name);
-        let packed = fs::read(&path).map_err(|_| Trouble::NoData(path.clone()))?;
+        let packed = fs::read(&path).map_err(|source| Trouble::NoData { path: path.clone(), source })?;
         let bad = |what: String| Trouble::BadData { path: path.clone(), what };
         let found = hex(&Sha256::digest(&packed));
         if found != hash {

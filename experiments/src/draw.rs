@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, sample};
 use candle_core::{DType, Device, Tensor};
-use sha2::{Digest, Sha256};
 
-use crate::data::{PIXELS, SIDE, hex};
+use crate::data::{PIXELS, SIDE};
 use crate::method::Method;
 use crate::net::UNet;
 use crate::progress::Progress;
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
+use crate::weights::Weights;
 use crate::{parallel, store};
 
 /// Samples that go through the network together, so that what they need stays in the cache.
@@ -40,14 +40,14 @@ pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Tensor> {
 
 /// Samples `range` of a seed, one a row.
 pub fn draw(net: &UNet, plan: &Plan, seed: u64, range: Range<u64>) -> Result<Tensor> {
-    let first = range.start / PIECE;
-    let pieces = range.end.div_ceil(PIECE).saturating_sub(first);
-    let pieces = parallel::map(pieces as usize, |index| piece(net, plan, seed, first + index as u64))?;
-    let skip = (range.start - first * PIECE) as usize;
-    let wanted = range.end.saturating_sub(range.start) as usize;
-    if wanted == 0 {
+    if range.is_empty() {
         return Err(Trouble::Options("there is nothing to draw: the range is empty".to_owned()));
     }
+    let first = range.start / PIECE;
+    let pieces = range.end.div_ceil(PIECE) - first;
+    let pieces = parallel::map(pieces as usize, |index| piece(net, plan, seed, first + index as u64))?;
+    let skip = (range.start - first * PIECE) as usize;
+    let wanted = (range.end - range.start) as usize;
     Ok(Tensor::cat(&pieces, 0)?.narrow(0, skip, wanted)?)
 }
 
@@ -59,7 +59,6 @@ pub fn bytes(x: &Tensor) -> Result<Vec<u8>> {
 
 /// A set of samples that lies in a folder as idx files of [`PER_FILE`] images.
 pub struct Samples<'a> {
-    /// The network and the file that it came from.
     net: &'a UNet,
     /// What is in the files' names, so that files of other weights are never taken for these.
     name: String,
@@ -72,13 +71,13 @@ pub struct Samples<'a> {
 impl<'a> Samples<'a> {
     /// The first `count` samples of a seed.
     pub fn new(
-        (net, weights): (&'a UNet, &Path),
+        (net, weights): (&'a UNet, &Weights),
         (method, steps): (Method, usize),
         (seed, count): (u64, u64),
         folder: &Path,
     ) -> Result<Self> {
         let plan = method.plan(&alphabar::NoiseSchedule::ddpm()?, steps)?;
-        let name = format!("{}-{}-s{steps}-seed{seed}", fingerprint(weights)?, method.key());
+        let name = format!("{}-{}-s{steps}-seed{seed}", weights.fingerprint(), method.key());
         Ok(Self { net, name, plan, seed, count, folder: folder.to_owned() })
     }
 
@@ -105,17 +104,27 @@ impl<'a> Samples<'a> {
         [0, 0, 8, 3].into_iter().chain(axes.iter().flat_map(|axis| axis.to_be_bytes())).collect()
     }
 
-    /// The pixels of a file that is whole, if there is one.
-    fn read(&self, file: u64) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.path(file)).ok()?;
-        let pixels = bytes.strip_prefix(&Self::header()[..])?;
-        (pixels.len() == PER_FILE as usize * PIXELS).then(|| pixels.to_vec())
+    /// Whether a file is there: it is then whole, but for a disk's own failure.
+    fn is_there(&self, file: u64) -> bool {
+        let expected = Self::header().len() + PER_FILE as usize * PIXELS;
+        fs::metadata(self.path(file)).is_ok_and(|found| found.len() == expected as u64)
+    }
+
+    /// The pixels of a file, of as many samples as were asked for.
+    fn read(&self, file: u64) -> Result<Vec<u8>> {
+        let path = self.path(file);
+        let bad = |what: String| Trouble::Options(format!("{}: {what}; delete it and start again", path.display()));
+        let bytes = fs::read(&path).map_err(|error| bad(error.to_string()))?;
+        let pixels = bytes.strip_prefix(&Self::header()[..]).ok_or_else(|| bad("it holds no samples".to_owned()))?;
+        let count = (self.count - file * PER_FILE).min(PER_FILE) as usize;
+        let pixels = pixels.get(..count * PIXELS).ok_or_else(|| bad("it is cut off".to_owned()))?;
+        Ok(pixels.to_vec())
     }
 
     /// Draws the files of a shard that are not there yet, each whole before the next is begun.
     pub fn make(&self, shard: Shard, progress: &Progress) -> Result<()> {
         let files = shard.share(self.files());
-        let missing: Vec<u64> = files.clone().filter(|&file| self.read(file).is_none()).collect();
+        let missing: Vec<u64> = files.clone().filter(|&file| !self.is_there(file)).collect();
         progress.skip(self.calls(PER_FILE) * (files.end - files.start - missing.len() as u64));
         // One file on each core.
         parallel::map(missing.len(), |index| {
@@ -131,7 +140,7 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// How many samples a shard keeps in files.
+    /// How many samples a shard has in its files, which are full: more than were asked for, if they do not fill the last.
     #[must_use]
     pub fn kept(&self, shard: Shard) -> u64 {
         let files = shard.share(self.files());
@@ -144,28 +153,15 @@ impl<'a> Samples<'a> {
         &self.folder
     }
 
-    /// The pixels of the first file, as many as were asked for, if it is this shard's.
-    #[must_use]
-    pub fn first(&self, shard: Shard) -> Option<Vec<u8>> {
-        let mut pixels = shard.share(self.files()).contains(&0).then(|| self.read(0)).flatten()?;
-        pixels.truncate(self.count.min(PER_FILE) as usize * PIXELS);
-        Some(pixels)
+    /// The pixels of the first file, if it is this shard's.
+    pub fn first(&self, shard: Shard) -> Result<Option<Vec<u8>>> {
+        shard.share(self.files()).contains(&0).then(|| self.read(0)).transpose()
     }
 
-    /// All pixels, if all files are there.
-    #[must_use]
-    pub fn pixels(&self) -> Option<Vec<u8>> {
-        let mut pixels = Vec::new();
-        for file in 0..self.files() {
-            pixels.extend(self.read(file)?);
-        }
-        pixels.truncate(self.count as usize * PIXELS);
-        Some(pixels)
+    /// Something of each file's pixels, from −1 to 1, in order and on all cores.
+    pub fn map<R: Send>(&self, of: impl Fn(Vec<f32>) -> Result<R> + Sync) -> Result<Vec<R>> {
+        parallel::map(self.files() as usize, |file| {
+            of(self.read(file as u64)?.into_iter().map(|byte| f32::from(byte) / 127.5 - 1.0).collect())
+        })
     }
-}
-
-/// The first digits of a file's hash.
-pub fn fingerprint(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command: "train" })?;
-    Ok(hex(&Sha256::digest(&bytes)[..4]))
 }

@@ -6,10 +6,11 @@
 //! distribution function.
 
 use alphabar::reference::{DataDistribution, FiniteData, Gaussian, GaussianMixture};
-use alphabar::{Conditioning, Draw, Error, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Plan, SeededNoise, sample};
+use alphabar::{Conditioning, Draw, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Plan, SeededNoise, sample};
 use ndarray::Array2;
 
 use crate::method::{METHODS, Method, TABLE1_STEPS, TABLE2_STEPS, round_trip};
+use crate::trouble::{Result, Trouble};
 
 /// N(μ, v) in each dimension: variances that fall as those of images do along their principal axes.
 pub const DIMENSIONS: [(f64, f64); 6] = [(0.5, 0.4), (-0.3, 0.1), (0.1, 0.03), (0.0, 0.01), (0.0, 0.003), (0.0, 0.001)];
@@ -39,20 +40,21 @@ fn through(plan: &Plan, (mean, variance): (f64, f64), start: (f64, f64)) -> (f64
     })
 }
 
-/// Table 1 for Gaussian data: the Fréchet distance √(Σ (m − μ)² + (√w − √v)²) of a method's samples from the data.
-pub fn gaussian_table1(schedule: &NoiseSchedule, method: Method, steps: usize) -> Result<f64, Error> {
+/// Table 1 for Gaussian data: the Fréchet distance of a method's samples from the data, squared as in FID,
+/// Σ (m − μ)² + (√w − √v)².
+pub fn gaussian_table1(schedule: &NoiseSchedule, method: Method, steps: usize) -> Result<f64> {
     let plan = method.plan(schedule, steps)?;
     let squared = DIMENSIONS.iter().map(|&(mean, variance)| {
         let (m, w) = through(&plan, (mean, variance), (0.0, 1.0));
         (m - mean).powi(2) + (w.sqrt() - variance.sqrt()).powi(2)
     });
-    Ok(squared.sum::<f64>().sqrt())
+    Ok(squared.sum())
 }
 
 /// Table 2 for Gaussian data: E‖x₀ − x₀′‖² per dimension, of an encoding and its decoding.
 ///
 /// The round trip is x₀′ = F·x₀ + c, so the error is ((F − 1)·μ + c)² + (F − 1)²·v.
-pub fn gaussian_table2(schedule: &NoiseSchedule, told: Conditioning, steps: usize) -> Result<f64, Error> {
+pub fn gaussian_table2(schedule: &NoiseSchedule, told: Conditioning, steps: usize) -> Result<f64> {
     let (encode, decode) = round_trip(schedule, steps, told)?;
     let squared = DIMENSIONS.iter().map(|&(mean, variance)| {
         // An affine map is known from its values at 0 and at 1.
@@ -84,12 +86,12 @@ impl Line {
         }
     }
 
-    fn distribution(self) -> Result<Box<dyn DataDistribution>, Error> {
+    fn distribution(self) -> Result<Box<dyn DataDistribution>> {
         Ok(match self {
             Self::Mixture => {
                 let parts =
                     MIXTURE.iter().map(|&(weight, mean, std)| Ok((weight, Gaussian::new([mean], [std * std])?)));
-                Box::new(GaussianMixture::new(parts.collect::<Result<Vec<_>, Error>>()?)?)
+                Box::new(GaussianMixture::new(parts.collect::<Result<Vec<_>, alphabar::Error>>()?)?)
             }
             Self::Finite => Box::new(FiniteData::new(1, POINTS)?.with_bandwidth(GRAIN)?),
         })
@@ -122,7 +124,7 @@ impl Line {
     }
 
     /// As many draws of the distribution itself, whose distance is the floor of what an estimate from samples can show.
-    pub fn draws(self, count: usize, seed: u64) -> Result<Vec<f64>, Error> {
+    pub fn draws(self, count: usize, seed: u64) -> Result<Vec<f64>> {
         let noise: Array2<f64> =
             SeededNoise::new(seed).from_sample(1 << 32).noise(&Array2::zeros((count, 2)), Draw::Initial)?;
         let components = self.components();
@@ -146,7 +148,7 @@ impl Line {
     }
 
     /// Table 1: W₁ of `count` samples, the same noise for all methods and S.
-    pub fn table1(self, schedule: &NoiseSchedule, method: Method, steps: usize, count: usize) -> Result<f64, Error> {
+    pub fn table1(self, schedule: &NoiseSchedule, method: Method, steps: usize, count: usize) -> Result<f64> {
         let plan = method.plan(schedule, steps)?;
         let distribution = self.distribution()?;
         let mut network = alphabar::reference::Exact::new(&*distribution, alphabar::Prediction::Epsilon);
@@ -157,13 +159,7 @@ impl Line {
     }
 
     /// Table 2: mean squared error of `count` draws of the data, encoded and decoded.
-    pub fn table2(
-        self,
-        schedule: &NoiseSchedule,
-        told: Conditioning,
-        steps: usize,
-        count: usize,
-    ) -> Result<f64, Error> {
+    pub fn table2(self, schedule: &NoiseSchedule, told: Conditioning, steps: usize, count: usize) -> Result<f64> {
         let (encode, decode) = round_trip(schedule, steps, told)?;
         let distribution = self.distribution()?;
         let mut network = alphabar::reference::Exact::new(&*distribution, alphabar::Prediction::Epsilon);
@@ -178,11 +174,11 @@ impl Line {
 }
 
 /// All tables as text. `count` samples where there are samples.
-pub fn report(count: usize) -> Result<String, Error> {
+pub fn report(count: usize) -> Result<String> {
     use std::fmt::Write;
     let schedule = NoiseSchedule::ddpm()?;
     let mut text = String::new();
-    let mut table1 = |title: &str, floor: Option<f64>, entry: &dyn Fn(Method, usize) -> Result<f64, Error>| {
+    let mut table1 = |title: &str, floor: Option<f64>, entry: &dyn Fn(Method, usize) -> Result<f64>| {
         let _ = writeln!(text, "{title}\n{:>8}{}", "S", TABLE1_STEPS.map(|steps| format!("{steps:>10}")).concat());
         for method in METHODS {
             let _ = write!(text, "{method:>8}");
@@ -195,7 +191,7 @@ pub fn report(count: usize) -> Result<String, Error> {
             let _ = writeln!(text, "{:>8}{floor:>10.5}", "draws");
         }
         let _ = writeln!(text);
-        Ok::<_, Error>(())
+        Ok::<_, Trouble>(())
     };
     table1("Table 1, Gaussian data in 6 dimensions: Fréchet distance, in closed form", None, &|method, steps| {
         gaussian_table1(&schedule, method, steps)
@@ -213,13 +209,13 @@ pub fn report(count: usize) -> Result<String, Error> {
         TABLE2_STEPS.map(|steps| format!("{steps:>10}")).concat()
     );
     for told in [Conditioning::Source, Conditioning::Destination] {
-        let mut row = |name: &str, entry: &dyn Fn(usize) -> Result<f64, Error>| {
+        let mut row = |name: &str, entry: &dyn Fn(usize) -> Result<f64>| {
             let _ = write!(text, "{:>24}", format!("{name}, {told:?}").to_lowercase());
             for steps in TABLE2_STEPS {
                 let _ = write!(text, "{:>10.1e}", entry(steps)?);
             }
             let _ = writeln!(text);
-            Ok::<_, Error>(())
+            Ok::<_, Trouble>(())
         };
         row("gaussian", &|steps| gaussian_table2(&schedule, told, steps))?;
         row("mixture", &|steps| Line::Mixture.table2(&schedule, told, steps, count.min(2000)))?;

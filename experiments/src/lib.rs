@@ -22,3 +22,4 @@ pub mod table1;
 pub mod table2;
 pub mod train;
 pub mod trouble;
+pub mod weights;

@@ -12,7 +12,8 @@ use alphabar_experiments::net::{Params, UNet, Widths};
 use alphabar_experiments::progress::Progress;
 use alphabar_experiments::shard::Shard;
 use alphabar_experiments::train::{Place, Recipe, Run};
-use alphabar_experiments::trouble::{Result, Trouble};
+use alphabar_experiments::trouble::Result;
+use alphabar_experiments::weights::Weights;
 use alphabar_experiments::{classifier, data, draw, exact, figures, picture, table1, table2};
 use clap::{Args, Parser, Subcommand};
 
@@ -27,16 +28,33 @@ struct Options {
     /// Folder for what is made
     #[arg(long, global = true, value_name = "FOLDER", default_value = "out/experiments")]
     out: PathBuf,
-    /// Seed of all that is random
+    /// Seed of the weights' start, of the data's order, and of noise
     #[arg(long, global = true, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Args)]
-struct Weights {
+struct Network {
     /// The network's weights; by default those that come with the program
-    #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/ema.safetensors"))]
-    weights: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+impl Network {
+    fn load(&self) -> Result<(UNet, Weights)> {
+        let weights = Weights::network(self.weights.as_deref())?;
+        Ok((UNet::load(&weights)?, weights))
+    }
+}
+
+/// So many that no product of two of them overflows.
+fn number(largest: u64) -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=largest)
+}
+
+fn count(largest: u64) -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser;
+    number(largest).map(|number| number as usize)
 }
 
 #[derive(Subcommand)]
@@ -44,7 +62,7 @@ enum Command {
     /// Tables 1 and 2 for perfect networks, in seconds
     Exact {
         /// Samples, where there are samples
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 4000, value_parser = count(1 << 20))]
         count: usize,
     },
     /// Get the data set into a cache
@@ -52,10 +70,10 @@ enum Command {
     /// Train the network; the same command goes on after a kill
     Train {
         /// Optimiser steps
-        #[arg(long, default_value_t = 24_000)]
+        #[arg(long, default_value_t = 24_000, value_parser = number(1 << 32))]
         steps: u64,
         /// Images a step
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 64, value_parser = count(1 << 16))]
         batch: usize,
         /// Largest learning rate
         #[arg(long, default_value_t = 2e-3)]
@@ -67,7 +85,7 @@ enum Command {
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
         width: u16,
         /// The first so many training images only, to try things
-        #[arg(long)]
+        #[arg(long, value_parser = count(60_000))]
         images: Option<usize>,
         /// Seconds between checkpoints
         #[arg(long, default_value_t = 45)]
@@ -79,35 +97,35 @@ enum Command {
     /// Train the classifier that distances are measured with
     Classifier {
         /// Optimiser steps
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 4000, value_parser = number(1 << 32))]
         steps: u64,
     },
     /// Draw samples into files, and a picture of the first 64
     Sample {
         #[command(flatten)]
-        weights: Weights,
+        network: Network,
         /// Steps S
         #[arg(long, default_value_t = 50)]
         steps: usize,
         /// η, or "hat" for σ̂
         #[arg(long, default_value = "0", value_parser = method)]
         eta: Method,
-        /// How many: the first so many of the seed's sequence
-        #[arg(long, default_value_t = 64)]
+        /// How many: the first so many of the seed's sequence, in files of 64
+        #[arg(long, default_value_t = 64, value_parser = number(1 << 40))]
         count: u64,
-        /// The part i/n that this process does, from 0; by default what MPI or a job array says, else all
+        /// The part i/n, from 0, in place of what a job array says; the ranks of MPI or srun share it
         #[arg(long, value_name = "i/n")]
         shard: Option<String>,
     },
     /// Table 1: Fréchet distance for each η and S; hours for all, and goes on after a kill
     Table1 {
         #[command(flatten)]
-        weights: Weights,
+        network: Network,
         /// The classifier's weights; by default those that come with the program
-        #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/classifier.safetensors"))]
-        classifier: PathBuf,
+        #[arg(long, value_name = "FILE")]
+        classifier: Option<PathBuf>,
         /// Samples for each
-        #[arg(long, default_value_t = 5000)]
+        #[arg(long, default_value_t = 5000, value_parser = number(1 << 24))]
         count: u64,
         /// The S to do
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
@@ -116,9 +134,9 @@ enum Command {
     /// Table 2: reconstruction of held-out images; goes on after a kill
     Table2 {
         #[command(flatten)]
-        weights: Weights,
+        network: Network,
         /// Test images
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = count(10_000))]
         count: usize,
         /// The S to do
         #[arg(long, value_delimiter = ',', default_values_t = TABLE2_STEPS)]
@@ -127,7 +145,7 @@ enum Command {
     /// Figures 4, 5 and 6, and x̂₀ along the way
     Figures {
         #[command(flatten)]
-        weights: Weights,
+        network: Network,
         /// The S of Figures 4 and 5
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
         steps: Vec<usize>,
@@ -135,10 +153,10 @@ enum Command {
     /// Measure the network's speed
     Speed {
         /// Images a step
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 64, value_parser = count(1 << 16))]
         batch: usize,
         /// Channels at 14×14
-        #[arg(long, default_value_t = 32)]
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
         width: u16,
     },
 }
@@ -199,7 +217,7 @@ fn run(options: &Options) -> Result<()> {
         Command::Train { steps, batch, rate, decay, width, images, every, log_every } => {
             let mut train = load(Part::Train)?;
             if let Some(images) = images {
-                train = first(&train, *images);
+                train = train.first(*images);
             }
             let recipe = Recipe {
                 seed: options.seed,
@@ -209,9 +227,8 @@ fn run(options: &Options) -> Result<()> {
                 decay: *decay,
                 widths: widths(*width),
             };
-            let place =
-                Place { folder: out.clone(), every: Duration::from_secs(*every), log_every: (*log_every).max(1) };
-            let path = Run::new(recipe, &train)?.finish(&place)?;
+            let place = Place { folder: out.clone(), every: Duration::from_secs(*every) };
+            let path = Run::new(recipe, &train, *log_every)?.finish(&place)?;
             say(&format!("{} after {:.0} s; the log is beside it", path.display(), started.elapsed().as_secs_f64()));
         }
         Command::Classifier { steps } => {
@@ -219,34 +236,29 @@ fn run(options: &Options) -> Result<()> {
                 classifier::train(out, &load(Part::Train)?, &load(Part::Test)?, *steps, options.seed)?;
             say(&format!("{}: {:.2} % of the test images", path.display(), 100.0 * accuracy));
         }
-        Command::Sample { weights, steps, eta, count, shard } => {
-            let shard = match shard {
-                Some(text) => text.parse()?,
-                None => Shard::from_environment(|name| std::env::var(name).ok())?,
-            };
-            if *count == 0 {
-                return Err(Trouble::Options("there is nothing to draw: raise --count".to_owned()));
-            }
-            let net = UNet::load(&weights.weights)?;
-            let samples =
-                Samples::new((&net, &weights.weights), (*eta, *steps), (options.seed, *count), &out.join("samples"))?;
+        Command::Sample { network, steps, eta, count, shard } => {
+            let told = shard.as_ref().map(|text| text.parse()).transpose()?;
+            let shard = Shard::of_this_process(told, |name| std::env::var(name).ok())?;
+            let (net, weights) = network.load()?;
+            let samples = Samples::new((&net, &weights), (*eta, *steps), (options.seed, *count), &out.join("samples"))?;
             let progress = Progress::new("{bar} {percent} %, {eta} left", samples.work(shard), 0)?;
             samples.make(shard, &progress)?;
             progress.done();
             let took = started.elapsed().as_secs_f64();
-            say(&format!("{} samples in {} after {took:.1} s", samples.kept(shard), samples.folder().display()));
+            let (kept, folder) = (samples.kept(shard), samples.folder().display());
+            say(&format!("shard {shard}: {kept} samples in {folder} after {took:.1} s"));
             // The process that made the first file draws it; nobody waits for the others, or reads what they made.
-            if let Some(pixels) = samples.first(shard) {
+            if let Some(pixels) = samples.first(shard)? {
                 let path = out.join("samples.png");
                 picture::grid(&path, &pixels, 8, 2)?;
                 say(&format!("the first of them: {}", path.display()));
             }
         }
-        Command::Table1 { weights, classifier, count, steps } => {
+        Command::Table1 { network, classifier, count, steps } => {
             let (train, test) = (load(Part::Train)?, load(Part::Test)?);
             let inputs = table1::Inputs {
-                weights: &weights.weights,
-                classifier,
+                weights: &Weights::network(network.weights.as_deref())?,
+                classifier: &Weights::classifier(classifier.as_deref())?,
                 train: &train,
                 test: &test,
                 steps,
@@ -256,10 +268,11 @@ fn run(options: &Options) -> Result<()> {
             };
             say(&table1::run(&inputs)?);
         }
-        Command::Table2 { weights, count, steps } => {
-            say(&table2::run(&weights.weights, &load(Part::Test)?, steps, *count, out)?);
+        Command::Table2 { network, count, steps } => {
+            let weights = Weights::network(network.weights.as_deref())?;
+            say(&table2::run(&weights, &load(Part::Test)?, steps, *count, out)?);
         }
-        Command::Figures { weights, steps } => figures_of(&weights.weights, options.seed, steps, out, &say)?,
+        Command::Figures { network, steps } => figures_of(&network.load()?.0, options.seed, steps, out, &say)?,
         Command::Speed { batch, width } => speed(*batch, widths(*width), &say)?,
     }
     Ok(())
@@ -269,19 +282,12 @@ fn widths(fine: u16) -> Widths {
     Widths { fine: usize::from(fine), coarse: 2 * usize::from(fine) }
 }
 
-fn first(images: &Images, count: usize) -> Images {
-    let count = count.min(images.len());
-    let pixels = images.rows(0..count).into_iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-    Images::new(pixels, images.labels[..count].to_vec())
-}
-
-fn figures_of(weights: &Path, seed: u64, steps: &[usize], out: &Path, say: &dyn Fn(&str)) -> Result<()> {
-    let net = UNet::load(weights)?;
-    say(&figures::time_against_steps(&net, steps, out)?);
-    figures::same_noise(&net, seed, steps, 10, out)?;
+fn figures_of(net: &UNet, seed: u64, steps: &[usize], out: &Path, say: &dyn Fn(&str)) -> Result<()> {
+    say(&figures::time_against_steps(net, steps, out)?);
+    figures::same_noise(net, seed, steps, 10, out)?;
     let middle = steps.get(steps.len() / 2).copied().unwrap_or(50);
-    figures::interpolation(&net, seed, middle, 5, out)?;
-    figures::predictions_of_x0(&net, seed, middle, 6, out)?;
+    figures::interpolation(net, seed, middle, 5, out)?;
+    figures::predictions_of_x0(net, seed, middle, 6, out)?;
     say(&format!("pictures in {}", out.display()));
     Ok(())
 }
@@ -289,7 +295,10 @@ fn figures_of(weights: &Path, seed: u64, steps: &[usize], out: &Path, say: &dyn 
 /// Images a second, forward and in training.
 fn speed(batch: usize, widths: Widths, say: &dyn Fn(&str)) -> Result<()> {
     let mut params = Params::random(1);
-    let net = UNet::new(&mut params, widths)?;
+    UNet::new(&mut params, widths)?;
+    // As constants, which is what sampling has.
+    let given = params.list.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
+    let net = UNet::new(&mut Params::given(given), widths)?;
     let plan = Method::Eta(0.0).plan(&alphabar::NoiseSchedule::ddpm()?, 10)?;
     draw::draw(&net, &plan, 1, 0..32)?;
     let started = Instant::now();
@@ -298,7 +307,7 @@ fn speed(batch: usize, widths: Widths, say: &dyn Fn(&str)) -> Result<()> {
     let pixels = (0..256 / draw::PIECE).map(|piece| draw::bytes(&draw::latents(1, piece)?));
     let images = Images::new(pixels.collect::<Result<Vec<_>>>()?.concat(), vec![0; 256]);
     let recipe = Recipe { seed: 1, steps: 100, batch, rate: 1e-4, decay: 0.999, widths };
-    let mut run = Run::new(recipe, &images)?;
+    let mut run = Run::new(recipe, &images, 100)?;
     run.step()?;
     let started = Instant::now();
     (0..4).try_for_each(|_| run.step().map(drop))?;

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display};
 
-use alphabar::{Conditioning, Ddim, Error, NoiseSchedule, Plan, Timesteps};
+use alphabar::{Conditioning, Ddim, NoiseSchedule, Plan, Timesteps};
+
+use crate::trouble::{Result, Trouble};
 
 /// T of every experiment, the paper's.
 pub const TRAIN_STEPS: usize = 1000;
@@ -39,12 +41,12 @@ pub enum Method {
 }
 
 impl Method {
-    /// S steps through a schedule, along multiples of T/S from t = 0 up as the paper's code takes them.
-    pub fn plan(self, schedule: &NoiseSchedule, steps: usize) -> Result<Plan, Error> {
-        let tau = Timesteps::leading(schedule.len(), steps, 0)?;
+    /// S steps through a schedule.
+    pub fn plan(self, schedule: &NoiseSchedule, steps: usize) -> Result<Plan> {
+        let tau = tau(schedule, steps)?;
         match self {
-            Self::Eta(eta) => Plan::new(schedule, &tau, &Ddim::new(eta)?),
-            Self::SigmaHat => Plan::new(schedule, &tau, &Ddim::sigma_hat()),
+            Self::Eta(eta) => Ok(Plan::new(schedule, &tau, &Ddim::new(eta)?)?),
+            Self::SigmaHat => Ok(Plan::new(schedule, &tau, &Ddim::sigma_hat())?),
         }
     }
 
@@ -62,14 +64,30 @@ impl Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Eta(eta) => f.pad(&format!("η = {eta}")),
-            Self::SigmaHat => f.pad("σ\u{302}  "),
+            // Without the letter's mark, which a width would count.
+            Self::SigmaHat => f.pad("σ-hat"),
         }
     }
 }
 
-/// Into noise and back, both with η = 0 (the paper's section 5.4).
-pub fn round_trip(schedule: &NoiseSchedule, steps: usize, told: Conditioning) -> Result<(Plan, Plan), Error> {
+/// Multiples of ⌊T/S⌋ from t = 0 up, the uniform τ of the paper's code.
+///
+/// Where S does not divide T, the last may lie far below T, where x is not yet noise: that is refused.
+fn tau(schedule: &NoiseSchedule, steps: usize) -> Result<Timesteps> {
     let tau = Timesteps::leading(schedule.len(), steps, 0)?;
+    let (last, all) = (tau.as_slice().first().copied().unwrap_or(0), schedule.len());
+    if steps >= 10 && last * 10 < all * 8 {
+        return Err(Trouble::Options(format!(
+            "{steps} steps at multiples of {} end at t = {last} of {all}: choose a number that divides {all}",
+            all / steps
+        )));
+    }
+    Ok(tau)
+}
+
+/// Into noise and back, both with η = 0 (the paper's section 5.4).
+pub fn round_trip(schedule: &NoiseSchedule, steps: usize, told: Conditioning) -> Result<(Plan, Plan)> {
+    let tau = tau(schedule, steps)?;
     let encode = Plan::new(schedule, &tau.clone().encoding(told), &Ddim::deterministic())?;
     Ok((encode, Plan::new(schedule, &tau, &Ddim::deterministic())?))
 }

@@ -3,12 +3,10 @@
 //! Where the paper's has four resolutions and 35.7 million parameters, this one has two and fewer than two million.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::data::SIDE;
 use crate::ops::{First, layer};
-use crate::store;
-use crate::trouble::Trouble;
+use crate::weights::Weights;
 use alphabar::{Draw, NoiseSource, Point, SeededNoise};
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
@@ -162,7 +160,8 @@ impl Attention {
         Ok(Self {
             qkv: Affine::pixel(params, &format!("{name}.qkv"), channels, 3 * channels, 1.0)?,
             out: Affine::pixel(params, &format!("{name}.out"), channels, channels, 0.0)?,
-            heads: (channels / 32).max(1),
+            // Of 32 channels each, or the next larger number that divides them.
+            heads: (1..=channels / 32).rev().find(|heads| channels.is_multiple_of(*heads)).unwrap_or(1),
         })
     }
 
@@ -256,19 +255,18 @@ impl UNet {
         Ok(self.forward(x, &[at.t])?.detach())
     }
 
-    /// From exported weights, EMA or not.
-    pub fn load(path: &Path) -> crate::trouble::Result<Self> {
-        let (tensors, words) = read(path, "train")?;
-        let bad = |what: String| Trouble::BadWeights { path: path.to_owned(), what };
+    /// From exported weights.
+    pub fn load(weights: &Weights) -> crate::trouble::Result<Self> {
+        let (tensors, words) = weights.open()?;
         let width = |name: &str| {
-            let word = words.get(name).ok_or_else(|| bad(format!("it does not say its {name}")))?;
+            let word = words.get(name).ok_or_else(|| weights.bad(format!("the width {name:?} is not said")))?;
             match word.parse() {
                 Ok(width) if (1..=4096).contains(&width) => Ok(width),
-                _ => Err(bad(format!("its {name} is {word:?}"))),
+                _ => Err(weights.bad(format!("the width {name:?} is {word:?}"))),
             }
         };
         let widths = Widths { fine: width("fine")?, coarse: width("coarse")? };
-        Self::new(&mut Params::given(tensors), widths).map_err(|error| bad(error.to_string()))
+        Self::new(&mut Params::given(tensors), widths).map_err(|error| weights.bad(error))
     }
 
     /// Words about a network for its file.
@@ -276,12 +274,6 @@ impl UNet {
     pub fn words(widths: Widths) -> HashMap<String, String> {
         HashMap::from([("fine".to_owned(), widths.fine.to_string()), ("coarse".to_owned(), widths.coarse.to_string())])
     }
-}
-
-/// Weights and words of a file that `command` makes.
-pub fn read(path: &Path, command: &'static str) -> crate::trouble::Result<store::Saved> {
-    let bytes = std::fs::read(path).map_err(|_| Trouble::NoWeights { path: path.to_owned(), command })?;
-    store::load_tensors(&bytes).map_err(|what| Trouble::BadWeights { path: path.to_owned(), what })
 }
 
 /// Sines and cosines of t at wavelengths from 2π to 10,000·2π (Vaswani et al. 2017).
@@ -293,7 +285,7 @@ fn embed(ts: &[usize], width: usize) -> Result<Tensor> {
         values.extend((0..half).map(|i| libm::sin(angle(i)) as f32));
         values.extend((0..half).map(|i| libm::cos(angle(i)) as f32));
     }
-    Tensor::from_vec(values, (ts.len(), 2 * half), &Device::Cpu)?.to_dtype(DType::F32)
+    Tensor::from_vec(values, (ts.len(), 2 * half), &Device::Cpu)
 }
 
 #[cfg(test)]
@@ -305,7 +297,7 @@ mod tests {
     fn the_network_is_small_and_its_rows_do_not_touch() {
         let mut params = Params::random(1);
         let net = UNet::new(&mut params, Widths::default()).unwrap();
-        assert!(params.count() < 2_000_000, "{}", params.count());
+        assert_eq!(params.count(), 453_636);
         // Layers that begin as nothing would hide what they are fed.
         for (index, (_, var)) in params.list.iter().enumerate() {
             let z = SeededNoise::new(9).from_sample(index as u64).noise(var.as_tensor(), Draw::Initial).unwrap();
@@ -328,6 +320,15 @@ mod tests {
         assert_eq!(whole[PIXELS..2 * PIXELS], predict(&x[PIXELS..2 * PIXELS], 500));
         assert_ne!(whole, predict(&x, 501));
         assert!(whole.iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn networks_of_all_widths_run() {
+        let x = Tensor::ones((2, PIXELS), DType::F32, &Device::Cpu).unwrap();
+        for fine in [1, 3, 16, 49] {
+            let net = UNet::new(&mut Params::random(1), Widths { fine, coarse: 2 * fine }).unwrap();
+            assert_eq!(net.forward(&x, &[3, 5]).unwrap().dims(), [2, PIXELS]);
+        }
     }
 
     #[test]

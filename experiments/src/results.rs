@@ -26,21 +26,25 @@ pub struct Results {
 impl Results {
     /// Those of a file, or none if it is not there yet.
     pub fn open(path: &Path, of: &str) -> Result<Self> {
-        let other = |what: String| Trouble::OtherResults { path: path.to_owned(), what };
-        let file = match fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                File { of: of.to_owned(), numbers: BTreeMap::new() }
-            }
-            Err(error) => return Err(other(error.to_string())),
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| other(format!("it cannot be read: {error}")))?
-            }
+        let mut results = Self { path: path.to_owned(), file: File { of: of.to_owned(), numbers: BTreeMap::new() } };
+        results.join()?;
+        Ok(results)
+    }
+
+    /// Takes in what is in the file: another process may have been at work.
+    fn join(&mut self) -> Result<()> {
+        let other = |what: String| Trouble::OtherResults { path: self.path.clone(), what };
+        let bytes = match fs::read(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            bytes => bytes.map_err(|error| other(error.to_string()))?,
         };
-        if file.of == of {
-            Ok(Self { path: path.to_owned(), file })
-        } else {
-            Err(other(format!("{}, not {of}", file.of)))
+        let file: File =
+            serde_json::from_slice(&bytes).map_err(|error| other(format!("it cannot be read: {error}")))?;
+        if file.of != self.file.of {
+            return Err(other(format!("they are of {}, not of {}", file.of, self.file.of)));
         }
+        self.file.numbers.extend(file.numbers);
+        Ok(())
     }
 
     /// Whether the number of this name is there.
@@ -55,6 +59,10 @@ impl Results {
             return Ok(number);
         }
         let number = compute()?;
+        if !number.is_finite() {
+            return Err(Trouble::Options(format!("{name} came out as {number}")));
+        }
+        self.join()?;
         self.file.numbers.insert(name.to_owned(), number);
         let text = serde_json::to_vec_pretty(&self.file).map_err(|error| Trouble::Options(error.to_string()))?;
         store::write(&self.path, &text)?;
@@ -75,8 +83,13 @@ mod tests {
         drop(results);
         let mut again = Results::open(&path, "a").unwrap();
         assert_eq!(again.get("x", || panic!("computed twice")).unwrap(), 0.1 + 0.2);
+        let mut beside = Results::open(&path, "a").unwrap();
+        again.get("y", || Ok(1.0)).unwrap();
+        beside.get("z", || Ok(2.0)).unwrap();
+        assert!(Results::open(&path, "a").unwrap().known("y"));
+        assert!(beside.get("w", || Ok(f64::NAN)).unwrap_err().to_string().contains("w came out as NaN"));
         let told = Results::open(&path, "b").unwrap_err().to_string();
-        assert!(told.contains("a, not b") && told.contains("delete"), "{told}");
+        assert!(told.contains("of a, not of b") && told.contains("--out"), "{told}");
         fs::write(&path, b"{").unwrap();
         assert!(Results::open(&path, "a").unwrap_err().to_string().contains("cannot be read"));
     }

@@ -22,11 +22,45 @@ const RANKS: [(&str, &str); 3] = [
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 ];
 
-/// Arrays of jobs: index, first, last, stride. Slurm, Grid Engine, LSF.
-const ARRAYS: [[&str; 4]; 3] = [
-    ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP"],
-    ["SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"],
-    ["LSB_JOBINDEX", "", "LSB_JOBINDEX_END", "LSB_JOBINDEX_STEP"],
+/// How an engine names an array of jobs.
+struct Array {
+    index: &'static str,
+    /// Not all say it: then it is 1.
+    first: Option<&'static str>,
+    last: &'static str,
+    stride: &'static str,
+    /// How many jobs there are, where the engine allows lists with gaps.
+    count: Option<&'static str>,
+    /// Whether 0 is an index, and not that of a job of no array.
+    from_zero: bool,
+}
+
+/// Slurm, Grid Engine, LSF.
+const ARRAYS: [Array; 3] = [
+    Array {
+        index: "SLURM_ARRAY_TASK_ID",
+        first: Some("SLURM_ARRAY_TASK_MIN"),
+        last: "SLURM_ARRAY_TASK_MAX",
+        stride: "SLURM_ARRAY_TASK_STEP",
+        count: Some("SLURM_ARRAY_TASK_COUNT"),
+        from_zero: true,
+    },
+    Array {
+        index: "SGE_TASK_ID",
+        first: Some("SGE_TASK_FIRST"),
+        last: "SGE_TASK_LAST",
+        stride: "SGE_TASK_STEPSIZE",
+        count: None,
+        from_zero: false,
+    },
+    Array {
+        index: "LSB_JOBINDEX",
+        first: None,
+        last: "LSB_JOBINDEX_END",
+        stride: "LSB_JOBINDEX_STEP",
+        count: None,
+        from_zero: false,
+    },
 ];
 
 /// Array indices of engines that do not say how many there are.
@@ -48,8 +82,9 @@ impl Shard {
         Err(Trouble::Shard(format!("shard {index}/{count} does not exist: {parts}; shards count from 0")))
     }
 
-    /// What the environment says: this process's rank in its job, and the job's place in its array. Without either, the whole.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    /// This process's part of a part: the one that is told, or else this job's place in its array, divided among the ranks of the
+    /// job, as the environment says. Without any of them, the whole.
+    pub fn of_this_process(told: Option<Self>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let number =
             |name: &str| match variable(name).filter(|text| !text.is_empty() && text != "undefined") {
                 None => Ok(None),
@@ -57,6 +92,10 @@ impl Shard {
                     Trouble::Shard(format!("{name} is {text:?}, not a number; unset it or say --shard i/n"))
                 }),
             };
+        let array = match told {
+            Some(told) => told,
+            None => Self::of_array(number)?,
+        };
         let mut rank = Self::WHOLE;
         for (index, count) in RANKS {
             if let (Some(index), Some(count)) = (number(index)?, number(count)?) {
@@ -64,27 +103,36 @@ impl Shard {
                 break;
             }
         }
-        let mut array = Self::WHOLE;
-        for [index, first, last, stride] in ARRAYS {
-            // LSF says 0 for a job that is of no array.
-            let Some(index) = number(index)?.filter(|index| *index > 0 || first.starts_with("SLURM")) else { continue };
-            let first = if first.is_empty() { Some(1) } else { number(first)? };
-            let (Some(first), Some(last)) = (first, number(last)?) else { continue };
-            let stride = number(stride)?.unwrap_or(1).max(1);
+        Self::new(array.index * rank.count + rank.index, array.count * rank.count)
+    }
+
+    fn of_array(number: impl Fn(&str) -> Result<Option<u64>>) -> Result<Self> {
+        for array in ARRAYS {
+            let Some(index) = number(array.index)?.filter(|index| *index > 0 || array.from_zero) else { continue };
+            let first = array.first.map_or(Ok(Some(1)), &number)?;
+            let (Some(first), Some(last)) = (first, number(array.last)?) else { continue };
+            let stride = number(array.stride)?.unwrap_or(1).max(1);
             if !(first..=last).contains(&index) {
                 return Err(Trouble::Shard(format!("array index {index} is not in {first}..={last}; say --shard i/n")));
             }
-            array = Self::new((index - first) / stride, (last - first) / stride + 1)?;
-            break;
+            let count = (last - first) / stride + 1;
+            if let Some(found) = array.count.map_or(Ok(None), &number)?
+                && found != count
+            {
+                return Err(Trouble::Shard(format!(
+                    "the array has {found} jobs, with gaps between {first} and {last}: say --shard i/n"
+                )));
+            }
+            return Self::new((index - first) / stride, count);
         }
-        if array == Self::WHOLE
-            && let Some(name) = UNCOUNTED.into_iter().find(|name| variable(name).is_some())
-        {
-            return Err(Trouble::Shard(format!(
-                "{name} is set, but PBS does not say how many jobs its array has: say --shard ${name}/n, counted from 0"
-            )));
+        for name in UNCOUNTED {
+            if number(name)?.is_some() {
+                return Err(Trouble::Shard(format!(
+                    "{name} is set, but PBS does not say how many jobs its array has: say --shard ${name}/n, counted from 0"
+                )));
+            }
         }
-        Self::new(array.index * rank.count + rank.index, array.count * rank.count)
+        Ok(Self::WHOLE)
     }
 
     /// This part's share of so many things: the shares are next to each other, cover all, and differ by one at most.
@@ -119,7 +167,7 @@ mod tests {
 
     fn from(variables: &[(&str, &str)]) -> Result<String> {
         let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Shard::from_environment(find).map(|shard| shard.to_string())
+        Shard::of_this_process(None, find).map(|shard| shard.to_string())
     }
 
     #[test]
@@ -142,6 +190,10 @@ mod tests {
         assert_eq!(from(&array("8")).unwrap(), "3/4");
         let both = [&array("4")[..], &[("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")]].concat();
         assert_eq!(from(&both).unwrap(), "3/8");
+        // --shard stands for the array's part, and the ranks share it.
+        let rank = |name: &str| both.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let told = Some(Shard::new(2, 5).unwrap());
+        assert_eq!(Shard::of_this_process(told, rank).unwrap().to_string(), "5/10");
         assert_eq!(from(&[("SGE_TASK_ID", "undefined")]).unwrap(), "0/1");
         assert_eq!(from(&[("SGE_TASK_ID", "3"), ("SGE_TASK_FIRST", "1"), ("SGE_TASK_LAST", "3")]).unwrap(), "2/3");
         assert_eq!(from(&[("LSB_JOBINDEX", "0"), ("LSB_JOBINDEX_END", "0")]).unwrap(), "0/1");
@@ -151,6 +203,13 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_a_sentence() {
         assert!(from(&[("PBS_ARRAY_INDEX", "3")]).unwrap_err().to_string().contains("--shard $PBS_ARRAY_INDEX/n"));
+        let gaps = [
+            ("SLURM_ARRAY_TASK_ID", "3"),
+            ("SLURM_ARRAY_TASK_MIN", "3"),
+            ("SLURM_ARRAY_TASK_MAX", "7"),
+            ("SLURM_ARRAY_TASK_COUNT", "2"),
+        ];
+        assert!(from(&gaps).unwrap_err().to_string().contains("2 jobs, with gaps between 3 and 7"));
         assert!(from(&[("PMI_RANK", "x"), ("PMI_SIZE", "2")]).unwrap_err().to_string().contains("PMI_RANK"));
         assert!(from(&[("PMI_RANK", "2"), ("PMI_SIZE", "2")]).unwrap_err().to_string().contains("0/2 to 1/2"));
         for text in ["2/2", "0/0", "1", "a/b", "-1/2", "1/2/3", ""] {

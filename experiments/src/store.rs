@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
@@ -19,12 +20,14 @@ pub type Saved = (HashMap<String, Tensor>, HashMap<String, String>);
 
 /// Writes a file in one piece: a kill or a full disk leaves what was there before.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Processes of several machines may share a folder, and numbers of processes.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let temporary = path.with_extension(format!("{}-{now}.tmp", std::process::id()));
     let attempt = || {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut file = File::create(&temporary)?;
+        let mut file = File::create_new(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -52,10 +55,16 @@ pub fn save_tensors(
             }
             _ => (Dtype::F32, flat.iter().flat_map(|value| value.to_le_bytes()).collect()),
         };
+        let largest = if dtype == Dtype::F16 { half::f16::MAX.to_f32() } else { f32::MAX };
+        if !flat.iter().all(|value| value.abs() <= largest) {
+            return Err(Trouble::Options(format!("{name} holds numbers that cannot be saved: try a smaller --rate")));
+        }
         parts.push((name, tensor.dims().to_vec(), dtype, bytes));
     }
-    let bad =
-        |error: safetensors::SafeTensorError| Trouble::BadWeights { path: path.to_owned(), what: error.to_string() };
+    let bad = |error: safetensors::SafeTensorError| Trouble::BadWeights {
+        name: path.display().to_string(),
+        what: error.to_string(),
+    };
     let views = parts
         .iter()
         .map(|(name, shape, dtype, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(bad)?)))
@@ -103,13 +112,13 @@ mod tests {
     #[test]
     fn a_write_that_fails_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
+        // Nothing can be moved into the place of a folder that is not empty.
         let path = folder.path().join("kept");
-        write(&path, b"old").unwrap();
-        // A folder in the place of the temporary file stands for any failure to write.
-        fs::create_dir(path.with_extension(format!("{}.tmp", std::process::id()))).unwrap();
+        write(&path.join("inside"), b"old").unwrap();
         let error = write(&path, b"new").unwrap_err().to_string();
         assert!(error.contains("untouched"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read(path.join("inside")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -118,7 +127,7 @@ mod tests {
         if Path::new("/dev/full").exists() {
             let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
             let told = Trouble::Write { path: "out".into(), source: error }.to_string();
-            assert!(told.contains("No space left") && told.contains("goes on"), "{told}");
+            assert!(told.contains("No space left") && told.contains("goes on from it"), "{told}");
         }
     }
 
@@ -140,12 +149,20 @@ mod tests {
     fn corrupt_tensors_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.safetensors");
-        let tensor = Tensor::new(&[1.0_f32, f32::NAN], &Device::Cpu).unwrap();
-        save_tensors(&path, &[("w".to_owned(), tensor)], DType::F32, HashMap::new()).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        assert!(load_tensors(&bytes).unwrap_err().contains("w holds NaN"));
+        let save = |values: [f32; 2], dtype| {
+            let tensor = Tensor::new(&values, &Device::Cpu).unwrap();
+            save_tensors(&path, &[("w".to_owned(), tensor)], dtype, HashMap::new())
+        };
+        assert!(save([1.0, f32::NAN], DType::F32).unwrap_err().to_string().contains("w holds"));
+        assert!(save([1.0, 1e5], DType::F16).unwrap_err().to_string().contains("w holds"));
+        assert!(!path.exists());
+        save([1.0, 1e5], DType::F32).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
         for end in [0, 7, 20, bytes.len() - 1] {
             assert!(load_tensors(&bytes[..end]).is_err(), "{end}");
         }
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(load_tensors(&bytes).unwrap_err().contains("w holds NaN"));
     }
 }

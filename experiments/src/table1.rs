@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::classifier::{Classifier, FEATURES};
 use crate::data::Images;
-use crate::draw::{Samples, fingerprint};
+use crate::draw::Samples;
 use crate::frechet::Moments;
 use crate::method::{METHODS, PAPER_TABLE1, TABLE1_STEPS};
 use crate::net::UNet;
@@ -13,13 +13,14 @@ use crate::progress::Progress;
 use crate::results::Results;
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
+use crate::weights::Weights;
 
 /// What a table is made of.
 pub struct Inputs<'a> {
     /// The network's weights.
-    pub weights: &'a Path,
+    pub weights: &'a Weights,
     /// The classifier's.
-    pub classifier: &'a Path,
+    pub classifier: &'a Weights,
     /// The distribution that is aimed at.
     pub train: &'a Images,
     /// Held-out images, whose distance is the floor.
@@ -40,21 +41,21 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     let classifier = Classifier::load(inputs.classifier)?;
     let of = format!(
         "weights {}, classifier {}, seed {}, {} images",
-        fingerprint(inputs.weights)?,
-        fingerprint(inputs.classifier)?,
+        inputs.weights.fingerprint(),
+        inputs.classifier.fingerprint(),
         inputs.seed,
         inputs.train.len()
     );
     let mut results = Results::open(&inputs.folder.join("table1.json"), &of)?;
-    let moments = |pixels: &[f32]| {
-        Moments::of(&classifier.features_of(pixels)?, FEATURES)
+    let moments = |features: &[f32]| {
+        Moments::of(features, FEATURES)
             .ok_or_else(|| Trouble::Options("a distance needs two images at least: raise --count".to_owned()))
     };
     let count = inputs.count;
-    let target = moments(&inputs.train.rows(0..inputs.train.len()))?;
+    let target = moments(&classifier.features_of_images(inputs.train, inputs.train.len())?)?;
     let held_out = inputs.test.len().min(count as usize);
     let floor = results.get(&format!("{held_out} held-out images"), || {
-        Ok(moments(&inputs.test.rows(0..held_out))?.frechet(&target))
+        Ok(moments(&classifier.features_of_images(inputs.test, held_out)?)?.frechet(&target))
     })?;
 
     let set =
@@ -74,11 +75,8 @@ pub fn run(inputs: &Inputs) -> Result<String> {
         }
         numbers.push(results.get(&key, || {
             samples.make(Shard::WHOLE, &progress)?;
-            let pixels = samples
-                .pixels()
-                .ok_or_else(|| Trouble::Options("samples vanished while they were made; start again".to_owned()))?;
-            let pixels: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-            Ok(moments(&pixels)?.frechet(&target))
+            let features = samples.map(|pixels| classifier.features_of(pixels))?;
+            Ok(moments(&features.concat())?.frechet(&target))
         })?);
         if !known {
             progress.note(&format!("{key}: {:.4}", numbers[numbers.len() - 1]));

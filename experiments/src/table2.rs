@@ -8,61 +8,67 @@ use alphabar::{Conditioning, NoNoise, NoiseSchedule, Point, sample};
 use candle_core::{Device, Tensor};
 
 use crate::data::{Images, PIXELS};
-use crate::draw::{PIECE, fingerprint};
+use crate::draw::PIECE;
 use crate::method::{PAPER_TABLE2, TABLE2_STEPS, round_trip};
 use crate::net::UNet;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::results::Results;
 use crate::trouble::{Result, Trouble};
+use crate::weights::Weights;
 
 /// Images whose error is one of the numbers that are kept.
 const PORTION: usize = 2 * PIECE as usize;
 
 /// The table as text; all that was computed before is taken from the folder.
-pub fn run(weights: &Path, test: &Images, steps: &[usize], count: usize, folder: &Path) -> Result<String> {
+pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, folder: &Path) -> Result<String> {
     let net = UNet::load(weights)?;
     let count = count.min(test.len());
     if count == 0 {
         return Err(Trouble::Options("there is nothing to encode: raise --count".to_owned()));
     }
-    let of = format!("weights {}, test images", fingerprint(weights)?);
+    let of = format!("weights {}, test images", weights.fingerprint());
     let mut results = Results::open(&folder.join("table2.json"), &of)?;
     let schedule = NoiseSchedule::ddpm()?;
     let ways = [Conditioning::Source, Conditioning::Destination];
-    let calls = |steps: usize| 2 * steps * count;
-    let work = steps.iter().map(|&steps| 2 * calls(steps) as u64).sum();
+    // What cannot be done shows before hours have passed.
+    let mut plans = Vec::new();
+    for &steps in steps {
+        for (way, told) in ways.into_iter().enumerate() {
+            plans.push((steps, way, round_trip(&schedule, steps, told)?));
+        }
+    }
+    let calls = |steps: usize, images: usize| 2 * steps as u64 * images as u64;
+    let work = plans.iter().map(|(steps, ..)| calls(*steps, count)).sum();
     let progress = Progress::new("{msg}: {bar} {percent} %, {eta} left", work, 0)?;
 
     let mut errors = vec![Vec::new(); ways.len()];
-    for &steps in steps {
-        for (errors, told) in errors.iter_mut().zip(ways) {
-            let (encode, decode) = round_trip(&schedule, steps, told)?;
-            let mut total = 0.0;
-            for from in (0..count).step_by(PORTION) {
-                progress.say(format!("S = {steps}, {told:?}"));
-                let portion = PORTION.min(count - from);
-                let key = format!("told {told:?}, S = {steps}, images {from} to {}", from + portion - 1);
-                let known = results.known(&key);
-                total += results.get(&key, || {
-                    let half = PIECE as usize;
-                    let sums = parallel::map(portion.div_ceil(half), |index| {
-                        let first = from + index * half;
-                        let rows = half.min(from + portion - first);
-                        let x0 = Tensor::from_vec(test.rows(first..first + rows), (rows, PIXELS), &Device::Cpu)?;
-                        let mut model = |x: &Tensor, at: Point| net.predict(x, at);
-                        let latent = sample(&encode, x0.clone(), &mut model, &mut NoNoise)?;
-                        let back = sample(&decode, latent, &mut model, &mut NoNoise)?;
-                        Ok(simple_loss(&x0, &back)?.iter().sum::<f64>())
-                    })?;
-                    Ok(sums.iter().sum())
+    for (steps, way, (encode, decode)) in plans {
+        let told = ways[way];
+        progress.say(format!("S = {steps}, told the {told:?}").to_lowercase());
+        let mut total = 0.0;
+        for from in (0..count).step_by(PORTION) {
+            let portion = PORTION.min(count - from);
+            let key = format!("told the {told:?}, S = {steps}, images {from} to {}", from + portion - 1);
+            let known = results.known(&key);
+            total += results.get(&key, || {
+                let half = PIECE as usize;
+                let sums = parallel::map(portion.div_ceil(half), |index| {
+                    let first = from + index * half;
+                    let rows = half.min(from + portion - first);
+                    let x0 = Tensor::from_vec(test.rows(first..first + rows), (rows, PIXELS), &Device::Cpu)?;
+                    let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+                    let latent = sample(&encode, x0.clone(), &mut model, &mut NoNoise)?;
+                    let back = sample(&decode, latent, &mut model, &mut NoNoise)?;
+                    Ok(simple_loss(&x0, &back)?.iter().sum::<f64>())
                 })?;
-                let work = (2 * steps * portion) as u64;
-                if known { progress.skip(work) } else { progress.more(work) }
-            }
-            // The paper's images lie in [0, 1] and ours in [−1, 1]: twice the difference, four times the square.
-            errors.push(total / count as f64 / 4.0);
+                Ok(sums.iter().sum())
+            })?;
+            let work = calls(steps, portion);
+            if known { progress.skip(work) } else { progress.more(work) }
         }
+        // The paper's images lie in [0, 1] and ours in [−1, 1]: twice the difference, four times the square.
+        errors[way].push(total / count as f64 / 4.0);
     }
     progress.done();
     let row = |name: &str, numbers: &[f64]| {

@@ -39,15 +39,13 @@ pub struct Recipe {
     pub widths: Widths,
 }
 
-/// What is remembered between the steps and shared with no other run.
+/// Where a run leaves what it makes, and how often.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Folder of checkpoint, log and exported weights.
     pub folder: PathBuf,
     /// How long a kill may cost.
     pub every: Duration,
-    /// Lines of the log are so many steps apart.
-    pub log_every: u64,
 }
 
 /// A batch is cut into so many pieces, each with its own graph, whose gradients are summed in order. It is a part of the recipe
@@ -109,8 +107,13 @@ fn stream(seed: u64, number: u64) -> ChaCha8Rng {
 }
 
 /// The loss of a batch at its t, and its gradients.
-fn gradients(net: &UNet, params: &Params, x0: &Tensor, ts: &[usize], epsilon: &Tensor) -> Result<(f64, Vec<Vec<f32>>)> {
-    let schedule = NoiseSchedule::ddpm()?;
+fn gradients(
+    (net, params): (&UNet, &Params),
+    schedule: &NoiseSchedule,
+    x0: &Tensor,
+    ts: &[usize],
+    epsilon: &Tensor,
+) -> Result<(f64, Vec<Vec<f32>>)> {
     let levels = ts.iter().map(|&t| schedule.level(t)).collect::<Result<Vec<_>, _>>()?;
     let x_t = forward::add_noise(x0, epsilon, &levels)?; // Ho et al. 2020, Eq. 4, each row at its t
     let piece = ts.len().div_ceil(PIECES);
@@ -139,8 +142,10 @@ pub struct Run<'a> {
     net: UNet,
     adam: Adam,
     order: Order,
-    noise: SeededNoise,
+    schedule: NoiseSchedule,
     uniform: Uniform,
+    /// Lines of the log are so many steps apart.
+    log_every: u64,
     log: String,
     /// Sum and number of the losses since the last line of the log.
     since: (f64, u64),
@@ -148,9 +153,15 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// From scratch.
-    pub fn new(recipe: Recipe, images: &'a Images) -> Result<Self> {
+    pub fn new(recipe: Recipe, images: &'a Images, log_every: u64) -> Result<Self> {
         if recipe.batch == 0 || recipe.steps == 0 || images.is_empty() {
             return Err(Trouble::Options("a run needs images, a batch and steps, at least one of each".to_owned()));
+        }
+        if !(recipe.rate > 0.0 && recipe.rate.is_finite()) {
+            return Err(Trouble::Options(format!("the rate {} is not a positive number", recipe.rate)));
+        }
+        if !(0.0..1.0).contains(&recipe.decay) {
+            return Err(Trouble::Options(format!("the decay {} is not in [0, 1)", recipe.decay)));
         }
         let mut params = Params::random(recipe.seed);
         let net = UNet::new(&mut params, recipe.widths)?;
@@ -161,9 +172,9 @@ impl<'a> Run<'a> {
             params.count()
         );
         let order = Order::new(recipe.seed, images.len());
-        let noise = SeededNoise::new(recipe.seed ^ TRAINING);
-        let uniform = Uniform::new(crate::method::TRAIN_STEPS)?;
-        Ok(Self { recipe, images, params, net, adam, order, noise, uniform, log, since: (0.0, 0) })
+        let schedule = NoiseSchedule::ddpm()?;
+        let uniform = Uniform::new(schedule.len())?;
+        Ok(Self { recipe, images, params, net, adam, order, schedule, uniform, log_every, log, since: (0.0, 0) })
     }
 
     /// One step of Algorithm 1; gives the loss.
@@ -174,10 +185,15 @@ impl<'a> Run<'a> {
         let chosen: Vec<usize> = (0..batch as u64).map(|row| self.order.image(first + row)).collect();
         let x0 = Tensor::from_vec(self.images.rows(chosen), (batch, PIXELS), &Device::Cpu)?;
         let ts = self.uniform.sample(batch, &mut stream(self.recipe.seed, step));
-        self.noise = self.noise.clone().from_sample(first);
-        let epsilon = self.noise.noise(&x0, Draw::Initial)?;
-        let (loss, gradients) = gradients(&self.net, &self.params, &x0, &ts, &epsilon)?;
+        let epsilon = SeededNoise::new(self.recipe.seed ^ TRAINING).from_sample(first).noise(&x0, Draw::Initial)?;
+        let (loss, gradients) = gradients((&self.net, &self.params), &self.schedule, &x0, &ts, &epsilon)?;
         self.adam.step(&gradients, self.recipe.rate_at(step))?;
+        self.since = (self.since.0 + loss, self.since.1 + 1);
+        let at = self.adam.steps;
+        if at.is_multiple_of(self.log_every.max(1)) || at == self.recipe.steps {
+            let _ = writeln!(self.log, "{at}\t{:.5}", self.since.0 / self.since.1 as f64);
+            self.since = (0.0, 0);
+        }
         Ok(loss)
     }
 
@@ -200,14 +216,16 @@ impl<'a> Run<'a> {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let words = [("log", self.log.clone()), ("since", format!("{} {}", self.since.0, self.since.1))];
         let words = words.map(|(name, word)| (name.to_owned(), word)).into_iter().collect();
-        self.adam.save(&Self::checkpoint(folder), &format!("{:?}", self.recipe), words)?;
+        self.adam.save(&Self::checkpoint(folder), &format!("{:?}", self.recipe), &self.images.fingerprint(), words)?;
         store::write(&folder.join("log.txt"), self.log.as_bytes())
     }
 
     /// Goes on from a folder's checkpoint, if there is one; says whether.
     pub fn resume(&mut self, folder: &Path) -> Result<bool> {
         let path = Self::checkpoint(folder);
-        let Some(words) = self.adam.resume(&path, &format!("{:?}", self.recipe))? else { return Ok(false) };
+        let Some(words) = self.adam.resume(&path, &format!("{:?}", self.recipe), &self.images.fingerprint())? else {
+            return Ok(false);
+        };
         let since = words.get("since").and_then(|text| text.split_once(' '));
         let since = since.and_then(|(sum, count)| Some((sum.parse().ok()?, count.parse().ok()?)));
         let (Some(since), Some(log)) = (since, words.get("log")) else {
@@ -226,23 +244,10 @@ impl<'a> Run<'a> {
         let mut running: Option<f64> = None;
         while self.adam.steps < self.recipe.steps {
             let loss = self.step()?;
-            if !loss.is_finite() {
-                return Err(Trouble::Options(format!(
-                    "the loss became {loss} at step {}; the last checkpoint is from before: try a smaller --rate in \
-                     another folder",
-                    self.adam.steps
-                )));
-            }
             let mean = running.map_or(loss, |running| 0.99 * running + 0.01 * loss);
             running = Some(mean);
             progress.at(self.adam.steps, || format!("{mean:.4}"));
-            self.since = (self.since.0 + loss, self.since.1 + 1);
-            let at = self.adam.steps;
-            if at.is_multiple_of(place.log_every) || at == self.recipe.steps {
-                let _ = writeln!(self.log, "{at}\t{:.5}", self.since.0 / self.since.1 as f64);
-                self.since = (0.0, 0);
-            }
-            if saved.elapsed() >= place.every || at == self.recipe.steps {
+            if saved.elapsed() >= place.every || self.adam.steps == self.recipe.steps {
                 self.save(&place.folder)?;
                 saved = Instant::now();
             }
@@ -251,7 +256,6 @@ impl<'a> Run<'a> {
         let path = place.folder.join("ema.safetensors");
         let words = self.recipe.words(self.adam.steps);
         store::save_tensors(&path, &self.averages()?, DType::F16, words)?;
-        store::write(&place.folder.join("log.txt"), self.log.as_bytes())?;
         Ok(path)
     }
 }

@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 pub enum Trouble {
     /// The images are not where they should be.
     #[error(
-        "the data set is not there: {} is missing; get it with `cargo run --release -p alphabar-experiments -- fetch`, or \
-         name its folder with --data", .0.display()
+        "the data set is not there: {}: {source}; get it with `cargo run --release -p alphabar-experiments -- fetch`, or \
+         name its folder with --data", .path.display()
     )]
-    NoData(PathBuf),
+    NoData {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
     /// The images are not what they should be.
     #[error("{} is not the data set's file: {what}; delete it and run `-- fetch` again", .path.display())]
     BadData {
@@ -26,19 +31,24 @@ pub enum Trouble {
     )]
     Fetch(String),
     /// No weights.
-    #[error("there are no weights at {}: train with `-- {command}`, or name another file", .path.display())]
+    #[error(
+        "there are no weights at {}: {source}; name the file that `-- {command}` made, or no file for the weights that come \
+         with the program", .path.display()
+    )]
     NoWeights {
         /// The file.
         path: PathBuf,
         /// The command that makes it.
         command: &'static str,
+        /// Why it cannot be read.
+        source: std::io::Error,
     },
     /// Weights that cannot be read, or belong to another network.
-    #[error("{} does not hold this program's weights: {what}; restore the file or train anew", .path.display())]
+    #[error("{name} does not hold the weights that are needed: {what}; restore the file or train anew")]
     BadWeights {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
+        /// Whose they are.
+        name: String,
+        /// What is wrong with them.
         what: String,
     },
     /// A checkpoint that cannot be read, or of another run.
@@ -49,8 +59,8 @@ pub enum Trouble {
         /// What is wrong with it.
         what: String,
     },
-    /// Results of another set of options.
-    #[error("{} holds results of other options ({what}); name another folder with --out, or delete the file", .path.display())]
+    /// Results that cannot be read, or of another set of options.
+    #[error("{} is not for these results: {what}; name another folder with --out, or move the file away", .path.display())]
     OtherResults {
         /// The file.
         path: PathBuf,
@@ -59,8 +69,8 @@ pub enum Trouble {
     },
     /// A file could not be written.
     #[error(
-        "cannot write {}: {source}; what was there before is untouched, and the same command goes on from it once there is \
-         room", .path.display()
+        "cannot write {}: {source}; what was there before is untouched, and the same command goes on from it once that is \
+         mended", .path.display()
     )]
     Write {
         /// The file.

@@ -1,15 +1,17 @@
 //! Runs that are killed and resumed, shards, and bad input, with tiny networks and made-up images.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use alphabar_experiments::data::{Images, PIXELS};
-use alphabar_experiments::draw;
-use alphabar_experiments::method::Method;
+use alphabar_experiments::method::{Method, round_trip};
 use alphabar_experiments::net::{UNet, Widths};
 use alphabar_experiments::train::{Place, Recipe, Run};
+use alphabar_experiments::weights::Weights;
+use alphabar_experiments::{classifier, draw, figures, table1, table2};
+use candle_core::{Device, Tensor};
 
 fn images() -> Images {
     let pixels = (0..20 * PIXELS).map(|i| ((i * 37 + i / PIXELS * 11) % 256) as u8).collect();
@@ -22,15 +24,15 @@ fn recipe() -> Recipe {
 }
 
 fn place(folder: &Path) -> Place {
-    Place { folder: folder.to_owned(), every: Duration::from_mins(1), log_every: 3 }
+    Place { folder: folder.to_owned(), every: Duration::from_mins(1) }
 }
 
 #[test]
 fn a_resumed_run_has_the_bits_of_one_that_was_never_killed() {
     let images = images();
     let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let expected = Run::new(recipe(), &images).unwrap().finish(&place(whole.path())).unwrap();
-    let mut killed = Run::new(recipe(), &images).unwrap();
+    let expected = Run::new(recipe(), &images, 3).unwrap().finish(&place(whole.path())).unwrap();
+    let mut killed = Run::new(recipe(), &images, 3).unwrap();
     for _ in 0..4 {
         killed.step().unwrap();
     }
@@ -38,17 +40,20 @@ fn a_resumed_run_has_the_bits_of_one_that_was_never_killed() {
     // What comes after the last checkpoint is lost.
     killed.step().unwrap();
     drop(killed);
-    let mut resumed = Run::new(recipe(), &images).unwrap();
+    let mut resumed = Run::new(recipe(), &images, 3).unwrap();
     assert!(resumed.resume(parts.path()).unwrap());
     assert_eq!(resumed.steps(), 4);
     let found = resumed.finish(&place(parts.path())).unwrap();
     assert!(fs::read(expected).unwrap() == fs::read(found).unwrap());
+    for file in ["checkpoint.safetensors", "log.txt"] {
+        assert!(fs::read(whole.path().join(file)).unwrap() == fs::read(parts.path().join(file)).unwrap(), "{file}");
+    }
 }
 
 #[test]
 fn training_lowers_the_loss() {
     let images = images();
-    let mut run = Run::new(Recipe { steps: 60, rate: 4e-3, ..recipe() }, &images).unwrap();
+    let mut run = Run::new(Recipe { steps: 60, rate: 4e-3, ..recipe() }, &images, 3).unwrap();
     let losses: Vec<f64> = (0..60).map(|_| run.step().unwrap()).collect();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     // A network that says nothing has a loss of 1.
@@ -60,32 +65,38 @@ fn training_lowers_the_loss() {
 fn a_checkpoint_of_another_run_or_a_corrupt_one_is_not_taken() {
     let images = images();
     let folder = tempfile::tempdir().unwrap();
-    Run::new(recipe(), &images).unwrap().save(folder.path()).unwrap();
-    let told = Run::new(Recipe { seed: 6, ..recipe() }, &images).unwrap().resume(folder.path()).unwrap_err();
+    Run::new(recipe(), &images, 3).unwrap().save(folder.path()).unwrap();
+    let told = Run::new(Recipe { seed: 6, ..recipe() }, &images, 3).unwrap().resume(folder.path()).unwrap_err();
     assert!(told.to_string().contains("--out"), "{told}");
     let path = folder.path().join("checkpoint.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(Run::new(recipe(), &images).unwrap().resume(folder.path()).is_err());
+    assert!(Run::new(recipe(), &images, 3).unwrap().resume(folder.path()).is_err());
     // And it is still there.
     assert_eq!(fs::metadata(&path).unwrap().len(), bytes.len() as u64 / 2);
 }
 
 /// Weights of a tiny network.
-fn weights(folder: &Path) -> std::path::PathBuf {
+fn weights(folder: &Path) -> PathBuf {
     let images = images();
-    let mut run = Run::new(Recipe { steps: 2, ..recipe() }, &images).unwrap();
+    let mut run = Run::new(Recipe { steps: 2, ..recipe() }, &images, 3).unwrap();
     run.finish(&place(folder)).unwrap()
 }
 
+/// The program, in an environment without engines of jobs.
 fn program(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alphabar-experiments"));
     for (name, _) in std::env::vars() {
         if ["OMPI_", "PMI_", "SLURM_", "SGE_", "LSB_", "PBS_"].iter().any(|engine| name.starts_with(engine)) {
             command.env_remove(name);
         }
     }
-    command.args(arguments).arg("--out").arg(folder).arg("--data").arg(folder.join("no-data")).output().unwrap()
+    command.args(arguments).arg("--out").arg(folder).arg("--data").arg(folder.join("no-data"));
+    command
 }
 
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -113,6 +124,16 @@ fn the_union_of_the_shards_is_what_one_process_makes() {
     assert_eq!(whole.len(), 3);
     assert_eq!(whole, files(two.path()));
     assert_eq!(fs::read(one.path().join("samples.png")).unwrap(), fs::read(two.path().join("samples.png")).unwrap());
+    // At the same time, as mpirun starts them.
+    let ranks = tempfile::tempdir().unwrap();
+    let start = |rank| {
+        let mut command = command(ranks.path(), &arguments);
+        command.env("OMPI_COMM_WORLD_RANK", rank).env("OMPI_COMM_WORLD_SIZE", "2").spawn().unwrap()
+    };
+    for mut process in ["0", "1"].map(start) {
+        assert!(process.wait().unwrap().success());
+    }
+    assert_eq!(whole, files(ranks.path()));
     // A file that a kill or a full disk cut is made again; the others are left.
     let cut = two.path().join("samples").join(&whole[1].0);
     fs::write(&cut, &whole[1].1[..100]).unwrap();
@@ -123,7 +144,7 @@ fn the_union_of_the_shards_is_what_one_process_makes() {
 #[test]
 fn sample_i_is_the_same_whichever_range_it_is_drawn_in() {
     let made = tempfile::tempdir().unwrap();
-    let net = UNet::load(&weights(made.path())).unwrap();
+    let net = UNet::load(&Weights::network(Some(&weights(made.path()))).unwrap()).unwrap();
     let plan = Method::Eta(0.5).plan(&alphabar::NoiseSchedule::ddpm().unwrap(), 3).unwrap();
     let whole = draw::draw(&net, &plan, 1, 0..40).unwrap();
     let part = draw::draw(&net, &plan, 1, 13..35).unwrap();
@@ -141,15 +162,18 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
     let bytes = fs::read(&good).unwrap();
     fs::write(&other, &bytes[..bytes.len() - 3]).unwrap();
     let (corrupt, good, other) = (corrupt.to_str().unwrap(), good.to_str().unwrap(), other.to_str().unwrap());
-    let cases: [(&[&str], &str); 9] = [
-        (&["sample", "--weights", "/nowhere/w"], "train with `-- train`"),
+    let cases: [(&[&str], &str); 12] = [
+        (&["sample", "--weights", "/nowhere/w"], "that `-- train` made"),
         (&["sample", "--weights", corrupt], "restore the file or train anew"),
         (&["sample", "--weights", other], "restore the file or train anew"),
         (&["sample", "--weights", good, "--shard", "2/2"], "the 2 parts are 0/2 to 1/2"),
         (&["sample", "--weights", good, "--shard", "half"], "of the form i/n"),
-        (&["sample", "--weights", good, "--count", "0"], "raise --count"),
+        (&["sample", "--weights", good, "--count", "0"], "0 is not in 1.."),
         (&["sample", "--weights", good, "--steps", "1001"], "1001"),
+        (&["sample", "--weights", good, "--steps", "501"], "a number that divides 1000"),
         (&["train"], "-- fetch"),
+        (&["train", "--width", "0"], "0 is not in 1..=512"),
+        (&["table1"], "-- fetch"),
         (&["table2", "--weights", good], "-- fetch"),
     ];
     for (arguments, expected) in cases {
@@ -157,5 +181,84 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{arguments:?}");
         assert!(told.contains(expected) && !told.contains("panicked"), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn a_classifier_that_was_killed_goes_on_to_the_same() {
+    let images = images();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, accuracy) = classifier::train(folder.path(), &images, &images, 4, 1).unwrap();
+    let expected = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    // From its checkpoint, which is of the end.
+    assert_eq!(classifier::train(folder.path(), &images, &images, 4, 1).unwrap(), (path.clone(), accuracy));
+    assert_eq!(fs::read(&path).unwrap(), expected);
+    let other = images.first(19);
+    assert!(classifier::train(folder.path(), &other, &other, 4, 1).unwrap_err().to_string().contains("19 images"));
+}
+
+#[test]
+fn tables_are_what_they_say_and_are_computed_once() {
+    let images = images();
+    let folder = tempfile::tempdir().unwrap();
+    let network = Weights::network(Some(&weights(folder.path()))).unwrap();
+    let (path, _) = classifier::train(folder.path(), &images, &images, 2, 1).unwrap();
+    let inputs = table1::Inputs {
+        weights: &network,
+        classifier: &Weights::classifier(Some(&path)).unwrap(),
+        train: &images,
+        test: &images,
+        steps: &[2, 5],
+        count: 70,
+        seed: 3,
+        folder: &folder.path().join("table1"),
+    };
+    let table = table1::run(&inputs).unwrap();
+    // The same images are at no distance from themselves.
+    assert!(table.contains("20 held-out images: 0.000") || table.contains("20 held-out images: -0.000"), "{table}");
+    let samples = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "idx3-ubyte");
+    for entry in fs::read_dir(inputs.folder).unwrap().map(Result::unwrap).filter(samples) {
+        fs::remove_file(entry.path()).unwrap();
+    }
+    assert_eq!(table1::run(&inputs).unwrap(), table);
+    assert_eq!(fs::read_dir(inputs.folder).unwrap().map(Result::unwrap).filter(samples).count(), 0);
+
+    let table = table2::run(&network, &images, &[2, 5], 17, folder.path()).unwrap();
+    assert_eq!(table2::run(&network, &images, &[2, 5], 17, folder.path()).unwrap(), table);
+    let net = UNet::load(&network).unwrap();
+    let schedule = alphabar::NoiseSchedule::ddpm().unwrap();
+    let (encode, decode) = round_trip(&schedule, 5, alphabar::Conditioning::Source).unwrap();
+    let x0 = images.rows(0..17);
+    let x = Tensor::from_slice(&x0, (17, PIXELS), &Device::Cpu).unwrap();
+    let mut model = |x: &Tensor, at: alphabar::Point| net.predict(x, at);
+    let latent = alphabar::sample(&encode, x, &mut model, &mut alphabar::NoNoise).unwrap();
+    let back = alphabar::sample(&decode, latent, &mut model, &mut alphabar::NoNoise).unwrap();
+    let back = back.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    // In [0, 1].
+    let squared = |(a, b): (&f32, &f32)| (f64::from(*a) / 2.0 - f64::from(*b) / 2.0).powi(2);
+    let error = x0.iter().zip(&back).map(squared).sum::<f64>() / x0.len() as f64;
+    let told = table.lines().find(|line| line.contains("told the source")).unwrap();
+    assert_eq!(told.split_whitespace().last().unwrap(), format!("{error:.5}"), "{table}");
+}
+
+#[test]
+fn figures_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = UNet::load(&Weights::network(Some(&weights(folder.path()))).unwrap()).unwrap();
+    assert!(figures::time_against_steps(&net, &[2, 4], folder.path()).unwrap().contains("straight line"));
+    figures::same_noise(&net, 1, &[2, 4], 3, folder.path()).unwrap();
+    figures::interpolation(&net, 1, 3, 2, folder.path()).unwrap();
+    figures::predictions_of_x0(&net, 1, 12, 2, folder.path()).unwrap();
+    // Images of 56 pixels, 2 pixels apart.
+    let sheet = |columns: u32, rows: u32| (columns * 58 - 2, rows * 58 - 2);
+    let expected = [
+        ("fig4-time.png", (640, 420)),
+        ("fig5-same-noise.png", sheet(3, 2)),
+        ("fig6-interpolation.png", sheet(11, 2)),
+        ("x0-along-the-way.png", sheet(10, 2)),
+    ];
+    for (name, size) in expected {
+        assert_eq!(image::image_dimensions(folder.path().join(name)).unwrap(), size, "{name}");
     }
 }

@@ -1,16 +1,15 @@
 //! The weights that come with the program.
 
-use std::path::Path;
-
 use alphabar_experiments::classifier::Classifier;
 use alphabar_experiments::data::{CLASSES, PIXELS};
 use alphabar_experiments::draw;
 use alphabar_experiments::method::Method;
 use alphabar_experiments::net::UNet;
+use alphabar_experiments::weights::Weights;
 use candle_core::{D, DType, Device, Tensor};
 
-fn committed(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("weights").join(name)
+fn network() -> UNet {
+    UNet::load(&Weights::network(None).unwrap()).unwrap()
 }
 
 /// The classifier's probabilities of its choices, and the choices.
@@ -24,8 +23,8 @@ fn judged(classifier: &Classifier, images: &Tensor) -> (Vec<f32>, Vec<u32>) {
 
 #[test]
 fn the_network_draws_what_the_classifier_takes_for_clothes() {
-    let net = UNet::load(&committed("ema.safetensors")).unwrap();
-    let classifier = Classifier::load(&committed("classifier.safetensors")).unwrap();
+    let net = network();
+    let classifier = Classifier::load(&Weights::classifier(None).unwrap()).unwrap();
     let plan = Method::Eta(0.0).plan(&alphabar::NoiseSchedule::ddpm().unwrap(), 20).unwrap();
     let images = draw::draw(&net, &plan, 1, 0..64).unwrap();
     let (sure, classes) = judged(&classifier, &images);
@@ -42,7 +41,7 @@ fn the_network_draws_what_the_classifier_takes_for_clothes() {
 
 #[test]
 fn what_is_pure_noise_is_said_to_be_noise() {
-    let net = UNet::load(&committed("ema.safetensors")).unwrap();
+    let net = network();
     let x = draw::latents(3, 0).unwrap();
     let schedule = alphabar::NoiseSchedule::ddpm().unwrap();
     let at = alphabar::Point { t: 999, level: schedule.level(999).unwrap() };
