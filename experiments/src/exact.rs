@@ -10,6 +10,7 @@ use alphabar::{Conditioning, Draw, NoNoise, NoiseLevel, NoiseSchedule, NoiseSour
 use ndarray::Array2;
 
 use crate::method::{METHODS, Method, TABLE1_STEPS, TABLE2_STEPS, round_trip};
+use crate::results::line;
 use crate::trouble::{Result, Trouble};
 
 /// N(μ, v) in each dimension: variances that fall as those of images do along their principal axes.
@@ -110,7 +111,7 @@ impl Line {
     pub fn wasserstein(self, mut samples: Vec<f64>) -> f64 {
         samples.sort_by(f64::total_cmp);
         let count = samples.len() as f64;
-        // Nothing of either lies outside ±3 but what lies there shows; midpoints of 6000 cells.
+        // By midpoints of 6000 cells from −3 to 3, where all of the distribution lies, and samples outside by their distance.
         let (low, cells, width) = (-3.0, 6000, 1e-3);
         let outside: f64 = samples.iter().map(|x| (x.abs() - 3.0).max(0.0)).sum::<f64>() / count;
         let inside: f64 = (0..cells)
@@ -175,46 +176,31 @@ impl Line {
 
 /// All tables as text. `count` samples where there are samples.
 pub fn report(count: usize) -> Result<String> {
-    use std::fmt::Write;
     let schedule = NoiseSchedule::ddpm()?;
     let mut text = String::new();
-    let mut table1 = |title: &str, floor: Option<f64>, entry: &dyn Fn(Method, usize) -> Result<f64>| {
-        let _ = writeln!(text, "{title}\n{:>8}{}", "S", TABLE1_STEPS.map(|steps| format!("{steps:>10}")).concat());
+    let mut table1 = |title: &str, entry: &dyn Fn(Method, usize) -> Result<f64>| {
+        text += &format!("Table 1, {title}\n{}", line("S", 8, &TABLE1_STEPS, usize::to_string));
         for method in METHODS {
-            let _ = write!(text, "{method:>8}");
-            for steps in TABLE1_STEPS {
-                let _ = write!(text, "{:>10.5}", entry(method, steps)?);
-            }
-            let _ = writeln!(text);
+            let numbers = TABLE1_STEPS.iter().map(|&steps| entry(method, steps)).collect::<Result<Vec<_>>>()?;
+            text += &line(&method.to_string(), 8, &numbers, |number| format!("{number:.1e}"));
         }
-        if let Some(floor) = floor {
-            let _ = writeln!(text, "{:>8}{floor:>10.5}", "draws");
-        }
-        let _ = writeln!(text);
+        text.push('\n');
         Ok::<_, Trouble>(())
     };
-    table1("Table 1, Gaussian data in 6 dimensions: Fréchet distance, in closed form", None, &|method, steps| {
+    table1("Gaussian data in 6 dimensions: Fréchet distance, in closed form", &|method, steps| {
         gaussian_table1(&schedule, method, steps)
     })?;
-    for (name, line) in [("a mixture of three Gaussians", Line::Mixture), ("five points with a grain", Line::Finite)] {
-        let floor = line.wasserstein(line.draws(count, 1)?);
-        let title =
-            format!("Table 1, {name}: Wasserstein distance of {count} samples; \"draws\" are of the data itself");
-        table1(&title, Some(floor), &|method, steps| line.table1(&schedule, method, steps, count))?;
+    for (name, data) in [("a mixture of three Gaussians", Line::Mixture), ("five points with a grain", Line::Finite)] {
+        let floor = data.wasserstein(data.draws(count, 1)?);
+        let title = format!("{name}: Wasserstein distance of {count} samples; of draws of the data itself, {floor:.5}");
+        table1(&title, &|method, steps| data.table1(&schedule, method, steps, count))?;
     }
-    let _ = writeln!(
-        text,
-        "Table 2, squared error per dimension\n{:>24}{}",
-        "S",
-        TABLE2_STEPS.map(|steps| format!("{steps:>10}")).concat()
-    );
+    text += &format!("Table 2, squared error per dimension\n{}", line("S", 24, &TABLE2_STEPS, usize::to_string));
     for told in [Conditioning::Source, Conditioning::Destination] {
         let mut row = |name: &str, entry: &dyn Fn(usize) -> Result<f64>| {
-            let _ = write!(text, "{:>24}", format!("{name}, {told:?}").to_lowercase());
-            for steps in TABLE2_STEPS {
-                let _ = write!(text, "{:>10.1e}", entry(steps)?);
-            }
-            let _ = writeln!(text);
+            let errors = TABLE2_STEPS.iter().map(|&steps| entry(steps)).collect::<Result<Vec<_>>>()?;
+            let name = format!("{name}, {told:?}").to_lowercase();
+            text += &line(&name, 24, &errors, |error| format!("{error:.1e}"));
             Ok::<_, Trouble>(())
         };
         row("gaussian", &|steps| gaussian_table2(&schedule, told, steps))?;

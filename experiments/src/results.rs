@@ -1,4 +1,4 @@
-//! Numbers of a long computation, kept in a file as they come.
+//! Numbers of a long computation, kept in a file as they come, and tables of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,6 +68,12 @@ impl Results {
         store::write(&self.path, &text)?;
         Ok(number)
     }
+}
+
+/// A line of a table as text: a name and cells.
+pub fn line<T>(name: &str, width: usize, cells: &[T], cell: impl Fn(&T) -> String) -> String {
+    let cells: String = cells.iter().map(|value| format!("{:>10}", cell(value))).collect();
+    format!("{name:>width$}{cells}\n")
 }
 
 #[cfg(test)]

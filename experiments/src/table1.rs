@@ -1,6 +1,5 @@
 //! Table 1: the Fréchet distance of samples from the training images, for each η and S.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use crate::classifier::{Classifier, FEATURES};
@@ -10,7 +9,7 @@ use crate::frechet::Moments;
 use crate::method::{METHODS, PAPER_TABLE1, TABLE1_STEPS};
 use crate::net::UNet;
 use crate::progress::Progress;
-use crate::results::Results;
+use crate::results::{Results, line};
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
@@ -83,19 +82,15 @@ pub fn run(inputs: &Inputs) -> Result<String> {
         }
     }
     progress.done();
-    let mut text = format!("{count} samples of each, {of}\n{:>8}", "S");
-    for steps in inputs.steps {
-        let _ = write!(text, "{steps:>10}");
-    }
-    text.push('\n');
+    let mut text = format!("{count} samples of each, {of}\n{}", line("S", 8, inputs.steps, usize::to_string));
     for (row, method) in METHODS.iter().enumerate() {
-        let numbers = numbers.iter().skip(row).step_by(METHODS.len()).map(|number| format!("{number:>10.3}"));
-        let _ = writeln!(text, "{method:>8}{}", numbers.collect::<String>());
+        let numbers: Vec<f64> = numbers.iter().copied().skip(row).step_by(METHODS.len()).collect();
+        text += &line(&method.to_string(), 8, &numbers, |number| format!("{number:.3}"));
     }
-    let _ = writeln!(text, "{held_out} held-out images: {floor:.3}\n\nThe paper's, FID on CIFAR-10:");
-    let _ = writeln!(text, "{:>8}{}", "S", TABLE1_STEPS.map(|steps| format!("{steps:>10}")).concat());
+    text += &format!("{held_out} held-out images: {floor:.3}\n\nThe paper's, FID on CIFAR-10:\n");
+    text += &line("S", 8, &TABLE1_STEPS, usize::to_string);
     for (method, row) in METHODS.iter().zip(PAPER_TABLE1) {
-        let _ = writeln!(text, "{method:>8}{}", row.map(|number| format!("{number:>10.2}")).concat());
+        text += &line(&method.to_string(), 8, &row, |number| format!("{number:.2}"));
     }
     Ok(text)
 }

@@ -1,6 +1,5 @@
 //! Table 2: held-out images encoded into noise and reconstructed.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use alphabar::objective::simple_loss;
@@ -13,7 +12,7 @@ use crate::method::{PAPER_TABLE2, TABLE2_STEPS, round_trip};
 use crate::net::UNet;
 use crate::parallel;
 use crate::progress::Progress;
-use crate::results::Results;
+use crate::results::{Results, line};
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
 
@@ -71,24 +70,12 @@ pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, fold
         errors[way].push(total / count as f64 / 4.0);
     }
     progress.done();
-    let row = |name: &str, numbers: &[f64]| {
-        let mut row = format!("{name:>24}");
-        for number in numbers {
-            let _ = write!(row, "{number:>10.5}");
-        }
-        row + "\n"
-    };
-    let head = |steps: &[usize]| {
-        let mut head = format!("{:>24}", "S");
-        for s in steps {
-            let _ = write!(head, "{s:>10}");
-        }
-        head + "\n"
-    };
-    let mut text = format!("Squared error per dimension, pixels in [0, 1]; the first {count}; {of}\n{}", head(steps));
+    let numbers = |name: &str, errors: &[f64]| line(name, 24, errors, |error| format!("{error:.5}"));
+    let mut text = format!("Squared error per dimension, pixels in [0, 1]; the first {count}; {of}\n");
+    text += &line("S", 24, steps, usize::to_string);
     for (told, errors) in ways.iter().zip(&errors) {
-        text += &row(&format!("told the {told:?}").to_lowercase(), errors);
+        text += &numbers(&format!("told the {told:?}").to_lowercase(), errors);
     }
-    let _ = write!(text, "\n{}{}", head(&TABLE2_STEPS), row("the paper's, CIFAR-10", &PAPER_TABLE2));
-    Ok(text)
+    text += &format!("\n{}", line("S", 24, &TABLE2_STEPS, usize::to_string));
+    Ok(text + &numbers("the paper's, CIFAR-10", &PAPER_TABLE2))
 }
