@@ -182,7 +182,7 @@ pub fn report(count: usize) -> Result<String> {
         text += &format!("Table 1, {title}\n{}", line("S", 8, &TABLE1_STEPS, usize::to_string));
         for method in METHODS {
             let numbers = TABLE1_STEPS.iter().map(|&steps| entry(method, steps)).collect::<Result<Vec<_>>>()?;
-            text += &line(&method.to_string(), 8, &numbers, |number| format!("{number:.1e}"));
+            text += &line(&method.to_string(), 8, &numbers, |number| format!("{number:.2e}"));
         }
         text.push('\n');
         Ok::<_, Trouble>(())
