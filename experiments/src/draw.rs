@@ -64,21 +64,21 @@ pub struct Samples<'a> {
     name: String,
     plan: Plan,
     seed: u64,
-    count: u64,
+    range: Range<u64>,
     folder: PathBuf,
 }
 
 impl<'a> Samples<'a> {
-    /// The first `count` samples of a seed.
+    /// Samples `range` of a seed.
     pub fn new(
         (net, weights): (&'a UNet, &Weights),
         (method, steps): (Method, usize),
-        (seed, count): (u64, u64),
+        (seed, range): (u64, Range<u64>),
         folder: &Path,
     ) -> Result<Self> {
         let plan = method.plan(&alphabar::NoiseSchedule::ddpm()?, steps)?;
         let name = format!("{}-{}-s{steps}-seed{seed}", weights.fingerprint(), method.key());
-        Ok(Self { net, name, plan, seed, count, folder: folder.to_owned() })
+        Ok(Self { net, name, plan, seed, range, folder: folder.to_owned() })
     }
 
     /// What a shard takes: images through the network.
@@ -91,8 +91,11 @@ impl<'a> Samples<'a> {
         samples * self.plan.len() as u64
     }
 
-    fn files(&self) -> u64 {
-        self.count.div_ceil(PER_FILE)
+    /// A shard's files, numbered from the seed's first.
+    fn files(&self, shard: Shard) -> Range<u64> {
+        let (first, end) = (self.range.start / PER_FILE, self.range.end.div_ceil(PER_FILE));
+        let share = shard.share(end.saturating_sub(first));
+        first + share.start..first + share.end
     }
 
     fn path(&self, file: u64) -> PathBuf {
@@ -110,20 +113,21 @@ impl<'a> Samples<'a> {
         fs::metadata(self.path(file)).is_ok_and(|found| found.len() == expected as u64)
     }
 
-    /// The pixels of a file, of as many samples as were asked for.
+    /// The pixels of a file's samples that were asked for.
     fn read(&self, file: u64) -> Result<Vec<u8>> {
         let path = self.path(file);
         let bad = |what: String| Trouble::Options(format!("{}: {what}; delete it and start again", path.display()));
         let bytes = fs::read(&path).map_err(|error| bad(error.to_string()))?;
         let pixels = bytes.strip_prefix(&Self::header()[..]).ok_or_else(|| bad("it holds no samples".to_owned()))?;
-        let count = (self.count - file * PER_FILE).min(PER_FILE) as usize;
-        let pixels = pixels.get(..count * PIXELS).ok_or_else(|| bad("it is cut off".to_owned()))?;
+        let place = |sample: u64| sample.saturating_sub(file * PER_FILE).min(PER_FILE) as usize * PIXELS;
+        let wanted = pixels.get(place(self.range.start)..place(self.range.end));
+        let pixels = wanted.ok_or_else(|| bad("it is cut off".to_owned()))?;
         Ok(pixels.to_vec())
     }
 
     /// Draws the files of a shard that are not there yet, each whole before the next is begun.
     pub fn make(&self, shard: Shard, progress: &Progress) -> Result<()> {
-        let files = shard.share(self.files());
+        let files = self.files(shard);
         let missing: Vec<u64> = files.clone().filter(|&file| !self.is_there(file)).collect();
         progress.skip(self.calls(PER_FILE) * (files.end - files.start - missing.len() as u64));
         // One file on each core.
@@ -140,10 +144,11 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// How many samples a shard has in its files, which are full: more than were asked for, if they do not fill the last.
+    /// How many samples a shard has in its files, which are full: more than were asked for, if those do not fill the first and
+    /// the last.
     #[must_use]
     pub fn kept(&self, shard: Shard) -> u64 {
-        let files = shard.share(self.files());
+        let files = self.files(shard);
         (files.end - files.start) * PER_FILE
     }
 
@@ -155,13 +160,15 @@ impl<'a> Samples<'a> {
 
     /// The pixels of the first file, if it is this shard's.
     pub fn first(&self, shard: Shard) -> Result<Option<Vec<u8>>> {
-        shard.share(self.files()).contains(&0).then(|| self.read(0)).transpose()
+        let first = self.range.start / PER_FILE;
+        self.files(shard).contains(&first).then(|| self.read(first)).transpose()
     }
 
     /// Something of each file's pixels, from −1 to 1, in order and on all cores.
     pub fn map<R: Send>(&self, of: impl Fn(Vec<f32>) -> Result<R> + Sync) -> Result<Vec<R>> {
-        parallel::map(self.files() as usize, |file| {
-            of(self.read(file as u64)?.into_iter().map(|byte| f32::from(byte) / 127.5 - 1.0).collect())
+        let files = self.files(Shard::WHOLE);
+        parallel::map((files.end - files.start) as usize, |index| {
+            of(self.read(files.start + index as u64)?.into_iter().map(|byte| f32::from(byte) / 127.5 - 1.0).collect())
         })
     }
 }

@@ -110,7 +110,10 @@ enum Command {
         /// η, or "hat" for σ̂
         #[arg(long, default_value = "0", value_parser = method)]
         eta: Method,
-        /// How many: the first so many of the seed's sequence, in files of 64
+        /// Number of the first one in the seed's sequence
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1 << 40))]
+        from: u64,
+        /// How many; files hold 64, and are filled
         #[arg(long, default_value_t = 64, value_parser = number(1 << 40))]
         count: u64,
         /// The part i/n, from 0, in place of what a job array says; the ranks of MPI or srun share it
@@ -236,11 +239,16 @@ fn run(options: &Options) -> Result<()> {
                 classifier::train(out, &load(Part::Train)?, &load(Part::Test)?, *steps, options.seed)?;
             say(&format!("{}: {:.2} % of the test images", path.display(), 100.0 * accuracy));
         }
-        Command::Sample { network, steps, eta, count, shard } => {
+        Command::Sample { network, steps, eta, from, count, shard } => {
             let told = shard.as_ref().map(|text| text.parse()).transpose()?;
             let shard = Shard::of_this_process(told, |name| std::env::var(name).ok())?;
             let (net, weights) = network.load()?;
-            let samples = Samples::new((&net, &weights), (*eta, *steps), (options.seed, *count), &out.join("samples"))?;
+            let samples = Samples::new(
+                (&net, &weights),
+                (*eta, *steps),
+                (options.seed, *from..from + count),
+                &out.join("samples"),
+            )?;
             let progress = Progress::new("{bar} {percent} %, {eta} left", samples.work(shard), 0)?;
             samples.make(shard, &progress)?;
             progress.done();

@@ -58,7 +58,7 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     })?;
 
     let set =
-        |method, steps| Samples::new((&net, inputs.weights), (method, steps), (inputs.seed, count), inputs.folder);
+        |method, steps| Samples::new((&net, inputs.weights), (method, steps), (inputs.seed, 0..count), inputs.folder);
     // The cheap columns first: something to look at soon.
     let sets = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| (method, steps)));
     let sets = sets.map(|(method, steps)| Ok((method, steps, set(method, steps)?))).collect::<Result<Vec<_>>>()?;

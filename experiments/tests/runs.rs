@@ -134,6 +134,11 @@ fn the_union_of_the_shards_is_what_one_process_makes() {
         assert!(process.wait().unwrap().success());
     }
     assert_eq!(whole, files(ranks.path()));
+    // Samples [a, b) of the sequence.
+    let part = tempfile::tempdir().unwrap();
+    let range = ["sample", "--weights", weights, "--from", "70", "--count", "60", "--steps", "3", "--eta", "1"];
+    assert!(program(part.path(), &range).status.success());
+    assert_eq!(whole[1..], files(part.path()));
     // A file that a kill or a full disk cut is made again; the others are left.
     let cut = two.path().join("samples").join(&whole[1].0);
     fs::write(&cut, &whole[1].1[..100]).unwrap();
