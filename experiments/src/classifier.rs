@@ -93,7 +93,7 @@ impl Classifier {
     /// From saved weights.
     pub fn load(weights: &Weights) -> Result<Self> {
         let (tensors, _) = weights.open()?;
-        Self::new(&mut Params::given(tensors)).map_err(|error| weights.bad(error))
+        Self::new(&mut Params::given(tensors)).map_err(|error| weights.bad(error.to_string()))
     }
 }
 

@@ -266,7 +266,7 @@ impl UNet {
             }
         };
         let widths = Widths { fine: width("fine")?, coarse: width("coarse")? };
-        Self::new(&mut Params::given(tensors), widths).map_err(|error| weights.bad(error))
+        Self::new(&mut Params::given(tensors), widths).map_err(|error| weights.bad(error.to_string()))
     }
 
     /// Words about a network for its file.

@@ -53,7 +53,7 @@ impl Weights {
 
     /// That they cannot be used.
     #[must_use]
-    pub fn bad(&self, what: impl ToString) -> Trouble {
-        Trouble::BadWeights { name: self.name.clone(), what: what.to_string() }
+    pub fn bad(&self, what: String) -> Trouble {
+        Trouble::BadWeights { name: self.name.clone(), what }
     }
 }
