@@ -1,6 +1,8 @@
 //! The Fréchet distance between Gaussians fitted to two sets of features: the formula of FID (Heusel et al. 2017, Eq. 6).
 
+use chacha20::ChaCha8Rng;
 use nalgebra::{DMatrix, DVector};
+use rand::{RngExt, SeedableRng};
 
 /// Mean and covariance of features.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,25 @@ impl Moments {
     }
 }
 
+/// Features drawn from features with replacement, as many; resampling number `number`.
+///
+/// The standard deviation of a statistic of resamplings estimates that of the statistic itself (the bootstrap, Efron 1979).
+#[must_use]
+pub fn resampled(features: &[f32], dim: usize, number: u64) -> Vec<f32> {
+    let count = features.len().checked_div(dim).unwrap_or(0);
+    let mut rng = ChaCha8Rng::seed_from_u64(number);
+    let rows = (0..count).map(|_| rng.random_range(0..count));
+    rows.flat_map(|row| &features[row * dim..(row + 1) * dim]).copied().collect()
+}
+
+/// The standard deviation of some numbers.
+#[must_use]
+pub fn deviation(numbers: &[f64]) -> f64 {
+    let count = numbers.len() as f64;
+    let mean = numbers.iter().sum::<f64>() / count;
+    (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt()
+}
+
 /// The symmetric root of a symmetric positive semidefinite matrix.
 fn root(matrix: &DMatrix<f64>) -> DMatrix<f64> {
     let eigen = matrix.clone().symmetric_eigen();
@@ -73,6 +94,19 @@ mod tests {
         let expected = a.trace() + b.trace() - 2.0 * cross;
         let moments = |covariance| Moments { mean: DVector::zeros(2), covariance };
         assert!((moments(a).frechet(&moments(b)) - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn resampling_finds_the_error_of_a_mean() {
+        // The mean of n numbers of variance v has the standard deviation √(v/n).
+        let numbers: Vec<f32> = (0..900).map(|i| (i % 3) as f32).collect();
+        let mean = |number| f64::from(resampled(&numbers, 1, number).iter().sum::<f32>()) / 900.0;
+        let means: Vec<f64> = (0..400).map(mean).collect();
+        let expected = (2.0 / 3.0 / 900.0_f64).sqrt();
+        assert!((deviation(&means) / expected - 1.0).abs() < 0.12, "{} {expected}", deviation(&means));
+        // Rows stay whole.
+        assert!(resampled(&[1.0, -1.0, 2.0, -2.0], 2, 7).chunks(2).all(|row| row[0] == -row[1]));
+        assert!((deviation(&[1.0, 3.0]) - 2.0_f64.sqrt()).abs() < 1e-15);
     }
 
     #[test]

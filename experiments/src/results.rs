@@ -55,24 +55,35 @@ impl Results {
 
     /// The number of this name, computed and kept unless it is there.
     pub fn get(&mut self, name: &str, compute: impl FnOnce() -> Result<f64>) -> Result<f64> {
-        if let Some(&number) = self.file.numbers.get(name) {
-            return Ok(number);
+        Ok(self.get_all([name], || Ok([compute()?]))?[0])
+    }
+
+    /// Numbers that come together.
+    pub fn get_all<const N: usize>(
+        &mut self,
+        names: [&str; N],
+        compute: impl FnOnce() -> Result<[f64; N]>,
+    ) -> Result<[f64; N]> {
+        if names.iter().all(|name| self.known(name)) {
+            return Ok(names.map(|name| self.file.numbers[name]));
         }
-        let number = compute()?;
-        if !number.is_finite() {
-            return Err(Trouble::Options(format!("{name} came out as {number}")));
-        }
+        let numbers = compute()?;
         self.join()?;
-        self.file.numbers.insert(name.to_owned(), number);
+        for (name, number) in names.into_iter().zip(numbers) {
+            if !number.is_finite() {
+                return Err(Trouble::Options(format!("{name} came out as {number}")));
+            }
+            self.file.numbers.insert(name.to_owned(), number);
+        }
         let text = serde_json::to_vec_pretty(&self.file).map_err(|error| Trouble::Options(error.to_string()))?;
         store::write(&self.path, &text)?;
-        Ok(number)
+        Ok(numbers)
     }
 }
 
 /// A line of a table as text: a name and cells.
 pub fn line<T>(name: &str, width: usize, cells: &[T], cell: impl Fn(&T) -> String) -> String {
-    let cells: String = cells.iter().map(|value| format!("{:>10}", cell(value))).collect();
+    let cells: String = cells.iter().map(|value| format!("{:>12}", cell(value))).collect();
     format!("{name:>width$}{cells}\n")
 }
 

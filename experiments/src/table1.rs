@@ -5,14 +5,18 @@ use std::path::Path;
 use crate::classifier::{Classifier, FEATURES};
 use crate::data::Images;
 use crate::draw::Samples;
-use crate::frechet::Moments;
+use crate::frechet::{Moments, deviation, resampled};
 use crate::method::{METHODS, PAPER_TABLE1, TABLE1_STEPS};
 use crate::net::UNet;
+use crate::parallel;
 use crate::progress::Progress;
 use crate::results::{Results, line};
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
+
+/// Resamplings that the standard deviation of a distance is estimated from.
+const RESAMPLINGS: usize = 40;
 
 /// What a table is made of.
 pub struct Inputs<'a> {
@@ -68,24 +72,32 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     for (method, steps, samples) in &sets {
         progress.say(format!("{method}, S = {steps}"));
         let key = format!("{}, S = {steps}, {count} samples", method.key());
-        let known = results.known(&key);
+        let deviation_key = format!("{key}, deviation");
+        let known = results.known(&key) && results.known(&deviation_key);
         if known {
             progress.skip(samples.work(Shard::WHOLE));
         }
-        numbers.push(results.get(&key, || {
+        numbers.push(results.get_all([&key, &deviation_key], || {
             samples.make(Shard::WHOLE, &progress)?;
-            let features = samples.map(|pixels| classifier.features_of(pixels))?;
-            Ok(moments(&features.concat())?.frechet(&target))
+            let features = samples.map(|pixels| classifier.features_of(pixels))?.concat();
+            let resamplings = parallel::map(RESAMPLINGS, |number| {
+                Ok(moments(&resampled(&features, FEATURES, number as u64))?.frechet(&target))
+            })?;
+            Ok([moments(&features)?.frechet(&target), deviation(&resamplings)])
         })?);
         if !known {
-            progress.note(&format!("{key}: {:.4}", numbers[numbers.len() - 1]));
+            let [number, deviation] = numbers[numbers.len() - 1];
+            progress.note(&format!("{key}: {number:.4} ± {deviation:.4}"));
         }
     }
     progress.done();
-    let mut text = format!("{count} samples of each, {of}\n{}", line("S", 8, inputs.steps, usize::to_string));
+    let mut text = format!(
+        "{count} samples of each, ± a standard deviation; {of}\n{}",
+        line("S", 8, inputs.steps, usize::to_string)
+    );
     for (row, method) in METHODS.iter().enumerate() {
-        let numbers: Vec<f64> = numbers.iter().copied().skip(row).step_by(METHODS.len()).collect();
-        text += &line(&method.to_string(), 8, &numbers, |number| format!("{number:.3}"));
+        let numbers: Vec<[f64; 2]> = numbers.iter().copied().skip(row).step_by(METHODS.len()).collect();
+        text += &line(&method.to_string(), 8, &numbers, |[number, deviation]| format!("{number:.2}±{deviation:.2}"));
     }
     text += &format!("{held_out} held-out images: {floor:.3}\n\nThe paper's, FID on CIFAR-10:\n");
     text += &line("S", 8, &TABLE1_STEPS, usize::to_string);
