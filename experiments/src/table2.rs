@@ -70,7 +70,7 @@ pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, fold
         errors[way].push(total / count as f64 / 4.0);
     }
     progress.done();
-    let numbers = |name: &str, errors: &[f64]| line(name, 24, errors, |error| format!("{error:.5}"));
+    let numbers = |name: &str, errors: &[f64]| line(name, 24, errors, |error| format!("{error:.1e}"));
     let mut text = format!("Squared error per dimension, pixels in [0, 1]; the first {count}; {of}\n");
     text += &line("S", 24, steps, usize::to_string);
     for (told, errors) in ways.iter().zip(&errors) {
