@@ -230,6 +230,16 @@ pub struct Rows {
     pub len: usize,
 }
 
+impl Rows {
+    /// Of a tensor of this shape, whose axis 0 is the batch.
+    pub(crate) fn of(shape: &[usize]) -> Self {
+        match shape {
+            [] => Self { count: 1, len: 1 },
+            [count, row @ ..] => Self { count: *count, len: row.iter().product() },
+        }
+    }
+}
+
 /// A tensor that can be read to and written from the host: what noise and the exact predictors of
 /// [`reference`](crate::reference) need. Elements go in row-major (C) order.
 ///

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "common/numbers.rs"]
+mod numbers;
+
 use std::fmt::Debug;
 use std::ops::{Add, Mul};
 
@@ -14,6 +17,8 @@ use ndarray::{
     Array, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, IxDyn, ShapeBuilder, Slice, arr0, array,
 };
 use proptest::prelude::*;
+
+use crate::numbers::{assert_bits, numbers};
 
 trait Num: Element + Add<Output = Self> + Mul<Output = Self> + PartialOrd + Debug {}
 impl Num for f32 {}
@@ -92,27 +97,6 @@ fn naive_quantile(row: &[f64], ratio: f64) -> f64 {
         return sorted[below];
     }
     sorted[below] + (sorted[above] - sorted[below]) * (position - position.floor())
-}
-
-/// The same bits, or NaN for NaN.
-#[track_caller]
-fn assert_bits(found: &[f64], wanted: &[f64]) {
-    assert_eq!(found.len(), wanted.len());
-    for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        let same = found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan();
-        assert!(same, "element {index}: {found:?} for {wanted:?}");
-    }
-}
-
-/// Numbers in (−3, 3), a different sequence for each seed (a Weyl sequence, scrambled).
-fn numbers(seed: u64, len: usize) -> Vec<f64> {
-    (1..=len as u64)
-        .map(|i| {
-            let word = (i + 1_000_003 * seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let word = (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (word >> 11) as f64 / (1_u64 << 53) as f64 * 6.0 - 3.0
-        })
-        .collect()
 }
 
 fn like<T: HostTensor>(template: &T, seed: u64) -> T {

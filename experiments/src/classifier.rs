@@ -118,7 +118,8 @@ pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64
     let mut order = Order::new(seed, train.len());
     let checkpoint = folder.join("classifier-checkpoint.safetensors");
     let recipe = format!("a classifier, seed {seed}, {steps} steps, {} images", train.len());
-    adam.resume(&checkpoint, &recipe, &train.fingerprint())?;
+    let data = train.fingerprint();
+    adam.resume(&checkpoint, &recipe, &data)?;
     let progress = Progress::new("{bar} {pos}/{len} steps, {eta} left, cross-entropy {msg}", steps, adam.steps)?;
     let mut saved = Instant::now();
     while adam.steps < steps {
@@ -136,7 +137,7 @@ pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64
         adam.step(&parallel::sum(pieces), rate)?;
         progress.at(adam.steps, || format!("{:.3}", losses.iter().sum::<f64>()));
         if saved.elapsed() >= EVERY || adam.steps == steps {
-            adam.save(&checkpoint, &recipe, &train.fingerprint(), HashMap::new())?;
+            adam.save(&checkpoint, &recipe, &data, HashMap::new())?;
             saved = Instant::now();
         }
     }

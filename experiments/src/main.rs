@@ -228,7 +228,7 @@ fn run(options: &Options) -> Result<()> {
                 batch: *batch,
                 rate: *rate,
                 decay: *decay,
-                widths: widths(*width),
+                widths: Widths::of(usize::from(*width)),
             };
             let place = Place { folder: out.clone(), every: Duration::from_secs(*every) };
             let path = Run::new(recipe, &train, *log_every)?.finish(&place)?;
@@ -281,13 +281,9 @@ fn run(options: &Options) -> Result<()> {
             say(&table2::run(&weights, &load(Part::Test)?, steps, *count, out)?);
         }
         Command::Figures { network, steps } => figures_of(&network.load()?.0, options.seed, steps, out, &say)?,
-        Command::Speed { batch, width } => speed(*batch, widths(*width), &say)?,
+        Command::Speed { batch, width } => speed(*batch, Widths::of(usize::from(*width)), &say)?,
     }
     Ok(())
-}
-
-fn widths(fine: u16) -> Widths {
-    Widths { fine: usize::from(fine), coarse: 2 * usize::from(fine) }
 }
 
 fn figures_of(net: &UNet, seed: u64, steps: &[usize], out: &Path, say: &dyn Fn(&str)) -> Result<()> {

@@ -6,9 +6,6 @@ use alphabar::{Conditioning, Ddim, NoiseSchedule, Plan, Timesteps};
 
 use crate::trouble::{Result, Trouble};
 
-/// T of every experiment, the paper's.
-pub const TRAIN_STEPS: usize = 1000;
-
 /// The S of Table 1.
 pub const TABLE1_STEPS: [usize; 5] = [10, 20, 50, 100, 1000];
 

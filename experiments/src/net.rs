@@ -188,9 +188,11 @@ pub struct Widths {
     pub coarse: usize,
 }
 
-impl Default for Widths {
-    fn default() -> Self {
-        Self { fine: 32, coarse: 64 }
+impl Widths {
+    /// Twice as many where there are a quarter of the pixels.
+    #[must_use]
+    pub fn of(fine: usize) -> Self {
+        Self { fine, coarse: 2 * fine }
     }
 }
 
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn the_network_is_small_and_its_rows_do_not_touch() {
         let mut params = Params::random(1);
-        let net = UNet::new(&mut params, Widths::default()).unwrap();
+        let net = UNet::new(&mut params, Widths::of(32)).unwrap();
         assert_eq!(params.count(), 453_636);
         // Layers that begin as nothing would hide what they are fed.
         for (index, (_, var)) in params.list.iter().enumerate() {
@@ -326,7 +328,7 @@ mod tests {
     fn networks_of_all_widths_run() {
         let x = Tensor::ones((2, PIXELS), DType::F32, &Device::Cpu).unwrap();
         for fine in [1, 3, 16, 49] {
-            let net = UNet::new(&mut Params::random(1), Widths { fine, coarse: 2 * fine }).unwrap();
+            let net = UNet::new(&mut Params::random(1), Widths::of(fine)).unwrap();
             assert_eq!(net.forward(&x, &[3, 5]).unwrap().dims(), [2, PIXELS]);
         }
     }

@@ -138,6 +138,8 @@ fn gradients(
 pub struct Run<'a> {
     recipe: Recipe,
     images: &'a Images,
+    /// The images' hash.
+    data: String,
     params: Params,
     net: UNet,
     adam: Adam,
@@ -174,7 +176,8 @@ impl<'a> Run<'a> {
         let order = Order::new(recipe.seed, images.len());
         let schedule = NoiseSchedule::ddpm()?;
         let uniform = Uniform::new(schedule.len())?;
-        Ok(Self { recipe, images, params, net, adam, order, schedule, uniform, log_every, log, since: (0.0, 0) })
+        let data = images.fingerprint();
+        Ok(Self { recipe, images, data, params, net, adam, order, schedule, uniform, log_every, log, since: (0.0, 0) })
     }
 
     /// One step of Algorithm 1; gives the loss.
@@ -216,14 +219,14 @@ impl<'a> Run<'a> {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let words = [("log", self.log.clone()), ("since", format!("{} {}", self.since.0, self.since.1))];
         let words = words.map(|(name, word)| (name.to_owned(), word)).into_iter().collect();
-        self.adam.save(&Self::checkpoint(folder), &format!("{:?}", self.recipe), &self.images.fingerprint(), words)?;
+        self.adam.save(&Self::checkpoint(folder), &format!("{:?}", self.recipe), &self.data, words)?;
         store::write(&folder.join("log.txt"), self.log.as_bytes())
     }
 
     /// Goes on from a folder's checkpoint, if there is one; says whether.
     pub fn resume(&mut self, folder: &Path) -> Result<bool> {
         let path = Self::checkpoint(folder);
-        let Some(words) = self.adam.resume(&path, &format!("{:?}", self.recipe), &self.images.fingerprint())? else {
+        let Some(words) = self.adam.resume(&path, &format!("{:?}", self.recipe), &self.data)? else {
             return Ok(false);
         };
         let since = words.get("since").and_then(|text| text.split_once(' '));

@@ -19,7 +19,7 @@ fn images() -> Images {
 }
 
 fn recipe() -> Recipe {
-    let widths = Widths { fine: 4, coarse: 8 };
+    let widths = Widths::of(4);
     Recipe { seed: 5, steps: 8, batch: 6, rate: 1e-3, decay: 0.9, widths }
 }
 

@@ -101,10 +101,7 @@ impl<const D: usize> Tensor for Burn<D> {
 
 impl<const D: usize> HostTensor for Burn<D> {
     fn rows_of_batch(&self) -> Rows {
-        match self.dims()[..] {
-            [] => Rows { count: 1, len: 1 },
-            [count, ref row @ ..] => Rows { count, len: row.iter().product() },
-        }
+        Rows::of(&self.dims())
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

@@ -151,10 +151,7 @@ impl Tensor for Candle {
 
 impl HostTensor for Candle {
     fn rows_of_batch(&self) -> Rows {
-        match self.dims() {
-            [] => Rows { count: 1, len: 1 },
-            [count, row @ ..] => Rows { count: *count, len: row.iter().product() },
-        }
+        Rows::of(self.dims())
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

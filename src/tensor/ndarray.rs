@@ -70,10 +70,7 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
 
 impl<E: Element, D: Dimension> HostTensor for Array<E, D> {
     fn rows_of_batch(&self) -> Rows {
-        match self.shape() {
-            [] => Rows { count: 1, len: 1 },
-            [count, row @ ..] => Rows { count: *count, len: row.iter().product() },
-        }
+        Rows::of(self.shape())
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {
