@@ -1,7 +1,5 @@
 //! What a run allocates, counted by the allocator: nothing in a step, and nothing in `sample` after its first step.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

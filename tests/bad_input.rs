@@ -1,8 +1,6 @@
 //! Everything that is wrong has an error of a type, whose message holds the value and its place; and nothing panics,
 //! whatever it is given.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::error::Error as _;
 
 use alphabar::objective::{self, Antithetic, LossAware, Uniform};

@@ -1,7 +1,5 @@
 //! The bits of a run do not depend on features, threads, vector instructions or how a batch is cut.
 
-#![allow(clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
-
 use alphabar::{
     BoxError, Ddim, Ddpm, Draw, NoiseSchedule, NoiseSource, Plan, Point, SeededNoise, Solver, Threshold, Timesteps,
     Variance, sample,

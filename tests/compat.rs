@@ -1,11 +1,6 @@
 //! `alphabar::compat` against Python's diffusers 0.42.1: whole `f32` tables bit for bit, from the hashes and tables recorded in
 //! `tests/parity/hub.json`. Runs are in `tests/hub_parity.rs` and `tests/diffusers.rs`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-#[path = "common/parity.rs"]
-mod parity;
-
 use alphabar::compat::{self, Tables};
 use alphabar::{Ddim, Ddpm, Error, NoiseSchedule, PathEnd, Plan, Timesteps, Variance};
 use serde_json::Value;

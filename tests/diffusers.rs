@@ -7,11 +7,6 @@
 //!
 //! `cargo test --test diffusers -- --nocapture` prints the largest deviation of each comparison.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-#[path = "common/parity.rs"]
-mod parity;
-
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 

@@ -1,8 +1,6 @@
 //! The fused step is the formula, element by element and bit by bit: for every element type, layout, number of threads, kind of
 //! noise, and lengths around the borders of vectors, blocks and tasks.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use alphabar::{
     Coefficients, Combination, Element, EpsilonAfter, HostTensor, NoiseLevel, NormalStream, Prediction, Real, Tensor,
     Threshold,

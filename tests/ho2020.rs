@@ -5,12 +5,9 @@
 //! Formulas are typed from the papers, in their notation. `docs/equations.md` says which test belongs to which
 //! equation.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail as the test does")]
-
-mod common;
-
 use std::f64::consts::{E, PI};
 
+use crate::common::{TOLERANCE, assert_close, beta, expect, log_normal, pairs, paths, schedules};
 use alphabar::objective::{self, Antithetic, LossAware, Uniform};
 use alphabar::posterior::{self, Conditional};
 use alphabar::reference::{DataDistribution, Gaussian};
@@ -18,7 +15,6 @@ use alphabar::{
     BoxError, Ddpm, Draw, NoiseLevel, NoiseSchedule, NoiseSource, Plan, Point, Prediction, SeededNoise, Timesteps,
     Variance, forward, noise, sample,
 };
-use common::{TOLERANCE, assert_close, beta, expect, log_normal, pairs, paths, schedules};
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::SeedableRng;

@@ -2,7 +2,6 @@
 //! file may hold.
 
 #![cfg(feature = "hub")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

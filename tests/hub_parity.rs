@@ -7,10 +7,6 @@
 //! `cargo test --features hub --test hub_parity -- --nocapture` prints the largest deviation of each comparison.
 
 #![cfg(feature = "hub")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-#[path = "common/parity.rs"]
-mod parity;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

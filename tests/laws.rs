@@ -1,7 +1,6 @@
 //! The tensors of this crate under the public law suite, and tensors that break its laws, one each.
 
 #![cfg(feature = "testing")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{BoxError, Coefficients, Element, Error, HostTensor, RowReduce, Stepped, Tensor, Weights};

@@ -1,7 +1,5 @@
 //! Learned variances: Nichol and Dhariwal (2021), Eq. 15, and the conventions of their code.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alphabar::predictor::WithoutVariance;

@@ -1,8 +1,6 @@
 //! Where z comes from: values against ChaCha8 (Bernstein 2008) and Box and Muller (1958) typed out here, and the
 //! promises of a counter-based source: the same sample whatever the batch, and no two streams alike.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::collections::HashSet;
 use std::f64::consts::TAU;
 

@@ -2,12 +2,6 @@
 //! from the papers alone. `tests/oracle/README.md` explains its conventions.
 //!
 //! `cargo test --test oracle -- --nocapture` prints the largest error of each section.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail as the test does"
-)]
 
 use std::collections::HashMap;
 use std::fs;

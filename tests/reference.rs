@@ -1,8 +1,6 @@
 //! The exact predictors against Bayes' rule by brute force: numerical integration in one dimension, densities typed out
 //! in several, and a numerically integrated probability-flow ODE.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::f64::consts::TAU;
 
 use alphabar::reference::{DataDistribution, Exact, FiniteData, Gaussian, GaussianMixture};

@@ -1,7 +1,5 @@
 //! Whole runs: plans, the loop in its four forms, guidance, and what a server does with them.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use alphabar::predictor::{ByRef, from_fn, guide, guide_rescaled};
 use alphabar::reference::{FiniteData, Gaussian};
 use alphabar::{

@@ -1,7 +1,5 @@
 //! Noise schedules, noise levels and the conversions between predictions, against the formulas of their papers.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::f64::consts::PI;
 
 use alphabar::{Error, NoiseLevel, NoiseSchedule, Prediction, Timesteps, forward};

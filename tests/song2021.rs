@@ -3,21 +3,17 @@
 //! Formulas are typed from the paper, in its notation but for ᾱ, which it calls α. `docs/equations.md` says which test
 //! belongs to which equation.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail as the test does")]
-
-mod common;
-
 use std::f64::consts::PI;
 use std::fs;
 use std::path::Path;
 
+use crate::common::{TOLERANCE, assert_close, beta, error, expect, log_normal, pairs, paths, schedules};
 use alphabar::reference::{DataDistribution, Gaussian, GaussianMixture};
 use alphabar::{
     BoxError, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, HostTensor, NoNoise, NoiseLevel, NoiseSchedule,
     NoiseSource, PathEnd, Plan, Point, Prediction, Predictor, Sampling, SeededNoise, Step, Threshold, Timesteps,
     Variance, forward, noise, objective, posterior, sample, slerp,
 };
-use common::{TOLERANCE, assert_close, beta, error, expect, log_normal, pairs, paths, schedules};
 use ndarray::Array2;
 use proptest::prelude::*;
 

@@ -1,11 +1,6 @@
 //! What tensors do beyond the laws of `tests/laws.rs`: layouts, shapes, NaN, thresholds, and work shared out in tasks. A tensor that
 //! implements the required methods alone, in plain loops, is what `Vec` and `ndarray` are compared with, to the last bit.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-#[path = "common/numbers.rs"]
-mod numbers;
-
 use std::fmt::Debug;
 use std::ops::{Add, Mul};
 
@@ -18,7 +13,7 @@ use ndarray::{
 };
 use proptest::prelude::*;
 
-use crate::numbers::{assert_bits, numbers};
+use crate::common::numbers::{assert_bits, numbers};
 
 trait Num: Element + Add<Output = Self> + Mul<Output = Self> + PartialOrd + Debug {}
 impl Num for f32 {}

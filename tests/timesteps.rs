@@ -1,8 +1,6 @@
 //! τ against its published formulas: Song et al. 2021, appendix D.2; the spacings of Lin et al. 2023, Table 2, as numpy
 //! computes them; and OpenAI's `space_timesteps` (guided-diffusion, `respace.py`).
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::collections::BTreeSet;
 
 use alphabar::{

@@ -3,8 +3,6 @@
 //! "Python" is diffusers 0.42.1; what it computes is recorded in `tests/parity` and asserted as a deviation in
 //! `tests/diffusers.rs`. "Ports" are Rust crates that carry a copy of one of its scheduler files.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::f64::consts::PI;
 
 use alphabar::reference::Gaussian;

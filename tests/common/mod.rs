@@ -1,6 +1,6 @@
 //! What the tests of both papers share: comparisons, exact expectations, and random schedules and paths.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail as the test does")]
+pub(crate) mod numbers;
 
 use std::f64::consts::PI;
 use std::fmt;

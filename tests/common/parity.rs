@@ -1,8 +1,5 @@
 //! What the tests against recorded runs of Python share: the records' numbers, and the start, network and noise of every run.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(dead_code, reason = "each of them uses most of it")]
-
 use std::fs;
 use std::ops::{Add, Mul};
 use std::path::Path;

@@ -1,0 +1,21 @@
+//! The tests that need nothing but the crate: one binary, linked once. Each module is named after its source of truth.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::unnecessary_wraps, reason = "tests")]
+
+mod common;
+
+mod allocations;
+mod bad_input;
+mod bits;
+mod fused;
+mod ho2020;
+mod laws;
+mod nichol2021;
+mod noise;
+mod reference;
+mod sampling;
+mod schedules;
+mod song2021;
+mod tensors;
+mod timesteps;
+mod wrong_answers;

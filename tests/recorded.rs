@@ -1,0 +1,13 @@
+//! The tests against recorded numbers, of 50-digit arithmetic and of diffusers: one binary, linked once. The records are part of
+//! the repository and not of the published package, and so are these tests.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "common/parity.rs"]
+mod parity;
+
+mod compat;
+mod diffusers;
+mod hub;
+mod hub_parity;
+mod oracle;
