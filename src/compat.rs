@@ -299,7 +299,7 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
     let hops = tau.as_slice().iter().map(|&t| {
         let from = plan.schedule().level(t)?;
         let (s, to) = plan.below(t, stride)?;
-        Ok(Hop { t, s, from, to, told: from })
+        Ok(Hop { t, s, from, to, conditioned_on: from })
     });
     plan.build_hops(method, hops.collect::<Result<_, Error>>()?)
 }
@@ -326,7 +326,7 @@ pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Pl
     let hops = tau.as_slice().iter().rev().map(|&t| {
         let to = plan.schedule().level(t)?;
         let (_, from) = plan.below(t, stride)?;
-        Ok(Hop { t, s: Some(t), from, to, told: to })
+        Ok(Hop { t, s: Some(t), from, to, conditioned_on: to })
     });
     plan.build_hops(&Ddim::deterministic(), hops.collect::<Result<_, Error>>()?)
 }

@@ -18,16 +18,27 @@ use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps};
 /// use alphabar::{NoiseSchedule, Point};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
-/// let point = Point { t: 500, level: schedule.level(500)? };
+/// let point = Point::new(500, schedule.level(500)?);
 /// assert!((point.level.sigma() - 3.4430).abs() < 1e-4);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Point {
     /// The index of the training step, 0-based.
     pub t: usize,
     /// The level of noise.
     pub level: NoiseLevel,
+    /// The index of the sampling step in its plan, from 0; 0 for a point that belongs to no plan.
+    pub index: usize,
+}
+
+impl Point {
+    /// A point that belongs to no plan; its `index` is 0.
+    #[must_use]
+    pub fn new(t: usize, level: NoiseLevel) -> Self {
+        Self { t, level, index: 0 }
+    }
 }
 
 /// One step of a [`Plan`].
@@ -55,8 +66,9 @@ pub struct Step {
     pub from: NoiseLevel,
     /// The level that x′ is at.
     pub to: NoiseLevel,
-    /// The level that the network is told: `from`, but for an encoder conditioned on its destination.
-    pub told: NoiseLevel,
+    /// The noise level passed to the network. It equals `from`, except in DDIM inversion with `Conditioning::Destination`, where it
+    /// equals `to`.
+    pub conditioned_on: NoiseLevel,
     /// DDIM's η at this step, where the method has one.
     pub eta: Option<f64>,
     /// For networks that also predict how much noise is to be added, with as many channels again of v: the k of exp(k·v), by
@@ -78,7 +90,7 @@ impl Step {
     /// ```
     #[must_use]
     pub fn point(&self) -> Point {
-        Point { t: self.t, level: self.told }
+        Point { t: self.t, level: self.conditioned_on, index: self.index }
     }
 
     /// Whether the step adds noise.
@@ -481,7 +493,7 @@ impl PlanBuilder<'_> {
         let total = hops.len();
         let mut steps = Vec::with_capacity(total);
         for (index, hop) in hops.into_iter().enumerate() {
-            let Hop { t, s, from, to, told } = hop;
+            let Hop { t, s, from, to, conditioned_on } = hop;
             let leg = Leg { index, steps: total, from, to };
             let (coefficients, learned_noise) = solver
                 .combine(&leg)
@@ -498,7 +510,17 @@ impl PlanBuilder<'_> {
                     Ok((coefficients, combination.learned_noise()))
                 })
                 .map_err(|error| error.at_step(index, t))?;
-            steps.push(Step { index, t, s, from, to, told, eta: solver.eta(index), learned_noise, coefficients });
+            steps.push(Step {
+                index,
+                t,
+                s,
+                from,
+                to,
+                conditioned_on,
+                eta: solver.eta(index),
+                learned_noise,
+                coefficients,
+            });
         }
         Ok(Plan { method: solver.name().to_owned(), prediction: self.prediction, steps })
     }
@@ -517,7 +539,7 @@ impl PlanBuilder<'_> {
                         Some(&next) => (Some(next), level(next)?),
                         None => (end_index, end),
                     };
-                    hops.push(Hop { t, s, from, to, told: from });
+                    hops.push(Hop { t, s, from, to, conditioned_on: from });
                 }
             }
             Direction::Encode(conditioning) => {
@@ -525,11 +547,11 @@ impl PlanBuilder<'_> {
                 for &next in path {
                     let (from_index, from) = previous;
                     let to = level(next)?;
-                    let (t, told) = match conditioning {
+                    let (t, conditioned_on) = match conditioning {
                         Conditioning::Source => (from_index.unwrap_or(0), from),
                         Conditioning::Destination => (next, to),
                     };
-                    hops.push(Hop { t, s: Some(next), from, to, told });
+                    hops.push(Hop { t, s: Some(next), from, to, conditioned_on });
                     previous = (Some(next), to);
                 }
             }
@@ -576,7 +598,7 @@ pub(crate) struct Hop {
     pub(crate) s: Option<usize>,
     pub(crate) from: NoiseLevel,
     pub(crate) to: NoiseLevel,
-    pub(crate) told: NoiseLevel,
+    pub(crate) conditioned_on: NoiseLevel,
 }
 
 impl fmt::Display for Plan {

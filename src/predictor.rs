@@ -133,7 +133,7 @@ impl<T, P: Predictor<T> + ?Sized> Predictor<T> for ByRef<'_, P> {
 /// // ε and v, each of the size of x.
 /// let network = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>([vec![0.5; x.len()], vec![-1.0; x.len()]].concat());
 /// # let level = alphabar::NoiseLevel::CLEAN;
-/// let m = WithoutVariance(network).predict(&vec![0.0_f32; 2], Point { t: 0, level })?;
+/// let m = WithoutVariance(network).predict(&vec![0.0_f32; 2], Point::new(0, level))?;
 /// assert_eq!(m, [0.5, 0.5]);
 /// # Ok::<(), BoxError>(())
 /// ```
@@ -163,7 +163,7 @@ impl<T: Tensor, P: Predictor<T>> Predictor<T> for WithoutVariance<P> {
 /// let unconditional = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(vec![0.5; x.len()]);
 /// let mut guided = Guidance::new(conditional, unconditional, 7.5);
 /// # let level = alphabar::NoiseLevel::CLEAN;
-/// let m = guided.predict(&vec![0.0_f32; 2], Point { t: 0, level })?;
+/// let m = guided.predict(&vec![0.0_f32; 2], Point::new(0, level))?;
 /// assert_eq!(m, [4.25, 4.25]);
 /// # Ok::<(), BoxError>(())
 /// ```

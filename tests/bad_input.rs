@@ -679,7 +679,7 @@ fn distributions_of_data_are_checked() {
 #[test]
 fn an_exact_predictor_takes_samples_of_its_dimension_only() {
     let mut model = Gaussian::new([0.0, 1.0], [1.0, 1.0]).unwrap().predictor();
-    let at = Point { t: 0, level: level(0.5) };
+    let at = Point::new(0, level(0.5));
     let error = model.predict(&Array2::<f32>::zeros((4, 3)), at).unwrap_err();
     let error = error.downcast::<Error>().unwrap();
     refused!(Err::<(), _>(*error), Error::Shape { .. }, ["[4, 2]", "[4, 3]"]);
@@ -1002,7 +1002,7 @@ proptest! {
             data.denoise(&mut rows.clone(), &level);
             data.epsilon(&mut rows.clone(), &level);
             data.score(&mut rows.clone(), &level);
-            let _ = Exact::new(&*data, prediction).predict(&rows, Point { t: 0, level });
+            let _ = Exact::new(&*data, prediction).predict(&rows, Point::new(0, level));
         }
     }
 

@@ -501,7 +501,7 @@ fn the_wrappers_are_guide_and_guide_rescaled() {
 fn a_scale_of_1_is_the_conditional_network_alone() {
     let conditional = |_: &Vec<f64>, _: Point| Ok::<_, BoxError>(vec![0.25, -1.0]);
     let unconditional = |_: &Vec<f64>, _: Point| -> Result<Vec<f64>, BoxError> { panic!("called") };
-    let at = Point { t: 0, level: schedule().level(0).unwrap() };
+    let at = Point::new(0, schedule().level(0).unwrap());
     let mut guided = Guidance::new(conditional, unconditional, 1.0);
     assert_eq!(guided.predict(&vec![0.0, 0.0], at).unwrap(), [0.25, -1.0]);
     // And one of 0 the unconditional; a NaN of the other does not leak.
@@ -512,7 +512,7 @@ fn a_scale_of_1_is_the_conditional_network_alone() {
 #[test]
 fn guidance_between_different_predictions_is_refused() {
     let network = |kind| from_fn(kind, |x: &Vec<f64>, _| Ok::<_, BoxError>(x.clone()));
-    let at = Point { t: 0, level: schedule().level(0).unwrap() };
+    let at = Point::new(0, schedule().level(0).unwrap());
     let (mut plain, mut rescaled) = (
         Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0),
         Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0).rescaled(0.5),

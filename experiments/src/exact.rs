@@ -34,10 +34,10 @@ fn slope(level: &NoiseLevel, variance: f64) -> f64 {
 /// A step x′ = A·x + B·ε + d·z with ε = k·(x − √ᾱ·μ) gives m′ = A·m + B·k·(m − √ᾱ·μ) and w′ = (A + B·k)²·w + d².
 fn through(plan: &Plan, (mean, variance): (f64, f64), start: (f64, f64)) -> (f64, f64) {
     plan.steps().iter().fold(start, |(m, w), step| {
-        let k = slope(&step.told, variance);
+        let k = slope(&step.conditioned_on, variance);
         let (a, b, d) = (step.coefficients.x, step.coefficients.model, step.coefficients.d);
         let factor = a + b * k;
-        (factor * m - b * k * step.told.signal() * mean, factor * factor * w + d * d)
+        (factor * m - b * k * step.conditioned_on.signal() * mean, factor * factor * w + d * d)
     })
 }
 

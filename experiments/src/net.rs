@@ -310,7 +310,7 @@ mod tests {
         let level = alphabar::NoiseLevel::from_alpha_bar(0.5).unwrap();
         let predict = |x: &[f32], t| {
             let x = Tensor::from_slice(x, (x.len() / PIXELS, PIXELS), &Device::Cpu).unwrap();
-            net.predict(&x, Point { t, level }).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            net.predict(&x, Point::new(t, level)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
         let whole = predict(&x, 500);
         // The same bits whatever the other rows hold, and however many there are.
