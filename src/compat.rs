@@ -34,10 +34,12 @@ use core::f64::consts::PI;
 
 use crate::dd::Dd;
 use crate::error::{Error, require_count};
-use crate::plan::{Hop, Plan, PlanBuilder};
+use crate::level::NoiseLevel;
+use crate::path::{Path, Piece, Point};
+use crate::plan::{Plan, PlanBuilder};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
-use crate::timesteps::PathEnd;
+use crate::timesteps::{PathEnd, Timesteps};
 
 /// The `f32` tables of a Python scheduler, `betas` and `alphas_cumprod`.
 ///
@@ -294,14 +296,15 @@ fn check_train_steps(train_steps: usize) -> Result<usize, Error> {
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Result<Plan, Error> {
+    let (schedule, tau) = plan.trained()?;
     let stride = stride(plan, inference_steps)?;
-    let tau = plan.timesteps().clone().generating();
-    let hops = tau.as_slice().iter().map(|&t| {
-        let from = plan.schedule().level(t)?;
-        let (s, to) = plan.below(t, stride)?;
-        Ok(Hop { t, s, from, to, conditioned_on: from })
+    let tau = tau.clone().generating();
+    let pieces = tau.as_slice().iter().map(|&t| {
+        let told = Point::new(t as f64, schedule.level(t)?);
+        let (s, to) = below(schedule, &tau, t, stride)?;
+        Ok(Piece { told, s, from: told.level, to, lift: None })
     });
-    plan.build_hops(method, hops.collect::<Result<_, Error>>()?)
+    plan.build_pieces(method, pieces.collect::<Result<_, Error>>()?)
 }
 
 /// The plan of `DDIMInverseScheduler`: from t − ⌊T/S⌋, below 0 from the end of τ, to each t of τ, which the network is told.
@@ -321,14 +324,15 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Plan, Error> {
+    let (schedule, tau) = plan.trained()?;
     let stride = stride(plan, inference_steps)?;
-    let tau = plan.timesteps().clone().generating();
-    let hops = tau.as_slice().iter().rev().map(|&t| {
-        let to = plan.schedule().level(t)?;
-        let (_, from) = plan.below(t, stride)?;
-        Ok(Hop { t, s: Some(t), from, to, conditioned_on: to })
+    let tau = tau.clone().generating();
+    let pieces = tau.as_slice().iter().rev().map(|&t| {
+        let told = Point::new(t as f64, schedule.level(t)?);
+        let (_, from) = below(schedule, &tau, t, stride)?;
+        Ok(Piece { told, s: Some(told.t), from, to: told.level, lift: None })
     });
-    plan.build_hops(&Ddim::deterministic(), hops.collect::<Result<_, Error>>()?)
+    plan.build_pieces(&Ddim::deterministic(), pieces.collect::<Result<_, Error>>()?)
 }
 
 /// The plan of `DDPMScheduler`: along τ and to clean data, whatever the end of τ, with noise on every step but one from t = 0, and
@@ -352,16 +356,32 @@ pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Pl
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn ddpm(plan: &PlanBuilder<'_>, method: &Ddpm) -> Result<Plan, Error> {
-    let tau = plan.timesteps().clone().generating().ending(PathEnd::Clean);
+    let (schedule, tau) = plan.trained()?;
+    let tau = tau.clone().generating().ending(PathEnd::Clean);
     let last = tau.as_slice().last().copied().unwrap_or(0);
     let method = NoisyDdpm { method: *method, ends_noisy: last > 0 };
-    plan.along(&tau).build(&method)
+    plan.through(schedule, &tau).build(&method)
 }
 
 fn stride(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<usize, Error> {
-    plan.check_length()?;
-    let train_steps = plan.schedule().len();
+    let (schedule, tau) = plan.trained()?;
+    Path::trained(schedule, tau)?;
+    let train_steps = schedule.len();
     Ok(train_steps / require_count("S", inference_steps, 1, train_steps)?)
+}
+
+/// The level a stride below t, which past t = 0 is the end of the path.
+fn below(
+    schedule: &NoiseSchedule,
+    tau: &Timesteps,
+    t: usize,
+    stride: usize,
+) -> Result<(Option<f64>, NoiseLevel), Error> {
+    Ok(match (t.checked_sub(stride), tau.end()) {
+        (Some(s), _) => (Some(s as f64), schedule.level(s)?),
+        (None, PathEnd::Clean) => (None, NoiseLevel::CLEAN),
+        (None, PathEnd::FirstLevel) => (Some(0.0), schedule.level(0)?),
+    })
 }
 
 /// DDPM whose noise asks for the index and not for the level.

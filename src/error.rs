@@ -101,6 +101,42 @@ pub enum Error {
         previous: usize,
     },
 
+    /// The noise of a path must fall from each point to the next, and to its end.
+    #[error(
+        "point {index} of the path has σ = {sigma} after {previous}; list σ from the noisiest to the cleanest, each once"
+    )]
+    PathOrder {
+        /// The point's place in the list; the number of points stands for the end of the path.
+        index: usize,
+        /// σ = noise/signal there.
+        sigma: f64,
+        /// σ of the point before it.
+        previous: f64,
+    },
+
+    /// A σ outside the range that a network was trained for.
+    #[error("σ = {sigma} is outside the trained range {min}..={max}; Path::clipped takes the nearest σ of the range")]
+    Sigma {
+        /// The σ given.
+        sigma: f64,
+        /// The smallest of the range.
+        min: f64,
+        /// The largest of the range.
+        max: f64,
+    },
+
+    /// An encoding path that starts at clean data, of a network that cannot be told clean data.
+    #[error(
+        "the network cannot be told clean data; encode with Conditioning::Destination, or give the path another end"
+    )]
+    Unconditioned,
+
+    /// What only a trained table has was asked of a plan along another path.
+    #[error(
+        "this needs a plan of a schedule and timesteps, not one along a path; use Plan::builder(schedule, timesteps)"
+    )]
+    Untrained,
+
     /// A respacing string that cannot be read or fulfilled.
     #[error("respacing {text:?}: {reason}")]
     Respacing {
@@ -287,7 +323,7 @@ pub enum Error {
         /// The step's index in its plan.
         index: usize,
         /// The t the network is fed there.
-        t: usize,
+        t: f64,
         /// What went wrong.
         #[source]
         source: Box<Error>,
@@ -296,7 +332,7 @@ pub enum Error {
 
 impl Error {
     /// The same error, told where in the plan it arose.
-    pub(crate) fn at_step(self, index: usize, t: usize) -> Self {
+    pub(crate) fn at_step(self, index: usize, t: f64) -> Self {
         Self::AtStep { index, t, source: Box::new(self) }
     }
 }

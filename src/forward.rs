@@ -64,7 +64,27 @@ pub fn renoise<T: Tensor>(x_s: &T, z: &T, s: &NoiseLevel, t: &NoiseLevel) -> Res
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn velocity<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
-    combine(epsilon, x0, levels, |level| Ok((level.signal(), -level.noise())))
+    combine(epsilon, x0, levels, |level| Ok((level.alpha_bar().sqrt(), -level.one_minus_alpha_bar().sqrt())))
+}
+
+/// The training target of a prediction: what the network should say of x = signal·x₀ + noise·ε.
+///
+/// ε, x₀, v ([`velocity`]), the score −ε/noise, a flow's u = ε − x₀, or EDM's F.
+///
+/// # Errors
+/// [`Error::Undetermined`] where the prediction is infinite at a level (the score of clean data), and those of
+/// [`Tensor::linear_combination`].
+///
+/// ```
+/// use alphabar::{NoiseLevel, Prediction, forward};
+///
+/// let (x0, epsilon) = (vec![1.0_f64], vec![0.25]);
+/// let u = forward::target(Prediction::Flow, &x0, &epsilon, &[NoiseLevel::flow(0.3)?])?;
+/// assert_eq!(u, [-0.75]);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+pub fn target<T: Tensor>(prediction: Prediction, x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
+    combine(x0, epsilon, levels, |level| prediction.of_x0_and_epsilon(level))
 }
 
 /// Turns a prediction of one kind into one of another, given x and its level.

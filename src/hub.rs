@@ -172,7 +172,7 @@ impl SchedulerConfig {
             Prediction::Epsilon => "epsilon",
             Prediction::Sample => "sample",
             Prediction::Velocity => "v_prediction",
-            Prediction::Score => return Err(config_error("prediction_type", "the score", "Python has no name for it")),
+            other => return Err(config_error("prediction_type", &other.to_string(), "has no name in a table of β")),
         };
         let betas: Vec<String> = schedule.betas().iter().map(|beta| format!("{beta:e}")).collect();
         let mut entries = Entries::new();

@@ -5,35 +5,136 @@ use core::fmt;
 use crate::dd::Dd;
 use crate::error::{Error, require};
 
-/// A noise level, the pair (signal, noise) = (√ᾱ, √(1−ᾱ)) of x = √ᾱ·x₀ + √(1−ᾱ)·ε (Ho et al. 2020, Eq. 4).
+/// A noise level: the pair (signal, noise) of x = signal·x₀ + noise·ε with ε ~ N(0, I).
 ///
-/// $$ x_t = \sqrt{\bar\alpha_t}\thinspace x_0 + \sqrt{1-\bar\alpha_t}\thinspace\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) $$
+/// ```text
+/// variance-preserving    (√ᾱ, √(1−ᾱ))     DDPM, DDIM, Stable Diffusion       (Ho et al. 2020, Eq. 4)
+/// variance-exploding     (1, σ)           EDM, k-diffusion                    (Karras et al. 2022)
+/// flow matching          (1−σ, σ)         SD3, Flux, rectified flows          (Lipman et al. 2023, Liu et al. 2023)
+/// ```
 ///
-/// A level is a value of its own and needs no index: clean data is [`NoiseLevel::CLEAN`], and a network conditioned on
-/// log-SNR or on the σ of a variance-exploding process is told those. Inside, ᾱ and 1−ᾱ are each held to twice the
-/// precision of an `f64`, so that nothing is lost in the difference of two neighbouring levels.
+/// These are one family: x in one scale is x in another times a number. Only the ratio of signal and noise decides what a step
+/// does, and ᾱ = signal²/(signal² + noise²), the SNR, the log-SNR and σ = noise/signal mean the same in every scale. A level remembers
+/// its scale, and [`NoiseLevel::in_scale`] moves it to another.
+///
+/// A level needs no index: clean data is [`NoiseLevel::CLEAN`]. Inside, ᾱ, 1−ᾱ and the scale are each held to twice the precision of an
+/// `f64`, so that nothing is lost in the difference of two neighbouring levels.
 ///
 /// ```
-/// use alphabar::NoiseLevel;
+/// use alphabar::{NoiseLevel, Scale};
 ///
 /// let level = NoiseLevel::from_alpha_bar(0.36)?;
-/// assert_eq!(level.signal(), 0.6);
-/// assert_eq!(level.noise(), 0.8);
+/// assert_eq!((level.signal(), level.noise()), (0.6, 0.8));
 /// assert_eq!(NoiseLevel::CLEAN.noise(), 0.0);
+///
+/// // Half way along a flow is as noisy as ᾱ = ½.
+/// let flow = NoiseLevel::flow(0.5)?;
+/// assert_eq!((flow.signal(), flow.noise(), flow.alpha_bar()), (0.5, 0.5, 0.5));
+/// assert_eq!(flow.in_scale(Scale::VarianceExploding)?.noise(), 1.0);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NoiseLevel {
     pub(crate) alpha_bar: Dd,
     pub(crate) one_minus_alpha_bar: Dd,
+    /// √(signal² + noise²): 1 in the variance-preserving scale.
+    scale: Dd,
+}
+
+/// The scale that x is kept in: which multiple of (√ᾱ, √(1−ᾱ)) the pair (signal, noise) is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scale {
+    /// (√ᾱ, √(1−ᾱ)): the variance of x is that of data of variance 1.
+    #[default]
+    VariancePreserving,
+    /// (1, σ): x is data with noise on top.
+    VarianceExploding,
+    /// (1−σ, σ): x is on the straight line from noise to data.
+    Flow,
 }
 
 impl NoiseLevel {
     /// Clean data, ᾱ = 1: the paper's "t = 0".
-    pub const CLEAN: Self = Self { alpha_bar: Dd::ONE, one_minus_alpha_bar: Dd::ZERO };
+    pub const CLEAN: Self = Self::preserving(Dd::ONE, Dd::ZERO);
 
     /// Noise without signal, ᾱ = 0: where a schedule of zero terminal SNR starts.
-    pub const PURE_NOISE: Self = Self { alpha_bar: Dd::ZERO, one_minus_alpha_bar: Dd::ONE };
+    pub const PURE_NOISE: Self = Self::preserving(Dd::ZERO, Dd::ONE);
+
+    /// A level of the variance-preserving scale.
+    pub(crate) const fn preserving(alpha_bar: Dd, one_minus_alpha_bar: Dd) -> Self {
+        Self { alpha_bar, one_minus_alpha_bar, scale: Dd::ONE }
+    }
+
+    /// The level of x = signal·x₀ + noise·ε for any pair.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless each is 0 or in [1e-100, 1e100], and not both are 0.
+    ///
+    /// ```
+    /// # use alphabar::NoiseLevel;
+    /// let level = NoiseLevel::new(3.0, 4.0)?;
+    /// assert_eq!((level.signal(), level.noise(), level.alpha_bar()), (3.0, 4.0, 0.36));
+    /// assert!(NoiseLevel::new(0.0, 0.0).is_err());
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn new(signal: f64, noise: f64) -> Result<Self, Error> {
+        let domain = "0 or inside [1e-100, 1e100]";
+        for (name, value) in [("signal", signal), ("noise", noise)] {
+            require(value == 0.0 || (1e-100..=1e100).contains(&value), name, value, domain)?;
+        }
+        require(signal + noise > 0.0, "signal + noise", signal + noise, "positive")?;
+        Ok(Self::from_parts(Dd::from(signal), Dd::from(noise)))
+    }
+
+    /// The level of x = x₀ + σ·ε, in the variance-exploding scale (Karras et al. 2022).
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless σ is 0 or in [1e-100, 1e100].
+    #[doc(alias = "EDM")]
+    pub fn variance_exploding(sigma: f64) -> Result<Self, Error> {
+        require(sigma == 0.0 || (1e-100..=1e100).contains(&sigma), "σ", sigma, "0 or inside [1e-100, 1e100]")?;
+        Ok(Self::from_parts(Dd::ONE, Dd::from(sigma)))
+    }
+
+    /// The level of x = (1−σ)·x₀ + σ·ε, in the scale of flow matching (Lipman et al. 2023, Liu et al. 2023): σ = 0 is clean data, σ = 1
+    /// pure noise.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless σ is 0 or in [1e-100, 1].
+    #[doc(alias = "rectified flow")]
+    pub fn flow(sigma: f64) -> Result<Self, Error> {
+        require(sigma == 0.0 || (1e-100..=1.0).contains(&sigma), "the flow's σ", sigma, "0 or inside [1e-100, 1]")?;
+        Ok(Self::flow_dd(Dd::from(sigma)))
+    }
+
+    pub(crate) fn flow_dd(sigma: Dd) -> Self {
+        Self::from_parts(Dd::ONE - sigma, sigma)
+    }
+
+    /// The level of a pair that is known to twice the precision, and not both 0.
+    fn from_parts(signal: Dd, noise: Dd) -> Self {
+        let (signal, noise) = (signal.squared(), noise.squared());
+        let total = signal + noise;
+        Self { alpha_bar: signal / total, one_minus_alpha_bar: noise / total, scale: total.sqrt() }
+    }
+
+    /// The same noise in x/scale of another scale: ᾱ stays, and x there is x here times the ratio of the two signals (or noises).
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for pure noise in the variance-exploding scale, where its σ is infinite.
+    pub fn in_scale(self, scale: Scale) -> Result<Self, Error> {
+        let (signal, noise) = (self.alpha_bar.sqrt(), self.one_minus_alpha_bar.sqrt());
+        let scale = match scale {
+            Scale::VariancePreserving => Dd::ONE,
+            Scale::VarianceExploding if self.is_pure_noise() => {
+                return require(false, "σ of pure noise", f64::INFINITY, "finite, as this scale needs").map(|_| self);
+            }
+            Scale::VarianceExploding => Dd::ONE / signal,
+            Scale::Flow => Dd::ONE / (signal + noise),
+        };
+        Ok(Self { scale, ..self })
+    }
 
     /// The level of a given ᾱ in [0, 1].
     ///
@@ -50,7 +151,7 @@ impl NoiseLevel {
     /// ```
     pub fn from_alpha_bar(alpha_bar: f64) -> Result<Self, Error> {
         let alpha_bar = require((0.0..=1.0).contains(&alpha_bar), "ᾱ", alpha_bar, "inside [0, 1]")?;
-        Ok(Self { alpha_bar: Dd::from(alpha_bar), one_minus_alpha_bar: Dd::sum(1.0, -alpha_bar) })
+        Ok(Self::preserving(Dd::from(alpha_bar), Dd::sum(1.0, -alpha_bar)))
     }
 
     /// The level of a given 1−ᾱ in [0, 1], the variance of its noise.
@@ -65,7 +166,7 @@ impl NoiseLevel {
     /// ```
     pub fn from_one_minus_alpha_bar(variance: f64) -> Result<Self, Error> {
         let variance = require((0.0..=1.0).contains(&variance), "1 − ᾱ", variance, "inside [0, 1]")?;
-        Ok(Self { alpha_bar: Dd::sum(1.0, -variance), one_minus_alpha_bar: Dd::from(variance) })
+        Ok(Self::preserving(Dd::sum(1.0, -variance), Dd::from(variance)))
     }
 
     /// The level of a given (whole) log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)).
@@ -85,10 +186,7 @@ impl NoiseLevel {
 
     /// ᾱ = 1/(1 + e^−λ) and 1−ᾱ = 1/(1 + e^λ), neither by a subtraction.
     pub(crate) fn from_log_snr_dd(log_snr: Dd) -> Self {
-        Self {
-            alpha_bar: Dd::ONE / (Dd::ONE + (-log_snr).exp()),
-            one_minus_alpha_bar: Dd::ONE / (Dd::ONE + log_snr.exp()),
-        }
+        Self::preserving(Dd::ONE / (Dd::ONE + (-log_snr).exp()), Dd::ONE / (Dd::ONE + log_snr.exp()))
     }
 
     /// The level at which the variance-exploding view x/√ᾱ = x₀ + σ·ε has a given σ, ᾱ = 1/(1 + σ²)
@@ -107,7 +205,7 @@ impl NoiseLevel {
         let sigma = require((0.0..=1e100).contains(&sigma), "σ", sigma, "inside [0, 1e100]")?;
         let variance = Dd::product(sigma, sigma);
         let total = Dd::ONE + variance;
-        Ok(Self { alpha_bar: Dd::ONE / total, one_minus_alpha_bar: variance / total })
+        Ok(Self::preserving(Dd::ONE / total, variance / total))
     }
 
     /// ᾱ, the share of the signal in the variance; the paper's α_t (Song et al. 2021), `alphas_cumprod[t]` in Python.
@@ -132,7 +230,7 @@ impl NoiseLevel {
         self.one_minus_alpha_bar.to_f64()
     }
 
-    /// √ᾱ, what multiplies x₀.
+    /// What multiplies x₀; √ᾱ in the variance-preserving scale.
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -141,10 +239,10 @@ impl NoiseLevel {
     /// ```
     #[must_use]
     pub fn signal(&self) -> f64 {
-        self.alpha_bar().sqrt()
+        self.signal_dd().to_f64()
     }
 
-    /// √(1−ᾱ), what multiplies ε.
+    /// What multiplies ε; √(1−ᾱ) in the variance-preserving scale.
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -153,7 +251,7 @@ impl NoiseLevel {
     /// ```
     #[must_use]
     pub fn noise(&self) -> f64 {
-        self.one_minus_alpha_bar().sqrt()
+        self.noise_dd().to_f64()
     }
 
     /// The signal-to-noise ratio ᾱ/(1−ᾱ); infinite for clean data.
@@ -223,12 +321,44 @@ impl NoiseLevel {
         self.alpha_bar.is_zero()
     }
 
+    /// The σ of the flow's scale at this level, noise/(signal + noise), whatever the level's own scale; in [0, 1].
+    #[must_use]
+    pub fn flow_sigma(&self) -> f64 {
+        let (signal, noise) = (self.alpha_bar.sqrt(), self.one_minus_alpha_bar.sqrt());
+        (noise / (signal + noise)).to_f64()
+    }
+
+    /// ln(ᾱ/(1−ᾱ)) of a level that is neither clean nor pure noise.
+    pub(crate) fn log_snr_dd(&self) -> Dd {
+        (self.alpha_bar / self.one_minus_alpha_bar).ln()
+    }
+
+    /// √(signal² + noise²), the number by which x here is larger than x in the variance-preserving scale.
+    pub(crate) fn scale(&self) -> Dd {
+        self.scale
+    }
+
     pub(crate) fn signal_dd(&self) -> Dd {
-        self.alpha_bar.sqrt()
+        self.scale * self.alpha_bar.sqrt()
     }
 
     pub(crate) fn noise_dd(&self) -> Dd {
-        self.one_minus_alpha_bar.sqrt()
+        self.scale * self.one_minus_alpha_bar.sqrt()
+    }
+
+    /// signal², rounded once.
+    pub(crate) fn signal_squared(&self) -> f64 {
+        (self.scale.squared() * self.alpha_bar).to_f64()
+    }
+
+    /// noise², rounded once.
+    pub(crate) fn noise_squared(&self) -> f64 {
+        self.variance_dd().to_f64()
+    }
+
+    /// noise², the variance of the noise in x.
+    pub(crate) fn variance_dd(&self) -> Dd {
+        self.scale.squared() * self.one_minus_alpha_bar
     }
 
     /// ᾱ_s − ᾱ_t for s = self and t = `noisier`; negative if `noisier` is the cleaner of the two.
@@ -242,7 +372,14 @@ impl NoiseLevel {
         }
     }
 
-    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`: the variance of q(x_t | x_s), and β_t where s = t − 1.
+    /// The forward process from s = self to t = `noisier`: x_t = k·x_s + √v·z with k = signal_t/signal_s and v; k and v.
+    pub(crate) fn transition_to(&self, noisier: &Self) -> (Dd, Dd) {
+        let signal = noisier.scale / self.scale * self.transition_signal_to(noisier).sqrt();
+        (signal, noisier.scale.squared() * self.transition_variance_to(noisier))
+    }
+
+    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`, whatever their scales: in the variance-preserving one the variance of q(x_t | x_s),
+    /// and β_t where s = t − 1.
     pub(crate) fn transition_variance_to(&self, noisier: &Self) -> Dd {
         let gap = self.gap_to(noisier);
         if gap.is_zero() { Dd::ZERO } else { gap / self.alpha_bar }

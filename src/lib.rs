@@ -35,7 +35,7 @@
 //! # use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
 //! # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::new(0.5)?)?;
 //! # let mut noise = SeededNoise::new(42);
-//! # let unet = |x: &Vec<f32>, _t: usize| x.clone();
+//! # let unet = |x: &Vec<f32>, _t: f64| x.clone();
 //! # let mut x = vec![0.1_f32; 4];
 //! for step in plan.steps() {
 //!     let eps = unet(&x, step.t);
@@ -73,7 +73,9 @@
 mod coefficients;
 pub mod compat;
 mod dd;
+mod edm;
 mod error;
+pub mod flow;
 pub mod forward;
 #[cfg(feature = "hub")]
 pub mod hub;
@@ -81,6 +83,7 @@ mod interpolate;
 mod level;
 pub mod noise;
 pub mod objective;
+mod path;
 mod plan;
 pub mod posterior;
 mod prediction;
@@ -89,19 +92,23 @@ pub mod reference;
 mod sample;
 mod schedule;
 mod solver;
+pub mod spacing;
 mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timesteps;
 
 pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
+pub use edm::{Edm, SigmaTime};
 pub use error::{BoxError, Error};
+pub use flow::{Flow, FlowTime};
 pub use interpolate::slerp;
-pub use level::NoiseLevel;
+pub use level::{NoiseLevel, Scale};
 pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, SeededNoise};
-pub use plan::{Lint, Plan, PlanBuilder, Point, Step};
+pub use path::{Path, Point, Process};
+pub use plan::{Lint, Plan, PlanBuilder, Step};
 pub use posterior::Conditional;
-pub use prediction::{Conversion, Prediction};
+pub use prediction::{Conversion, CustomPrediction, Prediction, SigmaData};
 pub use predictor::{Guidance, Predictor, RescaledGuidance};
 pub use sample::{Sampling, sample};
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};

@@ -1,7 +1,9 @@
 //! The training side: loss weights, the terms of the variational bound, and samplers of t.
 
+mod flow;
 mod sampler;
 
+pub use flow::{FlowSigma, cosmap_weight, sigma_sqrt_weight};
 pub use sampler::{Antithetic, LossAware, Uniform, Weighted};
 
 use core::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -116,7 +118,7 @@ pub fn gaussian_kl((mean, variance): (f64, f64), (other_mean, other_variance): (
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn prior_kl(terminal: &NoiseLevel, x0: f64) -> Result<f64, Error> {
-    gaussian_kl((terminal.signal() * x0, terminal.one_minus_alpha_bar()), (0.0, 1.0))
+    gaussian_kl((terminal.alpha_bar().sqrt() * x0, terminal.one_minus_alpha_bar()), (0.0, 1.0))
 }
 
 /// Half the width of a bin of 8-bit data scaled to [−1, 1].
@@ -193,7 +195,9 @@ pub fn epsilon_equivalent(prediction: Prediction, level: &NoiseLevel) -> f64 {
         Prediction::Epsilon => 1.0,
         Prediction::Sample => level.snr(),
         Prediction::Velocity => level.alpha_bar(), // SNR/(SNR + 1)
-        Prediction::Score => level.one_minus_alpha_bar(),
+        Prediction::Score => level.noise_squared(),
+        // ε = (…)·x + k·m, so the square of ε's error is k² that of m's.
+        other => other.convert(Prediction::Epsilon, level).map_or(f64::INFINITY, |(_, k)| k.squared().to_f64()),
     }
 }
 

@@ -5,41 +5,11 @@ use core::fmt;
 use crate::coefficients::{Coefficients, EpsilonAfter, Threshold};
 use crate::error::{Error, require};
 use crate::level::NoiseLevel;
+use crate::path::{Path, Piece, Point};
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
 use crate::solver::{Leg, Solver};
-use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps};
-
-/// What a network is told: the index t it was trained with, and the noise level there.
-///
-/// Networks that are conditioned on σ or on log-SNR read the level.
-///
-/// ```
-/// use alphabar::{NoiseSchedule, Point};
-///
-/// let schedule = NoiseSchedule::ddpm()?;
-/// let point = Point::new(500, schedule.level(500)?);
-/// assert!((point.level.sigma() - 3.4430).abs() < 1e-4);
-/// # Ok::<(), alphabar::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Point {
-    /// The index of the training step, 0-based.
-    pub t: usize,
-    /// The level of noise.
-    pub level: NoiseLevel,
-    /// The index of the sampling step in its plan, from 0; 0 for a point that belongs to no plan.
-    pub index: usize,
-}
-
-impl Point {
-    /// A point that belongs to no plan; its `index` is 0.
-    #[must_use]
-    pub fn new(t: usize, level: NoiseLevel) -> Self {
-        Self { t, level, index: 0 }
-    }
-}
+use crate::timesteps::Timesteps;
 
 /// One step of a [`Plan`].
 ///
@@ -49,7 +19,7 @@ impl Point {
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 2)?, &Ddim::deterministic())?;
 /// let last = &plan.steps()[1];
-/// assert_eq!((last.index, last.t, last.s), (1, 499, None));
+/// assert_eq!((last.index, last.t, last.s), (1, 499.0, None));
 /// assert_eq!(last.to, NoiseLevel::CLEAN);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -58,10 +28,10 @@ impl Point {
 pub struct Step {
     /// Its place in the plan, from 0. Noise is keyed by it.
     pub index: usize,
-    /// The index that the network is fed.
-    pub t: usize,
-    /// The index of the level that the step arrives at; `None` is clean data.
-    pub s: Option<usize>,
+    /// What the network is fed: for a trained table the index of the training step.
+    pub t: f64,
+    /// The t of the level that the step arrives at; `None` for clean data.
+    pub s: Option<f64>,
     /// The level that x is at.
     pub from: NoiseLevel,
     /// The level that x′ is at.
@@ -69,6 +39,8 @@ pub struct Step {
     /// The noise level passed to the network. It equals `from`, except in DDIM inversion with `Conditioning::Destination`, where it
     /// equals `to`.
     pub conditioned_on: NoiseLevel,
+    /// The network is fed this times x: EDM's c_in, 1 where it takes x as it is.
+    pub input_scale: f64,
     /// DDIM's η at this step, where the method has one.
     pub eta: Option<f64>,
     /// For networks that also predict how much noise is to be added, with as many channels again of v: the k of exp(k·v), by
@@ -85,12 +57,12 @@ impl Step {
     /// # use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps};
     /// # let schedule = NoiseSchedule::ddpm()?;
     /// let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 2)?, &Ddim::deterministic())?;
-    /// assert_eq!(plan.steps()[0].point().t, 999);
+    /// assert_eq!(plan.steps()[0].point().t, 999.0);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]
     pub fn point(&self) -> Point {
-        Point { t: self.t, level: self.conditioned_on, index: self.index }
+        Point { t: self.t, level: self.conditioned_on, input_scale: self.input_scale, index: self.index }
     }
 
     /// Whether the step adds noise.
@@ -161,13 +133,20 @@ impl Plan {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn builder<'a>(schedule: &'a NoiseSchedule, timesteps: &'a Timesteps) -> PlanBuilder<'a> {
-        PlanBuilder {
-            schedule,
-            timesteps,
-            prediction: Prediction::default(),
-            threshold: Threshold::default(),
-            epsilon: EpsilonAfter::default(),
-        }
+        PlanBuilder::of(Route::Trained { schedule, timesteps })
+    }
+
+    /// The plan along any path, for a network that predicts ε, without a threshold. [`Plan::builder_along`] offers the rest.
+    ///
+    /// # Errors
+    /// As [`PlanBuilder::build`].
+    pub fn along(path: &Path, solver: &impl Solver) -> Result<Self, Error> {
+        Self::builder_along(path).build(solver)
+    }
+
+    /// A plan along any path, with everything else still to choose.
+    pub fn builder_along(path: &Path) -> PlanBuilder<'_> {
+        PlanBuilder::of(Route::Path(path))
     }
 
     /// The steps, in order. A run that resumes takes `&plan.steps()[i..]`.
@@ -176,8 +155,8 @@ impl Plan {
     /// # use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps};
     /// # let schedule = NoiseSchedule::ddpm()?;
     /// let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 4)?, &Ddim::deterministic())?;
-    /// let ts: Vec<usize> = plan.steps().iter().map(|step| step.t).collect();
-    /// assert_eq!(ts, [999, 749, 499, 249]);
+    /// let ts: Vec<f64> = plan.steps().iter().map(|step| step.t).collect();
+    /// assert_eq!(ts, [999.0, 749.0, 499.0, 249.0]);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]
@@ -251,7 +230,7 @@ impl Plan {
     /// let schedule = NoiseSchedule::stable_diffusion()?;
     /// let plan = Plan::new(&schedule, &Timesteps::leading(1000, 20, 1)?, &Ddim::deterministic())?;
     /// // The first of 20 leading steps starts at t = 951, where ᾱ = 0.0077: 9 % of the image is expected to be there.
-    /// assert!(matches!(plan.lint()[..], [Lint::StartsWithSignal { t: 951, .. }]));
+    /// assert!(matches!(plan.lint()[..], [Lint::StartsWithSignal { .. }]));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]
@@ -325,8 +304,8 @@ pub enum Lint {
     /// The noisiest level of the path still holds signal: x_T ~ N(0, I) is not what the network saw there. As it should be
     /// for a start from an image.
     StartsWithSignal {
-        /// The index of that level.
-        t: usize,
+        /// The t of that level.
+        t: f64,
         /// Its ᾱ.
         alpha_bar: f64,
     },
@@ -347,7 +326,7 @@ pub enum Lint {
         /// The step.
         index: usize,
         /// Its t.
-        t: usize,
+        t: f64,
     },
     /// A step arrives at a level from which the next does not start, as some of [`compat`](crate::compat) do.
     Disconnected {
@@ -408,14 +387,29 @@ impl fmt::Display for Lint {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct PlanBuilder<'a> {
-    schedule: &'a NoiseSchedule,
-    timesteps: &'a Timesteps,
+    route: Route<'a>,
     prediction: Prediction,
     threshold: Threshold,
     epsilon: EpsilonAfter,
 }
 
-impl PlanBuilder<'_> {
+/// Where a plan goes.
+#[derive(Clone, Copy, Debug)]
+enum Route<'a> {
+    Trained { schedule: &'a NoiseSchedule, timesteps: &'a Timesteps },
+    Path(&'a Path),
+}
+
+impl<'a> PlanBuilder<'a> {
+    fn of(route: Route<'a>) -> Self {
+        Self {
+            route,
+            prediction: Prediction::default(),
+            threshold: Threshold::default(),
+            epsilon: EpsilonAfter::default(),
+        }
+    }
+
     /// What the network predicts; ε unless said otherwise.
     ///
     /// ```
@@ -475,25 +469,19 @@ impl PlanBuilder<'_> {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn build(&self, solver: &impl Solver) -> Result<Plan, Error> {
-        self.check_length()?;
-        self.build_hops(solver, self.hops()?)
-    }
-
-    pub(crate) fn check_length(&self) -> Result<(), Error> {
-        let train_steps = self.schedule.len();
-        if self.timesteps.train_steps() != train_steps {
-            let found = self.timesteps.train_steps();
-            return Err(Error::Length { what: "training steps of τ", expected: train_steps, found });
-        }
-        Ok(())
+        let pieces = match self.route {
+            Route::Trained { schedule, timesteps } => Path::trained(schedule, timesteps)?.pieces()?,
+            Route::Path(path) => path.pieces()?,
+        };
+        self.build_pieces(solver, pieces)
     }
 
     /// The plan of given pieces, which need not join.
-    pub(crate) fn build_hops(&self, solver: &impl Solver, hops: Vec<Hop>) -> Result<Plan, Error> {
-        let total = hops.len();
+    pub(crate) fn build_pieces(&self, solver: &impl Solver, pieces: Vec<Piece>) -> Result<Plan, Error> {
+        let total = pieces.len();
         let mut steps = Vec::with_capacity(total);
-        for (index, hop) in hops.into_iter().enumerate() {
-            let Hop { t, s, from, to, conditioned_on } = hop;
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let Piece { told, s, from, to, lift } = piece;
             let leg = Leg { index, steps: total, from, to };
             let (coefficients, learned_noise) = solver
                 .combine(&leg)
@@ -505,18 +493,23 @@ impl PlanBuilder<'_> {
                     if let Some(k) = combination.learned_noise() {
                         require(k.is_finite(), "the factor of a learned log σ", k, "finite")?;
                     }
+                    let combination = match &lift {
+                        Some(lift) => combination.lifted(&to, lift),
+                        None => combination,
+                    };
                     let coefficients =
                         Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)?;
                     Ok((coefficients, combination.learned_noise()))
                 })
-                .map_err(|error| error.at_step(index, t))?;
+                .map_err(|error| error.at_step(index, told.t))?;
             steps.push(Step {
                 index,
-                t,
+                t: told.t,
                 s,
                 from,
-                to,
-                conditioned_on,
+                to: lift.map_or(to, |lift| lift.to),
+                conditioned_on: told.level,
+                input_scale: told.input_scale,
                 eta: solver.eta(index),
                 learned_noise,
                 coefficients,
@@ -524,81 +517,22 @@ impl PlanBuilder<'_> {
         }
         Ok(Plan { method: solver.name().to_owned(), prediction: self.prediction, steps })
     }
-
-    /// Who follows whom: the levels between which the path goes, and what the network is told on the way.
-    fn hops(&self) -> Result<Vec<Hop>, Error> {
-        let (end_index, end) = self.end()?;
-        let path = self.timesteps.as_slice();
-        let level = |index: usize| self.schedule.level(index);
-        let mut hops = Vec::with_capacity(path.len());
-        match self.timesteps.direction() {
-            Direction::Generate => {
-                for (i, &t) in path.iter().enumerate() {
-                    let from = level(t)?;
-                    let (s, to) = match path.get(i + 1) {
-                        Some(&next) => (Some(next), level(next)?),
-                        None => (end_index, end),
-                    };
-                    hops.push(Hop { t, s, from, to, conditioned_on: from });
-                }
-            }
-            Direction::Encode(conditioning) => {
-                let mut previous = (end_index, end);
-                for &next in path {
-                    let (from_index, from) = previous;
-                    let to = level(next)?;
-                    let (t, conditioned_on) = match conditioning {
-                        Conditioning::Source => (from_index.unwrap_or(0), from),
-                        Conditioning::Destination => (next, to),
-                    };
-                    hops.push(Hop { t, s: Some(next), from, to, conditioned_on });
-                    previous = (Some(next), to);
-                }
-            }
-        }
-        Ok(hops)
-    }
-
-    /// The level at the clean end of the path, and its index if it has one.
-    fn end(&self) -> Result<(Option<usize>, NoiseLevel), Error> {
-        Ok(match self.timesteps.end() {
-            PathEnd::Clean => (None, NoiseLevel::CLEAN),
-            PathEnd::FirstLevel => (Some(0), self.schedule.level(0)?),
-        })
-    }
 }
 
 /// For [`compat`](crate::compat).
 impl<'a> PlanBuilder<'a> {
-    pub(crate) fn schedule(&self) -> &'a NoiseSchedule {
-        self.schedule
-    }
-
-    pub(crate) fn timesteps(&self) -> &'a Timesteps {
-        self.timesteps
+    /// The schedule and τ of a plan that goes along a trained table.
+    pub(crate) fn trained(&self) -> Result<(&'a NoiseSchedule, &'a Timesteps), Error> {
+        match self.route {
+            Route::Trained { schedule, timesteps } => Ok((schedule, timesteps)),
+            Route::Path(_) => Err(Error::Untrained),
+        }
     }
 
     /// The same choices along another path.
-    pub(crate) fn along(self, timesteps: &'a Timesteps) -> Self {
-        Self { timesteps, ..self }
+    pub(crate) fn through(self, schedule: &'a NoiseSchedule, timesteps: &'a Timesteps) -> Self {
+        Self { route: Route::Trained { schedule, timesteps }, ..self }
     }
-
-    /// The level a stride below t, which past t = 0 is the end of the path.
-    pub(crate) fn below(&self, t: usize, stride: usize) -> Result<(Option<usize>, NoiseLevel), Error> {
-        match t.checked_sub(stride) {
-            Some(s) => Ok((Some(s), self.schedule.level(s)?)),
-            None => self.end(),
-        }
-    }
-}
-
-/// One piece of a path, before a method is chosen.
-pub(crate) struct Hop {
-    pub(crate) t: usize,
-    pub(crate) s: Option<usize>,
-    pub(crate) from: NoiseLevel,
-    pub(crate) to: NoiseLevel,
-    pub(crate) conditioned_on: NoiseLevel,
 }
 
 impl fmt::Display for Plan {
@@ -611,15 +545,15 @@ impl fmt::Display for Plan {
         } else {
             writeln!(f, "x′ = A·x + B·m + d·z")?;
         }
-        write!(f, "{:>4} {:>6} {:>6} {:>11} {:>11}", "step", "t", "s", "ᾱ_t", "ᾱ_s")?;
+        write!(f, "{:>4} {:>8} {:>8} {:>11} {:>11}", "step", "t", "s", "ᾱ_t", "ᾱ_s")?;
         let names: &[&str] = if thresholded { &["p", "q", "a", "b", "c", "σ = d"] } else { &["A", "B", "σ = d"] };
         for name in names {
             write!(f, " {name:>11}")?;
         }
         for step in &self.steps {
-            let s = step.s.map_or_else(|| "clean".to_owned(), |s| s.to_string());
+            let s = step.s.map_or_else(|| "clean".to_owned(), |s| Time(s).to_string());
             let (from, to) = (step.from.alpha_bar(), step.to.alpha_bar());
-            write!(f, "\n{:>4} {:>6} {s:>6} {} {}", step.index, step.t, Cell(from), Cell(to))?;
+            write!(f, "\n{:>4} {:>8} {s:>8} {} {}", step.index, Time(step.t).to_string(), Cell(from), Cell(to))?;
             let k = &step.coefficients;
             let values: &[f64] = if thresholded { &[k.p, k.q, k.a, k.b, k.c, k.d] } else { &[k.x, k.model, k.d] };
             for value in values {
@@ -627,6 +561,15 @@ impl fmt::Display for Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// A t: whole, or with three digits.
+struct Time(f64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.fract() == 0.0 { write!(f, "{}", self.0) } else { write!(f, "{:.3}", self.0) }
     }
 }
 

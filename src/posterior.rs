@@ -30,7 +30,7 @@ pub struct Conditional {
 /// ```
 #[must_use]
 pub fn marginal(t: &NoiseLevel) -> Conditional {
-    Conditional { x0: t.signal(), x: 0.0, variance: t.one_minus_alpha_bar() }
+    Conditional { x0: t.signal(), x: 0.0, variance: t.variance_dd().to_f64() }
 }
 
 /// The forward step q(x_t | x_s) = N(√(ᾱ_t/ᾱ_s)·x_s, (1−ᾱ_t/ᾱ_s)·I) (Ho et al. 2020, Eq. 2, over any stretch of the chain).
@@ -48,8 +48,8 @@ pub fn marginal(t: &NoiseLevel) -> Conditional {
 /// ```
 pub fn transition(s: &NoiseLevel, t: &NoiseLevel) -> Result<Conditional, Error> {
     check_order("a forward step", t, s)?;
-    let scale = s.transition_signal_to(t).sqrt();
-    Ok(Conditional { x0: 0.0, x: scale.to_f64(), variance: s.transition_variance_to(t).to_f64() })
+    let (signal, variance) = s.transition_to(t);
+    Ok(Conditional { x0: 0.0, x: signal.to_f64(), variance: variance.to_f64() })
 }
 
 /// DDPM's posterior q(x_s | x_t, x₀) = N(μ̃, β̃·I) (Ho et al. 2020, Eq. 6 and 7):
@@ -81,8 +81,8 @@ pub fn ddpm_posterior(t: &NoiseLevel, s: &NoiseLevel) -> Result<Conditional, Err
     let beta = s.transition_variance_to(t);
     let alpha = s.transition_signal_to(t);
     let x0 = s.signal_dd() * beta / t.one_minus_alpha_bar; // Eq. 7
-    let x = alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar; // Eq. 7
-    let variance = s.one_minus_alpha_bar / t.one_minus_alpha_bar * beta; // Eq. 7
+    let x = s.scale() / t.scale() * alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar; // Eq. 7
+    let variance = s.variance_dd() / t.one_minus_alpha_bar * beta; // Eq. 7
     Ok(Conditional { x0: x0.to_f64(), x: x.to_f64(), variance: variance.to_f64() })
 }
 
@@ -156,9 +156,9 @@ pub fn forward(s: &NoiseLevel, t: &NoiseLevel, sigma: f64) -> Result<Conditional
         let (noisier, cleaner) = (t.alpha_bar(), s.alpha_bar());
         return Err(Error::LevelOrder { what: "the forward process from clean data", noisier, cleaner });
     }
-    let x = t.noise_dd() * direction / s.one_minus_alpha_bar;
+    let x = t.noise_dd() * direction / s.variance_dd();
     let x0 = t.signal_dd() - x * s.signal_dd();
-    let variance = t.one_minus_alpha_bar * variance / s.one_minus_alpha_bar; // Eq. 8
+    let variance = t.variance_dd() * variance / s.variance_dd(); // Eq. 8
     Ok(Conditional { x0: x0.to_f64(), x: x.to_f64(), variance: variance.to_f64() })
 }
 
@@ -172,9 +172,10 @@ struct Shared {
 
 fn share(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Shared, Error> {
     let variance = Dd::product(sigma, sigma);
-    let mut radicand = s.one_minus_alpha_bar - variance;
+    let available = s.variance_dd();
+    let mut radicand = available - variance;
     // σ is an f64: where it stands for all of 1−ᾱ_s, its rounding alone may carry σ² past it.
-    if radicand < Dd::ZERO && -radicand.to_f64() <= 4.0 * f64::EPSILON * s.one_minus_alpha_bar() {
+    if radicand < Dd::ZERO && -radicand.to_f64() <= 4.0 * f64::EPSILON * available.to_f64() {
         radicand = Dd::ZERO;
     }
     require(sigma >= 0.0 && radicand >= Dd::ZERO, "σ", sigma, "inside [0, √(1−ᾱ_s)]")?;

@@ -1,7 +1,7 @@
 //! The network's side: the trait of ε-predictors and wrappers around them.
 
 use crate::error::{BoxError, Error};
-use crate::plan::Point;
+use crate::path::Point;
 use crate::prediction::Prediction;
 use crate::tensor::{RowReduce, Tensor, Weights};
 

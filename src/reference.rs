@@ -14,7 +14,7 @@ pub use mixture::GaussianMixture;
 
 use crate::error::{BoxError, Error};
 use crate::level::NoiseLevel;
-use crate::plan::Point;
+use crate::path::Point;
 use crate::prediction::Prediction;
 use crate::predictor::Predictor;
 use crate::tensor::{HostTensor, Rows};
@@ -119,13 +119,13 @@ impl<T: HostTensor, D: DataDistribution> Predictor<T> for Exact<D> {
             Prediction::Sample => self.data.denoise(&mut rows, &at.level),
             Prediction::Epsilon => self.data.epsilon(&mut rows, &at.level),
             Prediction::Score => self.data.score(&mut rows, &at.level),
-            Prediction::Velocity => {
-                // v = √ᾱ·ε − √(1−ᾱ)·x̂₀, which is determined at every level.
+            other => {
+                // m from x̂₀ and ε̂, each of which is determined where the other is not.
                 let mut x0 = rows.clone();
                 self.data.denoise(&mut x0, &at.level);
                 self.data.epsilon(&mut rows, &at.level);
-                let (signal, noise) = (at.level.signal(), at.level.noise());
-                rows.iter_mut().zip(x0).for_each(|(v, x0)| *v = signal * *v - noise * x0);
+                let (of_x0, of_epsilon) = other.of_x0_and_epsilon(&at.level)?;
+                rows.iter_mut().zip(x0).for_each(|(m, x0)| *m = of_epsilon * *m + of_x0 * x0);
             }
         }
         Ok(x.from_host(rows)?)

@@ -5,6 +5,7 @@ use core::f64::consts::FRAC_PI_2;
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
+use crate::path::{Point, Process};
 
 /// The longest schedule that is built; past it a length is taken for a mistake.
 pub const MAX_TRAIN_STEPS: usize = 1_000_000;
@@ -172,9 +173,11 @@ impl NoiseSchedule {
     pub fn jsd(train_steps: usize) -> Result<Self, Error> {
         require_count("T", train_steps, 2, MAX_TRAIN_STEPS)?;
         let total = train_steps as f64;
-        let levels = (0..train_steps).map(|t| NoiseLevel {
-            alpha_bar: Dd::quotient((train_steps - 1 - t) as f64, total),
-            one_minus_alpha_bar: Dd::quotient((t + 1) as f64, total),
+        let levels = (0..train_steps).map(|t| {
+            NoiseLevel::preserving(
+                Dd::quotient((train_steps - 1 - t) as f64, total),
+                Dd::quotient((t + 1) as f64, total),
+            )
         });
         Self::from_levels(levels)
     }
@@ -247,12 +250,10 @@ impl NoiseSchedule {
         for (t, &beta) in betas.iter().enumerate() {
             check_beta(t, beta)?;
             let previous = level;
-            level = NoiseLevel {
-                // 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1}
-                one_minus_alpha_bar: level.one_minus_alpha_bar + Dd::from(beta) * level.alpha_bar,
-                // ᾱ_t = (1−β_t)·ᾱ_{t−1}
-                alpha_bar: Dd::sum(1.0, -beta) * level.alpha_bar,
-            };
+            level = NoiseLevel::preserving(
+                Dd::sum(1.0, -beta) * level.alpha_bar, // ᾱ_t = (1−β_t)·ᾱ_{t−1}
+                level.one_minus_alpha_bar + Dd::from(beta) * level.alpha_bar, // 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1}
+            );
             // Far below this, products lose the digits that `Dd` promises.
             if level.alpha_bar() < 1e-250 {
                 return Err(Error::AlphaBar { t, value: level.alpha_bar() });
@@ -368,7 +369,7 @@ impl NoiseSchedule {
         let stretch = first / (first - last);
         Self::from_levels(self.levels.iter().map(|level| {
             let alpha_bar = ((level.signal_dd() - last) * stretch).squared();
-            NoiseLevel { alpha_bar, one_minus_alpha_bar: Dd::ONE - alpha_bar }
+            NoiseLevel::preserving(alpha_bar, Dd::ONE - alpha_bar)
         }))
     }
 }
@@ -493,6 +494,70 @@ impl NoiseSchedule {
         &self.levels
     }
 
+    /// The level at a t between 0 and T − 1, fractions allowed: the entry itself at a whole t, and between two entries linear in ln σ (so
+    /// in the log-SNR), as k-diffusion and diffusers interpolate.
+    ///
+    /// Next to an entry at ᾱ = 0 there is nothing to interpolate: up to it, the entry below is taken.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless 0 ≤ t ≤ T − 1.
+    ///
+    /// ```
+    /// # use alphabar::NoiseSchedule;
+    /// let schedule = NoiseSchedule::stable_diffusion()?;
+    /// assert_eq!(schedule.level_at(500.0)?, schedule.level(500)?);
+    /// let between = schedule.level_at(500.5)?.sigma();
+    /// assert!((between.powi(2) - schedule.level(500)?.sigma() * schedule.level(501)?.sigma()).abs() < 1e-14);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn level_at(&self, t: f64) -> Result<NoiseLevel, Error> {
+        require(t >= 0.0 && t <= (self.len() - 1) as f64, "t", t, "inside [0, T − 1]")?;
+        let (entry, past) = (t as usize, t.fract());
+        let level = self.level(entry)?;
+        if past == 0.0 {
+            return Ok(level);
+        }
+        let next = self.level(entry + 1)?;
+        if next.is_pure_noise() {
+            return Ok(level);
+        }
+        let (from, to) = (level.log_snr_dd(), next.log_snr_dd());
+        Ok(NoiseLevel::from_log_snr_dd(from + (to - from) * Dd::from(past)))
+    }
+
+    /// The inverse of [`NoiseSchedule::level_at`]: the t at which σ = noise/signal has a value.
+    ///
+    /// # Errors
+    /// [`Error::Sigma`] for a σ outside the table.
+    ///
+    /// ```
+    /// # use alphabar::NoiseSchedule;
+    /// let schedule = NoiseSchedule::stable_diffusion()?;
+    /// assert_eq!(schedule.time_of_sigma(schedule.level(321)?.sigma())?, 321.0);
+    /// assert!(schedule.time_of_sigma(80.0).is_err());
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn time_of_sigma(&self, sigma: f64) -> Result<f64, Error> {
+        let [max, min] = self.sigma_range();
+        if !(sigma >= min && sigma <= max) {
+            return Err(Error::Sigma { sigma, min, max });
+        }
+        // The last entry that is no noisier. σ ≥ min, so there is one.
+        let entry = self.levels.partition_point(|level| level.sigma() <= sigma).saturating_sub(1);
+        let level = self.level(entry)?;
+        if level.sigma() == sigma {
+            return Ok(entry as f64);
+        }
+        let next = self.level(entry + 1)?;
+        if next.is_pure_noise() {
+            return Ok(entry as f64);
+        }
+        // λ = −2·ln σ
+        let (from, to) = (level.log_snr_dd(), next.log_snr_dd());
+        let wanted = NoiseLevel::from_sigma(sigma)?.log_snr_dd();
+        Ok(entry as f64 + ((wanted - from) / (to - from)).to_f64().clamp(0.0, 1.0))
+    }
+
     /// The t whose (whole) log-SNR is nearest to a given one, for networks that are asked about a level of another schedule.
     ///
     /// Between two equally near the noisier is taken. ±∞ are the two ends.
@@ -515,6 +580,24 @@ impl NoiseSchedule {
             Some(cleaner) if noisier == self.len() || distance(cleaner) < distance(noisier) => cleaner,
             _ => noisier,
         })
+    }
+}
+
+/// A network of a table is told t, and its x is variance-preserving.
+impl Process for NoiseSchedule {
+    fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
+        if sigma == 0.0 {
+            return Ok(Point::new(0.0, NoiseLevel::CLEAN));
+        }
+        let t = self.time_of_sigma(sigma)?;
+        // At an entry, the entry, with all its digits.
+        let entry = self.level(t as usize)?;
+        Ok(Point::new(t, if entry.sigma() == sigma { entry } else { NoiseLevel::from_sigma(sigma)? }))
+    }
+
+    fn sigma_range(&self) -> [f64; 2] {
+        let of = |level: Option<&NoiseLevel>| level.map_or(f64::NAN, NoiseLevel::sigma);
+        [of(self.levels.last()), of(self.levels.first())]
     }
 }
 

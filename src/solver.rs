@@ -13,6 +13,7 @@ pub use ddpm::{Ddpm, Variance};
 use crate::dd::Dd;
 use crate::error::Error;
 use crate::level::NoiseLevel;
+use crate::path::Lift;
 
 /// A method of sampling.
 ///
@@ -160,6 +161,20 @@ impl Combination {
     #[must_use]
     pub fn with_learned_noise(self, k: f64) -> Self {
         Self { learned_noise: Some(k), ..self }
+    }
+
+    /// The same step, and after it noise that lifts x from the level where it arrives to a noisier one (churn): with the transition
+    /// x″ = k·x′ + √v·z between them.
+    pub(crate) fn lifted(self, arrives: &NoiseLevel, lift: &Lift) -> Self {
+        let (k, variance) = arrives.transition_to(&lift.to);
+        let added = variance * Dd::from(lift.noise).squared();
+        Self {
+            x0: k * self.x0,
+            x: k * self.x,
+            epsilon: k * self.epsilon,
+            z: ((k * self.z).squared() + added).sqrt(),
+            learned_noise: self.learned_noise,
+        }
     }
 
     /// The k of [`Combination::with_learned_noise`]; `None` where the network predicts nothing but m.

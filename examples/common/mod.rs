@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::Path;
 
 use alphabar::reference::{Exact, FiniteData};
-use alphabar::{BoxError, Draw, Error, NoiseSource, Plan, Prediction, Sampling, SeededNoise};
+use alphabar::{BoxError, Draw, Error, NoiseSource, Plan, Sampling, SeededNoise};
 use indicatif::ProgressBar;
 use ndarray::{Array2, ArrayView1, s};
 
@@ -39,7 +39,7 @@ pub(crate) fn follow<N: NoiseSource<Images>>(
     mut noise: N,
     progress: &ProgressBar,
 ) -> Result<Images, Error> {
-    let mut network = Exact::new(data, Prediction::Epsilon);
+    let mut network = Exact::new(data, plan.prediction());
     let mut run = Sampling::new(plan, x, &mut network, &mut noise)?;
     while run.advance()?.is_some() {
         progress.inc(1);

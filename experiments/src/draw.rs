@@ -7,7 +7,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, sample};
+use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, predictor, sample};
 use candle_core::{DType, Device, Tensor};
 
 use crate::data::{PIXELS, SIDE};
@@ -33,7 +33,7 @@ pub fn latents(seed: u64, piece: u64) -> Result<Tensor> {
 
 /// The samples of piece `piece` of a seed.
 pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Tensor> {
-    let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+    let mut model = predictor::from_fn(net.objective().prediction(), |x: &Tensor, at: Point| net.predict(x, at));
     let mut noise = SeededNoise::new(seed).from_sample(piece * PIECE);
     Ok(sample(plan, latents(seed, piece)?, &mut model, &mut noise)?)
 }
@@ -76,7 +76,7 @@ impl<'a> Samples<'a> {
         (seed, range): (u64, Range<u64>),
         folder: &Path,
     ) -> Result<Self> {
-        let plan = method.plan(&alphabar::NoiseSchedule::ddpm()?, steps)?;
+        let plan = net.objective().plan(method, steps)?;
         let name = format!("{}-{}-s{steps}-seed{seed}", weights.fingerprint(), method.key());
         Ok(Self { net, name, plan, seed, range, folder: folder.to_owned() })
     }

@@ -11,6 +11,7 @@ pub mod figures;
 pub mod frechet;
 pub mod method;
 pub mod net;
+pub mod objective;
 pub mod ops;
 pub mod parallel;
 pub mod picture;

@@ -9,6 +9,7 @@ use alphabar_experiments::data::{Images, Part};
 use alphabar_experiments::draw::Samples;
 use alphabar_experiments::method::{Method, TABLE1_STEPS, TABLE2_STEPS};
 use alphabar_experiments::net::{Params, UNet, Widths};
+use alphabar_experiments::objective::Objective;
 use alphabar_experiments::progress::Progress;
 use alphabar_experiments::shard::Shard;
 use alphabar_experiments::train::{Place, Recipe, Run};
@@ -69,6 +70,9 @@ enum Command {
     Fetch,
     /// Train the network; the same command goes on after a kill
     Train {
+        /// What to train for
+        #[arg(long, value_enum, default_value_t)]
+        objective: Objective,
         /// Optimiser steps
         #[arg(long, default_value_t = 24_000, value_parser = number(1 << 32))]
         steps: u64,
@@ -217,12 +221,13 @@ fn run(options: &Options) -> Result<()> {
     match &options.command {
         Command::Exact { count } => say(&exact::report(*count)?),
         Command::Fetch => say(&data::fetch(options.data.as_deref())?.display().to_string()),
-        Command::Train { steps, batch, rate, decay, width, images, every, log_every } => {
+        Command::Train { objective, steps, batch, rate, decay, width, images, every, log_every } => {
             let mut train = load(Part::Train)?;
             if let Some(images) = images {
                 train = train.first(*images);
             }
             let recipe = Recipe {
+                objective: *objective,
                 seed: options.seed,
                 steps: *steps,
                 batch: *batch,
@@ -310,7 +315,7 @@ fn speed(batch: usize, widths: Widths, say: &dyn Fn(&str)) -> Result<()> {
     let forward = 640.0 / started.elapsed().as_secs_f64();
     let pixels = (0..256 / draw::PIECE).map(|piece| draw::bytes(&draw::latents(1, piece)?));
     let images = Images::new(pixels.collect::<Result<Vec<_>>>()?.concat(), vec![0; 256]);
-    let recipe = Recipe { seed: 1, steps: 100, batch, rate: 1e-4, decay: 0.999, widths };
+    let recipe = Recipe { objective: Objective::Epsilon, seed: 1, steps: 100, batch, rate: 1e-4, decay: 0.999, widths };
     let mut run = Run::new(recipe, &images, 100)?;
     run.step()?;
     let started = Instant::now();

@@ -40,10 +40,14 @@ pub enum Method {
 impl Method {
     /// S steps through a schedule.
     pub fn plan(self, schedule: &NoiseSchedule, steps: usize) -> Result<Plan> {
-        let tau = tau(schedule, steps)?;
+        Ok(Plan::new(schedule, &tau(schedule, steps)?, &self.solver()?)?)
+    }
+
+    /// The sampler.
+    pub fn solver(self) -> Result<Ddim> {
         match self {
-            Self::Eta(eta) => Ok(Plan::new(schedule, &tau, &Ddim::new(eta)?)?),
-            Self::SigmaHat => Ok(Plan::new(schedule, &tau, &Ddim::sigma_hat())?),
+            Self::Eta(eta) => Ok(Ddim::new(eta)?),
+            Self::SigmaHat => Ok(Ddim::sigma_hat()),
         }
     }
 

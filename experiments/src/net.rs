@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crate::data::SIDE;
+use crate::objective::Objective;
 use crate::ops::{First, layer};
 use crate::weights::Weights;
 use alphabar::{Draw, NoiseSource, Point, SeededNoise};
@@ -200,6 +201,7 @@ impl Widths {
 #[derive(Debug)]
 pub struct UNet {
     widths: Widths,
+    objective: Objective,
     time: [Affine; 2],
     input: Affine,
     down: [Block; 2],
@@ -219,6 +221,7 @@ impl UNet {
         let (embedding, t) = (2 * fine, 4 * fine);
         Ok(Self {
             widths,
+            objective: Objective::default(),
             time: [Affine::pixel(params, "time.0", embedding, t, 1.0)?, Affine::pixel(params, "time.1", t, t, 1.0)?],
             input: Affine::conv(params, "input", 4, fine, 1.0)?,
             down: [Block::new(params, "down.0", fine, fine, t)?, Block::new(params, "down.1", fine, fine, t)?],
@@ -236,7 +239,7 @@ impl UNet {
     }
 
     /// ε for x (B, 784), each row at its own t, or all at one.
-    pub fn forward(&self, x: &Tensor, ts: &[usize]) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, ts: &[f64]) -> Result<Tensor> {
         let b = x.dim(0)?;
         let time = self.time[0].rows(&embed(ts, 2 * self.widths.fine)?)?.silu()?;
         let time = self.time[1].rows(&time)?.silu()?;
@@ -252,7 +255,13 @@ impl UNet {
         unfold(&self.output.forward(First::NormSilu, &h)?)?.reshape((b, SIDE * SIDE))
     }
 
-    /// As an ε-predictor, all rows at one point of a path and no gradients kept.
+    /// What it was trained for.
+    #[must_use]
+    pub fn objective(&self) -> Objective {
+        self.objective
+    }
+
+    /// As a predictor, all rows at one point of a path and no gradients kept.
     pub fn predict(&self, x: &Tensor, at: Point) -> Result<Tensor> {
         Ok(self.forward(x, &[at.t])?.detach())
     }
@@ -268,7 +277,10 @@ impl UNet {
             }
         };
         let widths = Widths { fine: width("fine")?, coarse: width("coarse")? };
-        Self::new(&mut Params::given(tensors), widths).map_err(|error| weights.bad(error.to_string()))
+        let objective = Objective::from_word(words.get("objective"))
+            .ok_or_else(|| weights.bad(format!("the objective is {:?}", words.get("objective"))))?;
+        let net = Self::new(&mut Params::given(tensors), widths).map_err(|error| weights.bad(error.to_string()))?;
+        Ok(Self { objective, ..net })
     }
 
     /// Words about a network for its file.
@@ -279,11 +291,11 @@ impl UNet {
 }
 
 /// Sines and cosines of t at wavelengths from 2π to 10,000·2π (Vaswani et al. 2017).
-fn embed(ts: &[usize], width: usize) -> Result<Tensor> {
+fn embed(ts: &[f64], width: usize) -> Result<Tensor> {
     let half = width / 2;
     let mut values = Vec::with_capacity(ts.len() * width);
     for &t in ts {
-        let angle = |i: usize| t as f64 * libm::exp(-(1e4_f64.ln()) * i as f64 / half as f64);
+        let angle = |i: usize| t * libm::exp(-(1e4_f64.ln()) * i as f64 / half as f64);
         values.extend((0..half).map(|i| libm::sin(angle(i)) as f32));
         values.extend((0..half).map(|i| libm::cos(angle(i)) as f32));
     }
@@ -308,19 +320,19 @@ mod tests {
         let x: Vec<f32> =
             (0..3 * PIXELS).map(|i| ((i / PIXELS * 31 + i % PIXELS * 7) % 13) as f32 / 6.0 - 1.0).collect();
         let level = alphabar::NoiseLevel::from_alpha_bar(0.5).unwrap();
-        let predict = |x: &[f32], t| {
+        let predict = |x: &[f32], t: f64| {
             let x = Tensor::from_slice(x, (x.len() / PIXELS, PIXELS), &Device::Cpu).unwrap();
             net.predict(&x, Point::new(t, level)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
-        let whole = predict(&x, 500);
+        let whole = predict(&x, 500.0);
         // The same bits whatever the other rows hold, and however many there are.
         let mut other = x.clone();
         other[2 * PIXELS..].fill(0.3);
-        let other = predict(&other, 500);
+        let other = predict(&other, 500.0);
         assert_eq!(whole[..2 * PIXELS], other[..2 * PIXELS]);
         assert_ne!(whole[2 * PIXELS..], other[2 * PIXELS..]);
-        assert_eq!(whole[PIXELS..2 * PIXELS], predict(&x[PIXELS..2 * PIXELS], 500));
-        assert_ne!(whole, predict(&x, 501));
+        assert_eq!(whole[PIXELS..2 * PIXELS], predict(&x[PIXELS..2 * PIXELS], 500.0));
+        assert_ne!(whole, predict(&x, 501.0));
         assert!(whole.iter().all(|value| value.is_finite()));
     }
 
@@ -329,7 +341,7 @@ mod tests {
         let x = Tensor::ones((2, PIXELS), DType::F32, &Device::Cpu).unwrap();
         for fine in [1, 3, 16, 49] {
             let net = UNet::new(&mut Params::random(1), Widths::of(fine)).unwrap();
-            assert_eq!(net.forward(&x, &[3, 5]).unwrap().dims(), [2, PIXELS]);
+            assert_eq!(net.forward(&x, &[3.0, 5.0]).unwrap().dims(), [2, PIXELS]);
         }
     }
 

@@ -4,12 +4,12 @@
 //! epoch, t of the step, ε of the sample. So a run that was killed and resumed has the bits of one that was not.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use alphabar::objective::{Uniform, simple_loss};
-use alphabar::{Draw, NoiseSchedule, NoiseSource, SeededNoise, forward};
+use alphabar::objective::simple_loss;
+use alphabar::{Draw, NoiseLevel, NoiseSource, Prediction, SeededNoise, forward};
 use candle_core::{DType, Device, Tensor};
 use chacha20::ChaCha8Rng;
 use rand::SeedableRng;
@@ -18,6 +18,7 @@ use rand::seq::SliceRandom;
 use crate::adam::Adam;
 use crate::data::{Images, PIXELS};
 use crate::net::{Params, UNet, Widths};
+use crate::objective::Objective;
 use crate::progress::Progress;
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
@@ -25,6 +26,8 @@ use crate::{parallel, store};
 /// How a run is made. Two runs of the same are the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
+    /// What is trained for.
+    pub objective: Objective,
     /// Of the weights' start, the order of the images, t and ε.
     pub seed: u64,
     /// Optimiser steps in all.
@@ -55,10 +58,25 @@ const PIECES: usize = 2;
 /// What the streams of training are told apart by from those of sampling with the same seed.
 const TRAINING: u64 = 0x7261_696e;
 
+/// By which a checkpoint is known. An objective of ε goes unsaid, as in checkpoints from before there was another.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { objective, seed, steps, batch, rate, decay, widths } = self;
+        if *objective != Objective::Epsilon {
+            write!(f, "{objective}: ")?;
+        }
+        write!(
+            f,
+            "Recipe {{ seed: {seed}, steps: {steps}, batch: {batch}, rate: {rate:?}, decay: {decay:?}, widths: {widths:?} }}"
+        )
+    }
+}
+
 impl Recipe {
     fn words(&self, steps: u64) -> HashMap<String, String> {
         let mut words = UNet::words(self.widths);
-        words.insert("recipe".to_owned(), format!("{self:?}"));
+        words.insert("objective".to_owned(), self.objective.to_string());
+        words.insert("recipe".to_owned(), self.to_string());
         words.insert("step".to_owned(), steps.to_string());
         words
     }
@@ -109,25 +127,25 @@ fn stream(seed: u64, number: u64) -> ChaCha8Rng {
 /// The loss of a batch at its t, and its gradients.
 fn gradients(
     (net, params): (&UNet, &Params),
-    schedule: &NoiseSchedule,
+    prediction: Prediction,
     x0: &Tensor,
-    ts: &[usize],
+    (levels, ts): &(Vec<NoiseLevel>, Vec<f64>),
     epsilon: &Tensor,
 ) -> Result<(f64, Vec<Vec<f32>>)> {
-    let levels = ts.iter().map(|&t| schedule.level(t)).collect::<Result<Vec<_>, _>>()?;
-    let x_t = forward::add_noise(x0, epsilon, &levels)?; // Ho et al. 2020, Eq. 4, each row at its t
+    let target = forward::target(prediction, x0, epsilon, levels)?;
+    let x_t = forward::add_noise(x0, epsilon, levels)?; // Ho et al. 2020, Eq. 4, each row at its t
     let piece = ts.len().div_ceil(PIECES);
     let pieces = parallel::map(ts.len().div_ceil(piece), |index| {
         let from = index * piece;
         let to = (from + piece).min(ts.len());
-        let epsilon = epsilon.narrow(0, from, to - from)?;
+        let target = target.narrow(0, from, to - from)?;
         let predicted = net.forward(&x_t.narrow(0, from, to - from)?, &ts[from..to])?;
         // L_simple, Eq. 14: the mean of ‖ε − ε_θ‖² over the elements of all the batch.
-        let loss = (((&predicted - &epsilon)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
+        let loss = (((&predicted - &target)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
         let grads = loss.backward()?;
         let gradients = params.gradients(&grads)?;
         // The number that is told is this crate's own.
-        let losses = simple_loss(&epsilon, &predicted.detach())?;
+        let losses = simple_loss(&target, &predicted.detach())?;
         Ok((losses.iter().sum::<f64>() / ts.len() as f64, gradients))
     })?;
     let (losses, pieces): (Vec<f64>, Vec<_>) = pieces.into_iter().unzip();
@@ -144,8 +162,6 @@ pub struct Run<'a> {
     net: UNet,
     adam: Adam,
     order: Order,
-    schedule: NoiseSchedule,
-    uniform: Uniform,
     /// Lines of the log are so many steps apart.
     log_every: u64,
     log: String,
@@ -169,15 +185,13 @@ impl<'a> Run<'a> {
         let net = UNet::new(&mut params, recipe.widths)?;
         let adam = Adam::new(params.list.clone(), recipe.decay)?;
         let log = format!(
-            "# {recipe:?}, {} images, {} parameters\n# step, mean L_simple since the line before\n",
+            "# {recipe}, {} images, {} parameters\n# step, mean L_simple since the line before\n",
             images.len(),
             params.count()
         );
         let order = Order::new(recipe.seed, images.len());
-        let schedule = NoiseSchedule::ddpm()?;
-        let uniform = Uniform::new(schedule.len())?;
         let data = images.fingerprint();
-        Ok(Self { recipe, images, data, params, net, adam, order, schedule, uniform, log_every, log, since: (0.0, 0) })
+        Ok(Self { recipe, images, data, params, net, adam, order, log_every, log, since: (0.0, 0) })
     }
 
     /// One step of Algorithm 1; gives the loss.
@@ -187,9 +201,10 @@ impl<'a> Run<'a> {
         let batch = self.recipe.batch;
         let chosen: Vec<usize> = (0..batch as u64).map(|row| self.order.image(first + row)).collect();
         let x0 = Tensor::from_vec(self.images.rows(chosen), (batch, PIXELS), &Device::Cpu)?;
-        let ts = self.uniform.sample(batch, &mut stream(self.recipe.seed, step));
+        let objective = self.recipe.objective;
+        let points = objective.draw(batch, &mut stream(self.recipe.seed, step))?;
         let epsilon = SeededNoise::new(self.recipe.seed ^ TRAINING).from_sample(first).noise(&x0, Draw::Initial)?;
-        let (loss, gradients) = gradients((&self.net, &self.params), &self.schedule, &x0, &ts, &epsilon)?;
+        let (loss, gradients) = gradients((&self.net, &self.params), objective.prediction(), &x0, &points, &epsilon)?;
         self.adam.step(&gradients, self.recipe.rate_at(step))?;
         self.since = (self.since.0 + loss, self.since.1 + 1);
         let at = self.adam.steps;
@@ -219,14 +234,14 @@ impl<'a> Run<'a> {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let words = [("log", self.log.clone()), ("since", format!("{} {}", self.since.0, self.since.1))];
         let words = words.map(|(name, word)| (name.to_owned(), word)).into_iter().collect();
-        self.adam.save(&Self::checkpoint(folder), &format!("{:?}", self.recipe), &self.data, words)?;
+        self.adam.save(&Self::checkpoint(folder), &self.recipe.to_string(), &self.data, words)?;
         store::write(&folder.join("log.txt"), self.log.as_bytes())
     }
 
     /// Goes on from a folder's checkpoint, if there is one; says whether.
     pub fn resume(&mut self, folder: &Path) -> Result<bool> {
         let path = Self::checkpoint(folder);
-        let Some(words) = self.adam.resume(&path, &format!("{:?}", self.recipe), &self.data)? else {
+        let Some(words) = self.adam.resume(&path, &self.recipe.to_string(), &self.data)? else {
             return Ok(false);
         };
         let since = words.get("since").and_then(|text| text.split_once(' '));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use alphabar_experiments::data::{Images, PIXELS};
 use alphabar_experiments::method::{Method, round_trip};
 use alphabar_experiments::net::{UNet, Widths};
+use alphabar_experiments::objective::Objective;
 use alphabar_experiments::train::{Place, Recipe, Run};
 use alphabar_experiments::weights::Weights;
 use alphabar_experiments::{classifier, draw, figures, table1, table2};
@@ -20,7 +21,7 @@ fn images() -> Images {
 
 fn recipe() -> Recipe {
     let widths = Widths::of(4);
-    Recipe { seed: 5, steps: 8, batch: 6, rate: 1e-3, decay: 0.9, widths }
+    Recipe { objective: Objective::Epsilon, seed: 5, steps: 8, batch: 6, rate: 1e-3, decay: 0.9, widths }
 }
 
 fn place(folder: &Path) -> Place {

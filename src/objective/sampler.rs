@@ -242,6 +242,11 @@ fn below<R: Rng + ?Sized>(bound: usize, rng: &mut R) -> usize {
 }
 
 /// Uniform in [0, 1), 53 bits.
-fn unit<R: Rng + ?Sized>(rng: &mut R) -> f64 {
+pub(super) fn unit<R: Rng + ?Sized>(rng: &mut R) -> f64 {
     (rng.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
+}
+
+/// A batch that could be meant.
+pub(super) fn check_batch(batch: usize) -> Result<usize, Error> {
+    crate::error::require_count("batch", batch, 0, crate::schedule::MAX_TRAIN_STEPS)
 }

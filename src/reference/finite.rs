@@ -140,7 +140,7 @@ impl DataDistribution for FiniteData {
         let dim = self.samples.ncols();
         let signal = level.signal();
         let blur = self.bandwidth * self.bandwidth;
-        let spread = level.alpha_bar() * blur + level.one_minus_alpha_bar();
+        let spread = level.signal_squared() * blur + level.noise_squared();
         let Ok(x) = ArrayView2::from_shape((rows.len() / dim, dim), &*rows) else { return };
         // With u = x − s·c, −‖x − s·y‖²/2 = s·⟨u, y⟩ − s²·‖y − c‖²/2 plus what is the same for all y.
         let logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
@@ -149,7 +149,7 @@ impl DataDistribution for FiniteData {
         for mut row in logits.rows_mut() {
             for (logit, squared_norm) in row.iter_mut().zip(&self.squared_norms) {
                 // Without any spread the nearest sample takes it all.
-                *logit = (signal * *logit - 0.5 * level.alpha_bar() * squared_norm) / spread.max(1e-200);
+                *logit = (signal * *logit - 0.5 * level.signal_squared() * squared_norm) / spread.max(1e-200);
             }
             if let Some(row) = row.as_slice_mut() {
                 softmax(row);

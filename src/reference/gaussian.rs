@@ -84,7 +84,7 @@ impl Gaussian {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn flow(&self, rows: &mut [f64], from: &NoiseLevel, to: &NoiseLevel) {
-        let spread = |level: &NoiseLevel, variance: f64| level.alpha_bar() * variance + level.one_minus_alpha_bar();
+        let spread = |level: &NoiseLevel, variance: f64| level.signal_squared() * variance + level.noise_squared();
         self.each(rows, |x, mean, variance| {
             let centre = to.signal() * mean;
             let (spread_from, spread_to) = (spread(from, variance), spread(to, variance));
@@ -117,25 +117,27 @@ impl DataDistribution for Gaussian {
     }
 
     fn denoise(&self, rows: &mut [f64], level: &NoiseLevel) {
-        let (signal, noise_variance) = (level.signal(), level.one_minus_alpha_bar());
+        let (signal, noise_variance) = (level.signal(), level.noise_squared());
         self.each(rows, |x, mean, variance| {
-            let spread = level.alpha_bar() * variance + noise_variance;
+            let spread = level.signal_squared() * variance + noise_variance;
             if spread == 0.0 { mean } else { mean + signal * variance / spread * (x - signal * mean) }
         });
     }
 
     /// ε = √(1−ᾱ)·(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), without the detour over x̂₀.
     fn epsilon(&self, rows: &mut [f64], level: &NoiseLevel) {
-        let (signal, noise, noise_variance) = (level.signal(), level.noise(), level.one_minus_alpha_bar());
+        let (signal, noise, noise_variance) = (level.signal(), level.noise(), level.noise_squared());
         self.each(rows, |x, mean, variance| {
-            let spread = level.alpha_bar() * variance + noise_variance;
+            let spread = level.signal_squared() * variance + noise_variance;
             if noise == 0.0 { 0.0 } else { noise * (x - signal * mean) / spread }
         });
     }
 
     /// −(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), which a Gaussian has at every level.
     fn score(&self, rows: &mut [f64], level: &NoiseLevel) {
-        let (signal, noise_variance) = (level.signal(), level.one_minus_alpha_bar());
-        self.each(rows, |x, mean, variance| -(x - signal * mean) / (level.alpha_bar() * variance + noise_variance));
+        let (signal, noise_variance) = (level.signal(), level.noise_squared());
+        self.each(rows, |x, mean, variance| {
+            -(x - signal * mean) / (level.signal_squared() * variance + noise_variance)
+        });
     }
 }

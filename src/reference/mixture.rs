@@ -103,7 +103,7 @@ impl Gaussian {
         let signal = level.signal();
         let (mean, variance) = self.moments();
         let terms = x.iter().zip(mean).zip(variance).map(|((x, mean), variance)| {
-            let spread = (level.alpha_bar() * variance + level.one_minus_alpha_bar()).max(1e-200);
+            let spread = (level.signal_squared() * variance + level.noise_squared()).max(1e-200);
             let distance = x - signal * mean;
             -0.5 * (distance * distance / spread + libm::log(2.0 * PI * spread))
         });

@@ -125,7 +125,7 @@ impl Solver for Ddim {
             leg.require_denoising("DDIM with η > 0")?;
         }
         let (t, s) = (&leg.from, &leg.to);
-        let noise_variance = s.one_minus_alpha_bar;
+        let noise_variance = s.variance_dd(); // noise_s²
         if eta == 0.0 || t.is_clean() {
             // Nothing is drawn anew: σ = 0 in Eq. 12.
             let (x0, epsilon) = (s.signal_dd(), noise_variance.sqrt());
@@ -136,7 +136,7 @@ impl Solver for Ddim {
         // their digits, and the radicand of Eq. 12 is a sum of positive terms for η ≤ 1.
         let transition = s.transition_variance_to(t); // 1 − ᾱ_t/ᾱ_s
         let fresh = transition / t.one_minus_alpha_bar;
-        let kept = s.transition_signal_to(t) * noise_variance / t.one_minus_alpha_bar;
+        let kept = s.transition_signal_to(t) * s.one_minus_alpha_bar / t.one_minus_alpha_bar;
         let eta_dd = Dd::from(eta);
         let variance = eta_dd.squared() * noise_variance * fresh; // σ², Eq. 16
         // 1 − ᾱ_s − σ² = (1−ᾱ_s)·((1−η²)·fresh + kept)
@@ -151,8 +151,8 @@ impl Solver for Ddim {
             epsilon: radicand.sqrt(), // √(1−ᾱ_s−σ²), "direction pointing to x_t" of Eq. 12
             z: match self.noise {
                 Noise::SigmaHat if s.is_clean() => Dd::ZERO,
-                Noise::SigmaHat => transition.sqrt(), // σ̂
-                _ => variance.sqrt(),                 // σ, "random noise" of Eq. 12
+                Noise::SigmaHat => s.scale() * transition.sqrt(), // σ̂
+                _ => variance.sqrt(),                             // σ, "random noise" of Eq. 12
             },
             learned_noise: None,
         })

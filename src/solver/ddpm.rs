@@ -84,11 +84,12 @@ impl Solver for Ddpm {
         let learned = matches!(self.variance, Variance::LearnedRange | Variance::Learned);
         if t.is_clean() {
             let learned_noise = learned.then_some(0.0);
-            return Ok(Combination { x0: zero, x: one, epsilon: zero, z: zero, learned_noise });
+            return Ok(Combination { x0: zero, x: s.scale() / t.scale(), epsilon: zero, z: zero, learned_noise });
         }
         let beta = s.transition_variance_to(t); // β = 1 − ᾱ_t/ᾱ_s
         let alpha = s.transition_signal_to(t);
         let posterior = s.one_minus_alpha_bar / t.one_minus_alpha_bar * beta; // β̃, Eq. 7
+        let scale = s.scale();
         let variance = match self.variance {
             _ if s.is_clean() => zero, // Algorithm 2, line 3
             Variance::Posterior => posterior,
@@ -107,10 +108,10 @@ impl Solver for Ddpm {
             Variance::Learned => Some(0.5),
         };
         Ok(Combination {
-            x0: s.signal_dd() * beta / t.one_minus_alpha_bar,                // Eq. 7
-            x: alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar, // Eq. 7
+            x0: s.signal_dd() * beta / t.one_minus_alpha_bar, // Eq. 7
+            x: scale / t.scale() * alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar, // Eq. 7
             epsilon: zero,
-            z: variance.sqrt(),
+            z: scale * variance.sqrt(),
             learned_noise,
         })
     }

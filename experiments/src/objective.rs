@@ -1,0 +1,79 @@
+//! What a network is trained for: DDPM's ε on a table of β, or a rectified flow's velocity.
+
+use std::fmt;
+
+use alphabar::objective::{FlowSigma, Uniform};
+use alphabar::{Flow, NoiseLevel, NoiseSchedule, Plan, Prediction};
+use chacha20::ChaCha8Rng;
+
+use crate::method::Method;
+use crate::trouble::Result;
+
+/// The objective of a training run, and so the process that samples are drawn along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Objective {
+    /// ε at a uniform t of T = 1000 steps with linear β (Ho et al. 2020)
+    #[default]
+    Epsilon,
+    /// u = ε − x₀ at a logit-normal σ of a rectified flow (Liu et al. 2023; Esser et al. 2024)
+    Flow,
+}
+
+impl Objective {
+    /// What the network predicts.
+    #[must_use]
+    pub fn prediction(self) -> Prediction {
+        match self {
+            Self::Epsilon => Prediction::Epsilon,
+            Self::Flow => Prediction::Flow,
+        }
+    }
+
+    /// The plan of S calls by a row of Table 1.
+    pub fn plan(self, method: Method, steps: usize) -> Result<Plan> {
+        match self {
+            Self::Epsilon => method.plan(&NoiseSchedule::ddpm()?, steps),
+            Self::Flow => {
+                let path = Flow::default().path(steps)?;
+                Ok(Plan::builder_along(&path).prediction(self.prediction()).build(&method.solver()?)?)
+            }
+        }
+    }
+
+    /// Levels to train a batch at, and what the network is told there.
+    pub fn draw(self, batch: usize, rng: &mut ChaCha8Rng) -> Result<(Vec<NoiseLevel>, Vec<f64>)> {
+        let points = match self {
+            Self::Epsilon => {
+                let schedule = NoiseSchedule::ddpm()?;
+                let ts = Uniform::new(schedule.len())?.sample(batch, rng);
+                ts.into_iter().map(|t| Ok((schedule.level(t)?, t as f64))).collect::<Result<Vec<_>>>()?
+            }
+            Self::Flow => {
+                let sigmas = FlowSigma::logit_normal(0.0, 1.0)?.sample(batch, rng)?;
+                let told = |sigma: f64| Ok((NoiseLevel::flow(sigma)?, 1000.0 * sigma));
+                sigmas.into_iter().map(told).collect::<Result<Vec<_>>>()?
+            }
+        };
+        Ok(points.into_iter().unzip())
+    }
+
+    /// The objective of a word in a file of weights.
+    #[must_use]
+    pub fn from_word(word: Option<&String>) -> Option<Self> {
+        // Files from before there were two do not say.
+        match word.map(String::as_str) {
+            None | Some("epsilon") => Some(Self::Epsilon),
+            Some("flow") => Some(Self::Flow),
+            Some(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Epsilon => "epsilon",
+            Self::Flow => "flow",
+        })
+    }
+}

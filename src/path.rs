@@ -1,0 +1,443 @@
+//! Paths: the points at which a network is called, and the level where the path ends.
+
+use crate::error::{Error, require, require_count};
+use crate::level::NoiseLevel;
+use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
+use crate::spacing::{self, AlignYourSteps};
+use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps};
+
+/// What a network receives beside x: the time t, the noise level of x, and the factor by which x is to be scaled.
+///
+/// Networks of a trained table take t; others take a function of the level, or the level's σ or log-SNR.
+///
+/// ```
+/// use alphabar::{NoiseSchedule, Point};
+///
+/// let point = Point::new(500.0, NoiseSchedule::ddpm()?.level(500)?);
+/// assert!((point.level.sigma() - 3.4430).abs() < 1e-4);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Point {
+    /// What the network is fed as its time. For a trained table the 0-based index of the training step, and fractions lie between two
+    /// of them.
+    pub t: f64,
+    /// The noise level of x.
+    pub level: NoiseLevel,
+    /// The network is fed this times x: EDM's c_in, 1 where the network takes x as it is.
+    pub input_scale: f64,
+    /// The index of the sampling step in its plan, from 0; 0 for a point that belongs to no plan.
+    pub index: usize,
+}
+
+impl Point {
+    /// A point that belongs to no plan, of a network that takes x as it is.
+    #[must_use]
+    pub fn new(t: f64, level: NoiseLevel) -> Self {
+        Self { t, level, input_scale: 1.0, index: 0 }
+    }
+
+    /// The same point for a network that is fed a multiple of x.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless the factor is positive and finite.
+    pub fn with_input_scale(self, input_scale: f64) -> Result<Self, Error> {
+        require(input_scale > 0.0 && input_scale.is_finite(), "the input scale", input_scale, "positive and finite")?;
+        Ok(Self { input_scale, ..self })
+    }
+}
+
+/// What a network was trained on: which noise levels, in which scale, and how it is told where it is.
+///
+/// A trained table ([`NoiseSchedule`]), a flow ([`Flow`](crate::Flow)) and EDM's networks ([`Edm`](crate::Edm)) are processes. A network
+/// that none of them describes implements the two functions itself.
+pub trait Process {
+    /// The point at which noise/signal is σ; ∞ is pure noise, and 0 clean data.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a σ that the network was not trained for.
+    fn at_sigma(&self, sigma: f64) -> Result<Point, Error>;
+
+    /// The largest and the smallest σ = noise/signal that the network was trained for; the largest may be ∞.
+    fn sigma_range(&self) -> [f64; 2];
+}
+
+impl<P: Process + ?Sized> Process for &P {
+    fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
+        (**self).at_sigma(sigma)
+    }
+
+    fn sigma_range(&self) -> [f64; 2] {
+        (**self).sigma_range()
+    }
+}
+
+/// A path: the points at which a network is called, in the order of falling noise, and the level at which the path ends.
+///
+/// A path is walked from noise to the end, which generates, or from the end to noise, which encodes ([`Path::encoding`], DDIM
+/// inversion). One network call is made for each point.
+///
+/// ```
+/// use alphabar::{Ddim, NoiseSchedule, Path, Plan};
+///
+/// // Karras's σ on Stable Diffusion: fractions of t between the entries of its table.
+/// let schedule = NoiseSchedule::stable_diffusion()?;
+/// let path = Path::karras(&schedule, 5)?;
+/// let ts: Vec<f64> = path.points().iter().map(|point| point.t.round()).collect();
+/// assert_eq!(ts, [999.0, 786.0, 427.0, 59.0, 0.0]);
+/// let plan = Plan::along(&path, &Ddim::deterministic())?;
+/// assert!(plan.end().is_clean());
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path {
+    /// From the noisiest to the cleanest.
+    points: Vec<Point>,
+    /// Where each point's noise was lifted from by churn: the level at which the step before it arrives. Empty without churn.
+    arrivals: Vec<NoiseLevel>,
+    churn_noise: f64,
+    end: End,
+    direction: Direction,
+}
+
+/// The clean end of a path.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct End {
+    pub(crate) level: NoiseLevel,
+    /// The t of the level where it has one.
+    pub(crate) t: Option<f64>,
+    /// What a network is told that is conditioned there.
+    pub(crate) point: Option<Point>,
+}
+
+/// Making paths.
+impl Path {
+    /// A path through points of your own, from the noisiest to the cleanest, to clean data.
+    ///
+    /// # Errors
+    /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite,
+    /// [`Error::PathOrder`] where the noise does not fall from one point to the next.
+    pub fn new(points: impl IntoIterator<Item = Point>) -> Result<Self, Error> {
+        let points: Vec<Point> = points.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
+        require_count("the points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
+        for point in &points {
+            require(point.t.is_finite(), "t", point.t, "finite")?;
+        }
+        for (index, (noisier, cleaner)) in points.iter().zip(points.iter().skip(1)).enumerate() {
+            if !(cleaner.level.gap_to(&noisier.level).to_f64() > 0.0) {
+                let (sigma, previous) = (cleaner.level.sigma(), noisier.level.sigma());
+                return Err(Error::PathOrder { index: index + 1, sigma, previous });
+            }
+        }
+        let end = End { level: NoiseLevel::CLEAN, t: None, point: None };
+        Ok(Self { points, arrivals: Vec::new(), churn_noise: 1.0, end, direction: Direction::Generate })
+    }
+
+    /// The path of τ through the schedule of a trained table, with the direction and the end of τ: what [`Plan::new`](crate::Plan::new)
+    /// walks.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if τ is made for another T.
+    pub fn trained(schedule: &NoiseSchedule, timesteps: &Timesteps) -> Result<Self, Error> {
+        let (expected, found) = (schedule.len(), timesteps.train_steps());
+        if expected != found {
+            return Err(Error::Length { what: "training steps of τ", expected, found });
+        }
+        let points = timesteps.as_slice().iter().map(|&t| Ok(Point::new(t as f64, schedule.level(t)?)));
+        let mut points = points.collect::<Result<Vec<_>, Error>>()?;
+        if timesteps.direction() != Direction::Generate {
+            points.reverse();
+        }
+        let end = match timesteps.end() {
+            // There is no t of clean data; networks of a table are told the least they know.
+            PathEnd::Clean => {
+                let point = Point::new(0.0, NoiseLevel::CLEAN);
+                End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }
+            }
+            PathEnd::FirstLevel => {
+                let point = Point::new(0.0, schedule.level(0)?);
+                End { level: point.level, t: Some(0.0), point: Some(point) }
+            }
+        };
+        let direction = timesteps.direction();
+        Ok(Self { points, arrivals: Vec::new(), churn_noise: 1.0, end, direction })
+    }
+
+    /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of
+    /// the list is the end of the path and no point of it.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and those of
+    /// [`Path::new`].
+    #[doc(alias = "sigmas")]
+    pub fn from_sigmas(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+        let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
+        sigmas.pop_if(|last| *last == 0.0);
+        let points = sigmas.into_iter().map(|sigma| process.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { end: end_of(process), ..Self::new(points)? })
+    }
+
+    /// [`Path::from_sigmas`] with each σ moved into the range that the network was trained for.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for NaN, and those of [`Path::new`], also where two of them are moved to one.
+    pub fn clipped(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+        let [max, min] = process.sigma_range();
+        // Comparisons, which keep a NaN.
+        let clip = |sigma| {
+            if sigma > max {
+                max
+            } else if sigma > 0.0 && sigma < min {
+                min
+            } else {
+                sigma
+            }
+        };
+        Self::from_sigmas(process, sigmas.into_iter().map(clip))
+    }
+
+    /// Karras's spacing of S calls over the trained range, ρ = 7: [`spacing::karras`].
+    ///
+    /// # Errors
+    /// Those of [`spacing::karras`] (the trained range must end at a finite σ) and of [`Path::from_sigmas`].
+    pub fn karras(process: &impl Process, steps: usize) -> Result<Self, Error> {
+        let [max, min] = process.sigma_range();
+        Self::from_sigmas(process, spacing::karras(steps, max, min, spacing::KARRAS_RHO)?)
+    }
+
+    /// S calls evenly spaced in the log-SNR over the trained range: [`spacing::exponential`].
+    ///
+    /// # Errors
+    /// As [`Path::karras`].
+    #[doc(alias = "lambda")]
+    pub fn exponential(process: &impl Process, steps: usize) -> Result<Self, Error> {
+        let [max, min] = process.sigma_range();
+        Self::from_sigmas(process, spacing::exponential(steps, max, min)?)
+    }
+
+    /// Quantiles of the beta distribution (0.6, 0.6) over the trained range: [`spacing::beta`].
+    ///
+    /// # Errors
+    /// As [`Path::karras`].
+    pub fn beta(process: &impl Process, steps: usize) -> Result<Self, Error> {
+        let [max, min] = process.sigma_range();
+        Self::from_sigmas(process, spacing::beta(steps, max, min, 0.6, 0.6)?)
+    }
+
+    /// Even steps of arctan σ over the trained range: [`spacing::kl_optimal`].
+    ///
+    /// # Errors
+    /// As [`Path::karras`].
+    pub fn kl_optimal(process: &impl Process, steps: usize) -> Result<Self, Error> {
+        let [max, min] = process.sigma_range();
+        Self::from_sigmas(process, spacing::kl_optimal(steps, max, min)?)
+    }
+
+    /// The steps that were optimised for a model: [`spacing::align_your_steps`], clipped to the trained range, since the published
+    /// lists have four digits.
+    ///
+    /// # Errors
+    /// Those of [`spacing::align_your_steps`] and [`Path::clipped`].
+    pub fn align_your_steps(process: &impl Process, model: AlignYourSteps, steps: usize) -> Result<Self, Error> {
+        Self::clipped(process, spacing::align_your_steps(model, steps)?)
+    }
+
+    /// A path through a list of t of a trained table, fractions allowed, from the noisiest to the cleanest, to clean data. Between two
+    /// entries of the table, ln σ is linear in t.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless 0 ≤ t ≤ T − 1, and those of [`Path::new`].
+    #[doc(alias = "timesteps")]
+    pub fn from_times(schedule: &NoiseSchedule, times: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+        let times = times.into_iter().take(MAX_TRAIN_STEPS + 1);
+        let points = times.map(|t| Ok(Point::new(t, schedule.level_at(t)?))).collect::<Result<Vec<_>, Error>>()?;
+        Ok(Self { end: end_of(schedule), ..Self::new(points)? })
+    }
+}
+
+/// What clean data is called on a path of this process.
+fn end_of(process: &impl Process) -> End {
+    let point = process.at_sigma(0.0).ok().filter(|point| point.t.is_finite());
+    End { level: NoiseLevel::CLEAN, t: None, point }
+}
+
+/// Changing paths.
+impl Path {
+    /// This path with another end than clean data, such as the first level of a table.
+    ///
+    /// # Errors
+    /// [`Error::PathOrder`] if the end is noisier than the last point.
+    pub fn ending_at(mut self, end: Point) -> Result<Self, Error> {
+        if let Some(last) = self.points.last() {
+            if !(end.level.gap_to(&last.level).to_f64() >= 0.0) {
+                let (sigma, previous) = (end.level.sigma(), last.level.sigma());
+                return Err(Error::PathOrder { index: self.points.len(), sigma, previous });
+            }
+        }
+        self.end = End { level: end.level, t: Some(end.t), point: Some(end) };
+        Ok(self)
+    }
+
+    /// This path to clean data, where the network is told so.
+    pub(crate) fn with_end_told(self, point: Point) -> Self {
+        Self { end: End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }, ..self }
+    }
+
+    /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion).
+    ///
+    /// [`Conditioning::Source`] tells the network the level that x is at, [`Conditioning::Destination`] the one that it goes to.
+    #[doc(alias = "inversion")]
+    #[must_use]
+    pub fn encoding(mut self, conditioning: Conditioning) -> Self {
+        self.direction = Direction::Encode(conditioning);
+        self
+    }
+
+    /// This path walked from noise to its end.
+    #[must_use]
+    pub fn generating(mut self) -> Self {
+        self.direction = Direction::Generate;
+        self
+    }
+
+    /// The last ⌊S·strength⌋ points, the least noisy ones: image-to-image.
+    ///
+    /// Noise the image to [`Plan::start`](crate::Plan::start), then sample.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::NothingToDo`] if no point is left.
+    #[doc(alias = "img2img")]
+    pub fn with_strength(self, strength: f64) -> Result<Self, Error> {
+        require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")?;
+        // A product that ought to be whole, such as 90·0.7, may be rounded to just below.
+        let kept = (self.len() as f64 * strength + 1e-9) as usize;
+        self.keep_cleanest(kept, "strength", strength)
+    }
+
+    /// The points of at most a given σ = noise/signal.
+    ///
+    /// # Errors
+    /// [`Error::NothingToDo`] if no point is left.
+    pub fn not_above_sigma(self, sigma: f64) -> Result<Self, Error> {
+        let kept = self.points.iter().filter(|point| point.level.sigma() <= sigma).count();
+        self.keep_cleanest(kept, "the largest σ", sigma)
+    }
+
+    fn keep_cleanest(mut self, kept: usize, name: &'static str, value: f64) -> Result<Self, Error> {
+        if kept == 0 {
+            return Err(Error::NothingToDo { name, value, steps: self.len() });
+        }
+        let dropped = self.points.len().saturating_sub(kept);
+        self.points.drain(..dropped);
+        self.arrivals.drain(..dropped.min(self.arrivals.len()));
+        Ok(self)
+    }
+
+    /// This path with Karras's churn (Karras et al. 2022, Algorithm 2): before a call, noise is added to x, up to
+    /// σ̂ = σ·(1 + γ) with γ = min(`total`/S, √2 − 1) if σ is in `range`, and γ = 0 elsewhere.
+    ///
+    /// The network is told σ̂. The noise that lifts x to the next σ̂ is part of the step before, times `noise` (S_noise); at the first
+    /// point it is part of the initial noise, of level [`Plan::start`](crate::Plan::start).
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless `total` (S_churn) and `noise` are finite and ≥ 0, and those of the process for a σ̂ that it does not
+    /// have.
+    pub fn churned(
+        self,
+        process: &impl Process,
+        total: f64,
+        range: core::ops::RangeInclusive<f64>,
+        noise: f64,
+    ) -> Result<Self, Error> {
+        require(total >= 0.0 && total.is_finite(), "S_churn", total, "finite and ≥ 0")?;
+        require(noise >= 0.0 && noise.is_finite(), "S_noise", noise, "finite and ≥ 0")?;
+        let gamma = (total / self.points.len() as f64).min(core::f64::consts::SQRT_2 - 1.0);
+        let arrivals: Vec<NoiseLevel> = self.points.iter().map(|point| point.level).collect();
+        let lifted = self.points.iter().map(|point| {
+            let sigma = point.level.sigma();
+            if gamma > 0.0 && range.contains(&sigma) { process.at_sigma(sigma * (1.0 + gamma)) } else { Ok(*point) }
+        });
+        // A lifted point may be noisier than the one before it: what falls is the level at which steps arrive.
+        let points = lifted.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { points, arrivals, churn_noise: noise, ..self })
+    }
+}
+
+/// Queries.
+impl Path {
+    /// The points at which the network is called, from the noisiest to the cleanest.
+    #[must_use]
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// S, the number of network calls of a method that makes one a step; never 0.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a path is never empty")]
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// The level at the clean end.
+    #[must_use]
+    pub fn end(&self) -> NoiseLevel {
+        self.end.level
+    }
+
+    /// The direction in which the path is walked.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The pieces between the points, in the order in which they are walked.
+    pub(crate) fn pieces(&self) -> Result<Vec<Piece>, Error> {
+        let mut pieces = Vec::with_capacity(self.points.len());
+        match self.direction {
+            Direction::Generate => {
+                for (i, point) in self.points.iter().enumerate() {
+                    let next = self.points.get(i + 1);
+                    let (s, to) = next.map_or((self.end.t, self.end.level), |next| (Some(next.t), next.level));
+                    let arrival = next.and(self.arrivals.get(i + 1)).copied().filter(|level| *level != to);
+                    let lift = arrival.map(|_| Lift { to, noise: self.churn_noise });
+                    let to = arrival.unwrap_or(to);
+                    pieces.push(Piece { told: *point, s, from: point.level, to, lift });
+                }
+            }
+            Direction::Encode(conditioning) => {
+                let mut previous: (NoiseLevel, Option<Point>) = (self.end.level, self.end.point);
+                for next in self.points.iter().rev() {
+                    let (from, source) = previous;
+                    let told = match conditioning {
+                        Conditioning::Source => source.ok_or(Error::Unconditioned)?,
+                        Conditioning::Destination => *next,
+                    };
+                    pieces.push(Piece { told, s: Some(next.t), from, to: next.level, lift: None });
+                    previous = (next.level, Some(*next));
+                }
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+/// One piece of a path, before a method is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    /// What the network receives.
+    pub(crate) told: Point,
+    /// The t of the level that the piece goes to, where it has one.
+    pub(crate) s: Option<f64>,
+    pub(crate) from: NoiseLevel,
+    pub(crate) to: NoiseLevel,
+    pub(crate) lift: Option<Lift>,
+}
+
+/// Noise that is added after a step: churn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lift {
+    pub(crate) to: NoiseLevel,
+    /// S_noise.
+    pub(crate) noise: f64,
+}

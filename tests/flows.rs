@@ -1,0 +1,394 @@
+//! Levels in any scale, flow matching (Lipman et al. 2023; Liu et al. 2023; Esser et al. 2024) and EDM (Karras et al. 2022), with
+//! formulas typed from the papers.
+
+use alphabar::flow::{FLUX, QWEN_IMAGE, flux_mu, flux2_mu};
+use alphabar::{
+    CustomPrediction, Ddim, Ddpm, Edm, Flow, FlowTime, NoiseLevel, NoiseSchedule, Path, Plan, Point, Prediction,
+    Process, Scale, SigmaData, SigmaTime, Solver, Variance, posterior,
+};
+use proptest::prelude::*;
+
+#[track_caller]
+fn close(found: f64, wanted: f64, relative: f64) {
+    assert!((found - wanted).abs() <= relative * wanted.abs().max(1e-300), "{found:e} where {wanted:e} is right");
+}
+
+const SCALES: [Scale; 3] = [Scale::VariancePreserving, Scale::VarianceExploding, Scale::Flow];
+
+/// Any level but the two ends, by its flow σ.
+fn level() -> impl Strategy<Value = f64> {
+    prop_oneof![1e-6_f64..1.0, (-12.0_f64..-0.01).prop_map(f64::exp), (1e-9_f64..1e-3).prop_map(|rest| 1.0 - rest)]
+}
+
+fn predictions() -> Vec<Prediction> {
+    vec![
+        Prediction::Epsilon,
+        Prediction::Sample,
+        Prediction::Velocity,
+        Prediction::Score,
+        Prediction::Flow,
+        Prediction::Edm { sigma_data: SigmaData::new(0.5).unwrap() },
+        Prediction::Edm { sigma_data: SigmaData::new(1.0).unwrap() },
+        Prediction::Custom(CustomPrediction::new("half x₀", |_| 0.0, |_| 2.0)),
+        Prediction::Custom(CustomPrediction::new("x₀ − x", |_| 1.0, NoiseLevel::noise)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_a_level_means_does_not_depend_on_its_scale(sigma in level()) {
+        let flow = NoiseLevel::flow(sigma).unwrap();
+        close(flow.signal(), 1.0 - sigma, 2.3e-16);
+        close(flow.noise(), sigma, 2.3e-16);
+        close(flow.sigma(), sigma / (1.0 - sigma), 4e-16);
+        close(flow.alpha_bar(), (1.0 - sigma).powi(2) / ((1.0 - sigma).powi(2) + sigma * sigma), 1e-15);
+        let exploding = flow.in_scale(Scale::VarianceExploding).unwrap();
+        close(exploding.signal(), 1.0, 0.0);
+        close(exploding.noise(), flow.sigma(), 0.0);
+        let preserving = flow.in_scale(Scale::VariancePreserving).unwrap();
+        close(preserving.signal().powi(2), flow.alpha_bar(), 4e-16);
+        for scale in SCALES {
+            let moved = flow.in_scale(scale).unwrap();
+            prop_assert_eq!(moved.alpha_bar(), flow.alpha_bar());
+            prop_assert_eq!(moved.one_minus_alpha_bar(), flow.one_minus_alpha_bar());
+            prop_assert_eq!(moved.snr(), flow.snr());
+            prop_assert_eq!(moved.log_snr(), flow.log_snr());
+            prop_assert_eq!(moved.sigma(), flow.sigma());
+            close(moved.flow_sigma(), sigma, 2.3e-16);
+            close(moved.noise() / moved.signal(), flow.sigma(), 6e-16);
+            let back = moved.in_scale(Scale::Flow).unwrap();
+            close(back.signal(), flow.signal(), 2.3e-16);
+        }
+        let pair = NoiseLevel::new(3.0 * flow.signal(), 3.0 * flow.noise()).unwrap();
+        prop_assert!((pair.log_snr() - flow.log_snr()).abs() < 1e-15 * (1.0 + flow.log_snr().abs()));
+    }
+
+    /// m = (what it is of x₀ and ε), typed from each definition, and all 81 conversions between them.
+    #[test]
+    fn each_pair_of_predictions_round_trips(sigma in 1e-4_f64..0.9999, x0 in -3.0_f64..3.0, epsilon in -3.0_f64..3.0) {
+        for scale in SCALES {
+            let level = NoiseLevel::flow(sigma).unwrap().in_scale(scale).unwrap();
+            let (s, n) = (level.signal(), level.noise());
+            let x = s * x0 + n * epsilon;
+            let ve = n / s;
+            let edm = |data: f64| {
+                let total = ve * ve + data * data;
+                (x0 - data * data / total * (x / s)) * total.sqrt() / (ve * data)
+            };
+            let right = [
+                epsilon,
+                x0,
+                level.alpha_bar().sqrt() * epsilon - level.one_minus_alpha_bar().sqrt() * x0,
+                -epsilon / n,
+                epsilon - x0,
+                edm(0.5),
+                edm(1.0),
+                x0 / 2.0,
+                (x0 - x) / n,
+            ];
+            for (from, m) in predictions().into_iter().zip(right) {
+                for (to, wanted) in predictions().into_iter().zip(right) {
+                    let k = from.to(to, &level).unwrap();
+                    let found = k.x * x + k.model * m;
+                    let size = 1.0 + wanted.abs() + (k.x * x).abs() + (k.model * m).abs();
+                    prop_assert!((found - wanted).abs() < 1e-12 * size, "{from} to {to} at {level}: {found}, not {wanted}");
+                }
+            }
+        }
+    }
+
+    /// VP, VE and flow plans through the same levels are one plan, but for the scale of x.
+    #[test]
+    fn a_step_does_not_depend_on_the_scale(noisier in 0.02_f64..0.999, share in 0.01_f64..0.99, eta in 0.0_f64..1.0) {
+        let (t, s) = (NoiseLevel::flow(noisier).unwrap(), NoiseLevel::flow(noisier * share).unwrap());
+        let methods: [Box<dyn Solver>; 5] = [
+            Box::new(Ddim::new(eta).unwrap()),
+            Box::new(Ddim::deterministic()),
+            Box::new(Ddim::sigma_hat()),
+            Box::new(Ddpm::new(Variance::Posterior)),
+            Box::new(Ddpm::new(Variance::Beta)),
+        ];
+        let (x0, epsilon, z) = (0.7, -1.3, 0.4);
+        for method in methods {
+            let next = |scale: Scale| {
+                let [t, s] = [t, s].map(|level| level.in_scale(scale).unwrap());
+                let k = method.combine(&alphabar::Leg::new(t, s)).unwrap();
+                let x = t.signal() * x0 + t.noise() * epsilon;
+                (k.x0() * x0 + k.x() * x + k.epsilon() * epsilon + k.z() * z) / s.signal()
+            };
+            let vp = next(Scale::VariancePreserving);
+            for scale in SCALES {
+                prop_assert!((next(scale) - vp).abs() < 1e-13 * (1.0 + vp.abs()), "{}: {scale:?}", method.name());
+            }
+        }
+    }
+
+    /// Liu et al. 2023: dx = u dσ, so x′ = x + (σ′ − σ)·u.
+    #[test]
+    fn ddim_on_flow_levels_is_the_euler_step_of_flow_matching(sigma in 1e-3_f64..=1.0, share in 0.0_f64..0.999) {
+        let next = sigma * share;
+        let path = Path::new([
+            Point::new(sigma, NoiseLevel::flow(sigma).unwrap()),
+        ]).unwrap().ending_at(Point::new(next, NoiseLevel::flow(next).unwrap())).unwrap();
+        let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
+        let k = plan.steps()[0].coefficients;
+        close(k.x, 1.0, 1e-15);
+        close(k.model, next - sigma, 1e-15);
+    }
+
+    /// Karras et al. 2022 and k-diffusion's get_ancestral_step: down to σ_down by Euler, up again by noise.
+    #[test]
+    fn ddim_on_exploding_levels_is_euler_ancestral(sigma in 1e-2_f64..80.0, share in 0.01_f64..0.99, eta in 0.0_f64..=1.0) {
+        let next = sigma * share;
+        let up = eta * (next * next * (sigma * sigma - next * next) / (sigma * sigma)).sqrt();
+        let down = (next * next - up * up).sqrt();
+        let [t, s] = [sigma, next].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+        let k = Ddim::new(eta).unwrap().combine(&alphabar::Leg::new(t, s)).unwrap();
+        // x′ = x + (σ_down − σ)·ε + σ_up·z with x = x₀ + σ·ε is x₀ + σ_down·ε + σ_up·z.
+        close(k.x0(), 1.0, 0.0);
+        close(k.epsilon(), down, 1e-13);
+        close(k.z(), up, 1e-13);
+    }
+
+    #[test]
+    fn the_distributions_compose_in_every_scale(noisier in 0.1_f64..0.99, share in 0.05_f64..0.95) {
+        for scale in SCALES {
+            let [t, s] = [noisier, noisier * share].map(|sigma| NoiseLevel::flow(sigma).unwrap().in_scale(scale).unwrap());
+            let step = posterior::transition(&s, &t).unwrap();
+            // q(x_t | x₀) is q(x_s | x₀) followed by the transition.
+            close(step.x * s.signal(), t.signal(), 1e-14);
+            close(step.x.powi(2) * s.noise().powi(2) + step.variance, t.noise().powi(2), 1e-13);
+            // Bayes: precision of x_s is 1/n_s² + k²/v.
+            let back = posterior::ddpm_posterior(&t, &s).unwrap();
+            close(back.variance, 1.0 / (1.0 / s.noise().powi(2) + step.x.powi(2) / step.variance), 1e-12);
+            close(back.x, back.variance * step.x / step.variance, 1e-12);
+            close(back.x0, back.variance * s.signal() / s.noise().powi(2), 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_shift_is_an_offset_of_the_log_snr_and_shifts_multiply(steps in 1_usize..40, a in 0.1_f64..20.0, b in 0.1_f64..20.0) {
+        let plain = Flow::default().path(steps).unwrap();
+        let shifted = Flow::default().shifted(a).unwrap().path(steps).unwrap();
+        for (plain, shifted) in plain.points().iter().zip(shifted.points()).skip(1) {
+            let offset = plain.level.log_snr() - shifted.level.log_snr();
+            prop_assert!((offset - 2.0 * a.ln()).abs() < 1e-13 * (1.0 + plain.level.log_snr().abs()));
+            let sigma = plain.level.flow_sigma();
+            close(shifted.level.flow_sigma(), a * sigma / (1.0 + (a - 1.0) * sigma), 1e-14);
+        }
+        let both = Flow::default().shifted(a).unwrap().shifted(b).unwrap().path(steps).unwrap();
+        let product = Flow::default().shifted(a * b).unwrap().path(steps).unwrap();
+        prop_assert_eq!(both, product);
+    }
+}
+
+#[test]
+fn the_ends_are_values_of_every_scale() {
+    assert_eq!(NoiseLevel::flow(0.0).unwrap(), NoiseLevel::CLEAN);
+    assert_eq!(NoiseLevel::variance_exploding(0.0).unwrap(), NoiseLevel::CLEAN);
+    assert_eq!(NoiseLevel::flow(1.0).unwrap(), NoiseLevel::PURE_NOISE);
+    assert!(NoiseLevel::PURE_NOISE.in_scale(Scale::VarianceExploding).is_err());
+    for (signal, noise) in [(0.0, 0.0), (-1.0, 1.0), (1.0, -1.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
+        assert!(NoiseLevel::new(signal, noise).is_err(), "{signal}, {noise}");
+    }
+    // The velocity of a flow and EDM's F are determined at both ends.
+    for prediction in [Prediction::Flow, Prediction::Edm { sigma_data: SigmaData::new(0.5).unwrap() }] {
+        for level in [NoiseLevel::CLEAN, NoiseLevel::PURE_NOISE] {
+            assert!(
+                prediction.to(Prediction::Sample, &level).is_ok() && prediction.to(Prediction::Epsilon, &level).is_ok()
+            );
+        }
+    }
+}
+
+#[test]
+fn flux_and_its_kin_are_the_published_lists() {
+    let sigmas = |flow: Flow, steps| -> Vec<f64> {
+        flow.path(steps).unwrap().points().iter().map(|point| point.level.flow_sigma()).collect()
+    };
+    close(flux_mu(4096, &FLUX).unwrap(), 1.15, 1e-15);
+    for (found, wanted) in sigmas(Flow::flux(4096).unwrap(), 4).into_iter().zip([1.0, 0.904_531, 0.759_511, 0.512_844])
+    {
+        assert!((found - wanted).abs() < 1e-6);
+    }
+    close(flux_mu(8192, &QWEN_IMAGE).unwrap(), 0.9, 1e-15);
+    close(*sigmas(Flow::qwen_image(4096).unwrap(), 20).last().unwrap(), 0.02, 1e-12);
+    close(flux2_mu(5000, 50).unwrap(), 1.6927e-4 * 5000.0 + 0.456_666_66, 1e-15);
+    close(flux2_mu(4096, 200).unwrap(), 1.6927e-4 * 4096.0 + 0.456_666_66, 1e-15);
+    close(flux2_mu(4096, 10).unwrap(), 8.738_095_24e-5 * 4096.0 + 1.898_333_33, 1e-13);
+    // SD3: 3σ/(1 + 2σ).
+    for (found, sigma) in sigmas(Flow::sd3().unwrap(), 4).into_iter().zip([1.0, 0.75, 0.5, 0.25]) {
+        close(found, 3.0 * sigma / (1.0 + 2.0 * sigma), 1e-15);
+    }
+    let times = |flow: Flow| -> Vec<f64> { flow.path(4).unwrap().points().iter().map(|point| point.t).collect() };
+    assert_eq!(times(Flow::default()), [1000.0, 750.0, 500.0, 250.0]);
+    assert_eq!(times(Flow::default().told(FlowTime::Sigma)), [1.0, 0.75, 0.5, 0.25]);
+    assert_eq!(times(Flow::default().told(FlowTime::Reversed)), [0.0, 0.25, 0.5, 0.75]);
+    assert_eq!(times(Flow::wan(3.0).unwrap()), [1000.0, 900.0, 750.0, 500.0]);
+    assert_eq!(times(Flow::wan(5.0).unwrap()), [1000.0, 937.0, 833.0, 625.0]);
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(Flow::default().shifted(bad).is_err() && Flow::default().stretched_to(bad).is_err());
+    }
+    assert!(Flow::default().shifted(1e4).unwrap().shifted(1e4).is_err());
+    assert!(Flow::flux(0).is_err() && Flow::default().path(0).is_err());
+}
+
+/// Karras et al. 2022, table 1, typed again; and the first step of their Algorithm 1 without its correction.
+#[test]
+fn edm_is_table_1() {
+    let edm = Edm::new(80.0, 0.002, 0.5).unwrap();
+    let path = Path::karras(&edm, 18).unwrap();
+    let plan = Plan::builder_along(&path).prediction(edm.prediction()).build(&Ddim::deterministic()).unwrap();
+    for (i, step) in plan.steps().iter().enumerate() {
+        let sigma = path.points()[i].level.noise();
+        let next = path.points().get(i + 1).map_or(0.0, |point| point.level.noise());
+        close(step.input_scale, 1.0 / (sigma * sigma + 0.25).sqrt(), 4e-16);
+        close(step.t, sigma.ln() / 4.0, 1e-15);
+        let (skip, out) = (0.25 / (sigma * sigma + 0.25), sigma * 0.5 / (sigma * sigma + 0.25).sqrt());
+        let k = step.coefficients;
+        close(k.p, skip, 1e-15);
+        close(k.q, out, 1e-15);
+        // d = (x − D)/σ; x′ = x + (σ′ − σ)·d.
+        close(k.x, 1.0 + (next - sigma) * (1.0 - skip) / sigma, 1e-12);
+        close(k.model, -(next - sigma) * out / sigma, 1e-14);
+    }
+    // Stable Audio is told arctan σ, and has no ln 0 at its clean end.
+    let audio = Edm::new(500.0, 0.3, 1.0).unwrap().told(SigmaTime::Arctan);
+    close(audio.at_sigma(1.0).unwrap().t, 0.5, 1e-15);
+    for (max, min, data) in
+        [(0.0, 0.1, 0.5), (1.0, 2.0, 0.5), (1.0, 0.1, 0.0), (1.0, 0.1, f64::NAN), (f64::INFINITY, 0.1, 0.5)]
+    {
+        assert!(Edm::new(max, min, data).is_err());
+    }
+}
+
+/// Karras et al. 2022, Algorithm 2, lines 3 to 6 and 8, in which the noise that lifts x to σ̂ comes before the call.
+#[test]
+fn churn_is_algorithm_2() {
+    let edm = Edm::new(80.0, 0.002, 0.5).unwrap();
+    let plain = Path::karras(&edm, 10).unwrap();
+    let churned = plain.clone().churned(&edm, 3.0, 0.05..=50.0, 1.003).unwrap();
+    let plan = Plan::builder_along(&churned).prediction(Prediction::Sample).build(&Ddim::deterministic()).unwrap();
+    let gamma =
+        |sigma: f64| if (0.05..=50.0).contains(&sigma) { (3.0_f64 / 10.0).min(2.0_f64.sqrt() - 1.0) } else { 0.0 };
+    let sigmas: Vec<f64> = plain.points().iter().map(|point| point.level.noise()).collect();
+    let denoise = |x: f64, sigma: f64| 0.3 * x / (1.0 + sigma); // any network
+    let z: Vec<f64> = (0..10).map(|i| f64::from(i) / 3.0 - 1.2).collect();
+
+    let mut x = 5.0;
+    for (i, &sigma) in sigmas.iter().enumerate() {
+        let lifted = sigma * (1.0 + gamma(sigma)); // line 5
+        let noise = if i == 0 { 0.0 } else { z[i - 1] * 1.003 };
+        x += (lifted * lifted - sigma * sigma).sqrt() * noise; // line 6
+        let d = (x - denoise(x, lifted)) / lifted; // line 7
+        x += (sigmas.get(i + 1).copied().unwrap_or(0.0) - lifted) * d; // line 8
+    }
+    let mut ours = 5.0;
+    for (i, step) in plan.steps().iter().enumerate() {
+        let sigma = step.point().level.noise();
+        close(sigma, sigmas[i] * (1.0 + gamma(sigmas[i])), 1e-15);
+        let k = step.coefficients;
+        ours = k.x * ours + k.model * denoise(ours, sigma) + k.d * z[i];
+    }
+    close(ours, x, 1e-12);
+    assert!(plan.lint().iter().all(|lint| !matches!(lint, alphabar::Lint::Disconnected { .. })));
+    // Without churn, the same plan as ever.
+    assert_eq!(plain.clone().churned(&edm, 0.0, 0.0..=f64::INFINITY, 1.0).unwrap().points(), plain.points());
+    assert!(plain.clone().churned(&edm, f64::NAN, 0.0..=1.0, 1.0).is_err());
+}
+
+#[test]
+fn encoding_walks_every_path_back() {
+    use alphabar::Conditioning::{Destination, Source};
+    // The exact velocity of data N(0, ¼) under the flow: with small steps, there and back is where one was.
+    let velocity = |x: f64, level: &NoiseLevel| {
+        let (s, n) = (level.signal(), level.noise());
+        let total = s * s * 0.25 + n * n;
+        (n - s * 0.25) / total * x
+    };
+    for flow in [Flow::default(), Flow::sd3().unwrap(), Flow::default().told(FlowTime::Sigma)] {
+        let path = flow.path(2000).unwrap();
+        let decode = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
+        for conditioning in [Source, Destination] {
+            let up = path.clone().encoding(conditioning);
+            let encode = Plan::builder_along(&up).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
+            let mut x = 0.8;
+            for plan in [&encode, &decode] {
+                for step in plan.steps() {
+                    x = step.coefficients.x * x + step.coefficients.model * velocity(x, &step.point().level);
+                }
+            }
+            assert!((x - 0.8).abs() < 3e-3, "{conditioning:?}: {x}");
+            assert_eq!((encode.start(), encode.end()), (NoiseLevel::CLEAN, NoiseLevel::PURE_NOISE));
+        }
+    }
+    // ln σ/4 says nothing at σ = 0.
+    let edm = Edm::new(80.0, 0.002, 0.5).unwrap();
+    let path = Path::karras(&edm, 10).unwrap();
+    let build = |path: &Path| Plan::builder_along(path).prediction(edm.prediction()).build(&Ddim::deterministic());
+    assert!(build(&path.clone().encoding(Source)).is_err());
+    assert!(build(&path.clone().encoding(Destination)).is_ok());
+    let end = edm.at_sigma(0.001).unwrap();
+    assert!(build(&path.ending_at(end).unwrap().encoding(Source)).is_ok());
+}
+
+#[test]
+fn image_to_image_starts_part_way() {
+    let path = Flow::sd3().unwrap().path(28).unwrap();
+    let part = path.clone().with_strength(0.5).unwrap();
+    assert_eq!(part.points(), &path.points()[14..]);
+    assert_eq!(path.clone().with_strength(1.0).unwrap(), path);
+    let sd = NoiseSchedule::stable_diffusion().unwrap();
+    let below = Path::karras(&sd, 20).unwrap().not_above_sigma(2.0).unwrap();
+    assert!(below.points()[0].level.sigma() <= 2.0);
+    assert_eq!(Path::karras(&sd, 90).unwrap().with_strength(0.7).unwrap().len(), 63);
+}
+
+/// Esser et al. 2024, Eq. 19 and 20: the distribution functions, by counting.
+#[test]
+fn training_draws_sigma_as_published() {
+    use alphabar::objective::{FlowSigma, cosmap_weight, sigma_sqrt_weight};
+    use rand::{SeedableRng, rngs::StdRng};
+    let n = 200_000;
+    let below = |law: FlowSigma, bound: f64| {
+        let draws = law.sample(n, &mut StdRng::seed_from_u64(7)).unwrap();
+        assert!(draws.iter().all(|sigma| *sigma > 0.0 && *sigma < 1.0));
+        draws.iter().filter(|sigma| **sigma < bound).count() as f64 / n as f64
+    };
+    let phi = |x: f64| 0.5 * libm::erfc(-x / 2.0_f64.sqrt());
+    let logit = |p: f64| (p / (1.0 - p)).ln();
+    for bound in [0.1_f64, 0.3, 0.5, 0.8] {
+        assert!((below(FlowSigma::uniform(), bound) - bound).abs() < 5e-3);
+        let law = FlowSigma::logit_normal(-0.5, 0.7).unwrap();
+        assert!((below(law, bound) - phi((logit(bound) + 0.5) / 0.7)).abs() < 5e-3);
+        // σ falls with u: P(σ < bound) = 1 − u(bound), by bisection of Eq. 20.
+        let of = |u: f64| 1.0 - u - 1.29 * ((std::f64::consts::FRAC_PI_2 * u).cos().powi(2) - 1.0 + u);
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if of(middle) > bound { low = middle } else { high = middle }
+        }
+        assert!((below(FlowSigma::mode(1.29).unwrap(), bound) - (1.0 - low)).abs() < 5e-3);
+    }
+    assert_eq!(sigma_sqrt_weight(0.5).unwrap(), 4.0);
+    // The density of cosmap integrates to 1 (Simpson).
+    let sum: f64 = (0..=1000)
+        .map(|i| {
+            let weight = if i == 0 || i == 1000 {
+                1.0
+            } else if i % 2 == 1 {
+                4.0
+            } else {
+                2.0
+            };
+            weight * cosmap_weight(f64::from(i) / 1000.0).unwrap()
+        })
+        .sum();
+    close(sum / 3000.0, 1.0, 1e-9);
+    assert!(FlowSigma::mode(1.8).is_err() && FlowSigma::logit_normal(0.0, 0.0).is_err() && cosmap_weight(1.5).is_err());
+    assert!(FlowSigma::uniform().sample(usize::MAX, &mut StdRng::seed_from_u64(7)).is_err());
+    assert!(sigma_sqrt_weight(0.0).is_err() && Flow::sd3().unwrap().shift_sigma(f64::NAN).is_err());
+    close(Flow::sd3().unwrap().shift_sigma(0.5).unwrap(), 0.75, 1e-15);
+}

@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod flows;
+mod oracle_paths;
+#[path = "common/parity.rs"]
+mod parity;
+mod spacings;
