@@ -73,6 +73,23 @@ impl<P: Process + ?Sized> Process for &P {
     }
 }
 
+/// A network of a table is told t, and its x is variance-preserving.
+impl Process for NoiseSchedule {
+    fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
+        if sigma == 0.0 {
+            return Ok(Point::new(0.0, NoiseLevel::CLEAN));
+        }
+        let t = self.time_of_sigma(sigma)?;
+        // At an entry, the entry, with all its digits.
+        let entry = self.level(t as usize)?;
+        Ok(Point::new(t, if entry.sigma() == sigma { entry } else { NoiseLevel::from_sigma(sigma)? }))
+    }
+
+    fn sigma_range(&self) -> [f64; 2] {
+        [self.levels().last(), self.levels().first()].map(|level| level.map_or(f64::NAN, NoiseLevel::sigma))
+    }
+}
+
 /// A path: the points at which a network is called, in the order of falling noise, and the level at which the path ends.
 ///
 /// A path is walked from noise to the end, which generates, or from the end to noise, which encodes ([`Path::encoding`], DDIM

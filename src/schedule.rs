@@ -5,7 +5,6 @@ use core::f64::consts::FRAC_PI_2;
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
-use crate::path::{Point, Process};
 
 /// The longest schedule that is built; past it a length is taken for a mistake.
 pub const MAX_TRAIN_STEPS: usize = 1_000_000;
@@ -538,7 +537,8 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn time_of_sigma(&self, sigma: f64) -> Result<f64, Error> {
-        let [max, min] = self.sigma_range();
+        let ends = [self.levels.first(), self.levels.last()];
+        let [min, max] = ends.map(|level| level.map_or(f64::NAN, NoiseLevel::sigma));
         if !(sigma >= min && sigma <= max) {
             return Err(Error::Sigma { sigma, min, max });
         }
@@ -580,24 +580,6 @@ impl NoiseSchedule {
             Some(cleaner) if noisier == self.len() || distance(cleaner) < distance(noisier) => cleaner,
             _ => noisier,
         })
-    }
-}
-
-/// A network of a table is told t, and its x is variance-preserving.
-impl Process for NoiseSchedule {
-    fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
-        if sigma == 0.0 {
-            return Ok(Point::new(0.0, NoiseLevel::CLEAN));
-        }
-        let t = self.time_of_sigma(sigma)?;
-        // At an entry, the entry, with all its digits.
-        let entry = self.level(t as usize)?;
-        Ok(Point::new(t, if entry.sigma() == sigma { entry } else { NoiseLevel::from_sigma(sigma)? }))
-    }
-
-    fn sigma_range(&self) -> [f64; 2] {
-        let of = |level: Option<&NoiseLevel>| level.map_or(f64::NAN, NoiseLevel::sigma);
-        [of(self.levels.last()), of(self.levels.first())]
     }
 }
 
