@@ -7,6 +7,8 @@ mod font;
 pub(crate) mod run;
 
 use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use alphabar::reference::{Exact, FiniteData};
@@ -49,22 +51,32 @@ pub(crate) fn follow<N: NoiseSource<Images>>(
 
 // ---- Images -------------------------------------------------------------------------------------
 
-/// Reads a sheet of images that lie side by side without gaps.
+/// Reads a greyscale PNG of images that lie side by side without gaps.
 pub(crate) fn load(path: &Path) -> Result<Images, BoxError> {
-    let sheet = image::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?.to_luma8();
-    let side = SIDE as u32;
-    let (columns, rows) = (sheet.width() / side, sheet.height() / side);
-    let (width, height) = sheet.dimensions();
-    if columns * rows == 0 || width % side != 0 || height % side != 0 {
-        return Err(format!("{} has {width}x{height} pixels, not whole images of {side}x{side}", path.display()).into());
+    let sheet = grey(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let (height, width) = sheet.dim();
+    let (rows, columns) = (height / SIDE, width / SIDE);
+    if columns * rows == 0 || width % SIDE != 0 || height % SIDE != 0 {
+        return Err(format!("{} has {width}x{height} pixels, not whole images of {SIDE}x{SIDE}", path.display()).into());
     }
-    let count = (columns * rows) as usize;
-    Ok(Images::from_shape_fn((count, SIDE * SIDE), |(index, pixel)| {
-        let (index, pixel) = (index as u32, pixel as u32);
-        let x = index % columns * side + pixel % side;
-        let y = index / columns * side + pixel / side;
-        f32::from(sheet.get_pixel(x, y).0[0]) / 127.5 - 1.0
+    Ok(Images::from_shape_fn((columns * rows, SIDE * SIDE), |(index, pixel)| {
+        let (y, x) = (index / columns * SIDE + pixel / SIDE, index % columns * SIDE + pixel % SIDE);
+        sheet.get((y, x)).map_or(0.0, |&byte| f32::from(byte) / 127.5 - 1.0)
     }))
+}
+
+fn grey(path: &Path) -> Result<Array2<u8>, BoxError> {
+    let mut decoder = png::Decoder::new(BufReader::new(File::open(path)?));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info()?;
+    let (color, depth) = reader.output_color_type();
+    if (color, depth) != (png::ColorType::Grayscale, png::BitDepth::Eight) {
+        return Err(format!("it is {color:?}, not greyscale without transparency").into());
+    }
+    let mut bytes = vec![0; reader.output_buffer_size().ok_or("it is too large")?];
+    let frame = reader.next_frame(&mut bytes)?;
+    bytes.truncate(frame.buffer_size());
+    Ok(Array2::from_shape_vec((frame.height as usize, frame.width as usize), bytes)?)
 }
 
 pub(crate) fn first_rows(images: &Images, count: u16) -> Images {
