@@ -43,11 +43,15 @@ page!(glossary, "glossary.md");
 page!(notation, "notation.md");
 page!(equations, "equations.md");
 page!(
-    // Its example is the suite of conformance tests.
-    #[cfg(any(feature = "testing", not(doctest)))]
+    #[cfg(not(doctest))]
     backends,
     "backends.md"
 );
 page!(scope, "scope.md");
 page!(design, "design.md");
 page!(performance, "performance.md");
+
+/// The example of docs/backends.md is the suite of conformance tests.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/backends.md")]
+struct BackendsDoctests;

@@ -5,16 +5,19 @@
 //! among requests.
 //!
 //! ```
-//! use alphabar::{BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, SeededNoise, Timesteps, sample};
+//! use alphabar::{BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point};
+//! use alphabar::{SeededNoise, Timesteps, sample};
 //! use ndarray::Array4;
 //!
 //! let schedule = NoiseSchedule::ddpm()?; // the noise schedule of training, T = 1000
-//! let tau = Timesteps::trailing(schedule.len(), 50)?; // τ (the timesteps): S = 50 inference steps
+//! let tau = Timesteps::trailing(schedule.len(), 50)?; // S = 50 inference steps
 //! let plan = Plan::new(&schedule, &tau, &Ddim::deterministic())?; // DDIM, η = 0
 //! println!("{plan}"); // t, s, ᾱ and all coefficients
 //!
-//! // The network, ε_θ(x, t). Write the types of both arguments; without them the closure does not compile.
-//! let mut network = |x: &Array4<f32>, at: Point| Ok::<_, BoxError>(x * (0.5 + at.t as f32 / 2000.0));
+//! // The network, ε_θ(x, t). The closure compiles only if both arguments have types.
+//! let mut network = |x: &Array4<f32>, at: Point| {
+//!     Ok::<_, BoxError>(x * (0.5 + at.t as f32 / 2000.0))
+//! };
 //!
 //! let mut noise = SeededNoise::new(42);
 //! let x = noise.noise(&Array4::zeros((2, 3, 8, 8)), Draw::Initial)?; // x_T
@@ -33,7 +36,11 @@
 //! # let mut x = vec![0.1_f32; 4];
 //! for step in plan.steps() {
 //!     let eps = unet(&x, step.t);
-//!     let z = if step.needs_noise() { Some(noise.noise(&x, Draw::Step(step.index))?) } else { None };
+//!     let z = if step.needs_noise() {
+//!         Some(noise.noise(&x, Draw::Step(step.index))?)
+//!     } else {
+//!         None
+//!     };
 //!     x = step.apply(x, eps, z.as_ref())?;
 //! }
 //! # Ok::<(), alphabar::Error>(())
@@ -57,9 +64,9 @@
 //! | the loop | [`sample()`](sample()), [`Sampling`], [`Step::apply`], [`step_in_place`] |
 //! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], module [`predictor`] |
 //! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], module [`noise`] |
-//! | tensors: `Vec` and [`ndarray`], candle and burn by a feature, your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module `testing` |
+//! | tensors: `Vec` and [`ndarray`], candle and burn by a feature, your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module [`testing`][tests-of-tensors] |
 //! | training: noising, targets, loss weights, the variational bound | modules [`forward`], [`objective`], [`posterior`] |
-//! | `scheduler_config.json` of the Hugging Face Hub | module `hub` |
+//! | `scheduler_config.json` of the Hugging Face Hub | module [`hub`][configurations] |
 //! | the numbers of diffusers, where they differ | module [`compat`] |
 //! | exact predictors, to test a sampler without a network | module [`mod@reference`] |
 //!
@@ -76,7 +83,11 @@
 //! - [`Variance::LearnedRange`] is the posterior variance if the network returns v = −1, and β if it returns v = 1.
 //! - [`Ddim`] with η = 0 is an Euler step of x/√ᾱ in √((1−ᾱ)/ᾱ).
 //! - Predictions of ε, x₀, v and the score that stand for the same x₀ give the same step.
-
+//!
+#![cfg_attr(feature = "hub", doc = "[configurations]: crate::hub")]
+#![cfg_attr(not(feature = "hub"), doc = "[configurations]: #features")]
+#![cfg_attr(feature = "testing", doc = "[tests-of-tensors]: crate::testing")]
+#![cfg_attr(not(feature = "testing"), doc = "[tests-of-tensors]: #features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
