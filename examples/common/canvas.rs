@@ -1,4 +1,4 @@
-//! Pictures: images side by side, with words beside them.
+//! Sheets of images side by side, with labels.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::{Images, SIDE, font};
 
-/// Where pictures go.
+/// The folder that sheets are written to.
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
 }
@@ -37,12 +37,12 @@ impl Folder {
     }
 }
 
-/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a picture.
+/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a sheet.
 const SCALE: usize = 2;
 pub(crate) const TILE: usize = SCALE * SIDE;
 /// Between neighbouring images.
 pub(crate) const GAP: usize = 2;
-/// Around a picture, and between blocks of images.
+/// Around a sheet, and between blocks of images.
 pub(crate) const MARGIN: usize = 16;
 /// From one line of text to the next.
 pub(crate) const LINE: usize = 24;
@@ -52,7 +52,7 @@ const FAINT: u8 = 200;
 pub(crate) const GREY: u8 = 96;
 pub(crate) const INK: u8 = 32;
 
-/// A picture in greys; what would fall outside of it is lost.
+/// A sheet in greys; pixels outside of it are dropped.
 pub(crate) struct Canvas {
     /// A line of pixels a row.
     pixels: Array2<u8>,

@@ -1,4 +1,4 @@
-//! What the examples share: images, a run with a progress bar, work on all processors, tables and pictures.
+//! What the examples share: images, a run with a progress bar, work on all processors, tables and sheets of images.
 
 #![allow(dead_code, reason = "no example uses all of it")]
 
@@ -24,16 +24,16 @@ pub(crate) const SIDE: usize = 28;
 
 /// The folder of the images, unless another is given.
 pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
-/// The sheet of images that the perfect network knows.
+/// The training images, which the exact denoiser knows.
 pub(crate) const TRAIN: &str = "fashion-mnist-train.png";
-/// The sheet of images that it has not seen.
+/// Held-out images.
 pub(crate) const TEST: &str = "fashion-mnist-test.png";
-/// Kinds of clothes; image i of either sheet is of kind i mod 10.
+/// Classes of clothes; image i of either sheet is of class i mod 10.
 pub(crate) const KINDS: usize = 10;
 
 // ---- Runs ---------------------------------------------------------------------------------------
 
-/// Runs a plan with the perfect network of some data, and the progress bar along.
+/// Runs a plan with the exact denoiser of some data, and moves the progress bar.
 pub(crate) fn follow<N: NoiseSource<Images>>(
     plan: &Plan,
     x: Images,
@@ -83,9 +83,9 @@ pub(crate) fn first_rows(images: &Images, count: u16) -> Images {
     images.slice(s![..usize::from(count).min(images.nrows()), ..]).to_owned()
 }
 
-/// Images with their grain, N(0, h²) in every pixel: of those of the set, what a perfect sampler would draw.
+/// Images with pixel noise N(0, h²): samples of the data, if they are training images.
 pub(crate) fn with_grain(images: &Images, seed: u64, h: f64) -> Result<Images, Error> {
-    // Samples of the same seed that no method asks for.
+    // Sample numbers that no sampler uses.
     let z = SeededNoise::new(seed).from_sample(1 << 32).noise(images, Draw::Initial)?;
     Ok(images + &(z * h as f32))
 }
@@ -94,7 +94,7 @@ pub(crate) fn to_f64(images: &Images) -> Vec<f64> {
     images.iter().copied().map(f64::from).collect()
 }
 
-/// From each image to the nearest of a set, root mean square over the pixels; averaged over the images.
+/// Distance of each image to the nearest one of a set, root mean square over the pixels; averaged over the images.
 pub(crate) fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
     let distances = set.distances(&to_f64(images));
     distances.iter().sum::<f64>() / distances.len() as f64
@@ -127,8 +127,8 @@ pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
 
 // ---- Closed forms -------------------------------------------------------------------------------
 
-/// Which image of a set a picture belongs to, if it is one of them with N(0, `variance`) in each of its pixels: the
-/// probability of each image, from its squared distance to the picture.
+/// The probability of each image of a set, given one of them with noise N(0, `variance`) in each pixel, from its squared
+/// distance to each.
 pub(crate) fn probabilities(squared_distances: &[f64], variance: f64) -> Vec<f64> {
     let least = squared_distances.iter().copied().fold(f64::INFINITY, f64::min);
     let weights: Vec<f64> =
