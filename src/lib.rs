@@ -99,15 +99,15 @@ pub use error::{BoxError, Error};
 pub use interpolate::slerp;
 pub use level::NoiseLevel;
 pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, SeededNoise};
-pub use plan::{Lint, Plan, PlanBuilder, Point, Step};
+pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Point, Step};
 pub use posterior::Conditional;
 pub use prediction::{Conversion, Prediction};
 pub use predictor::{Guidance, Predictor, RescaledGuidance};
 pub use sample::{Sampling, sample};
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
-pub use solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
+pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
 pub use tensor::{Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
-pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
+pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 
 /// The README's example, compiled and run with the documentation's.
 #[cfg(doctest)]

@@ -157,7 +157,7 @@ fn parameters_of_schedules_have_domains() {
         refused!(NoiseSchedule::laplace(10, 0.0, wrong), Error::Parameter { name: "b", .. }, ["b", wrong, "(0, 10]"]);
     }
     refused!(ddpm().nearest_to_log_snr(f64::NAN), Error::Parameter { name: "log-SNR", .. }, ["NaN"]);
-    refused!(ddpm().level(1000), Error::Timestep { t: 1000, train_steps: 1000 }, ["t = 1000", "T = 1000"]);
+    refused!(ddpm().level(1000), Error::Timestep { t: 1000, train_steps: 1000 }, ["t = 1000", "0..1000"]);
     refused!(ddpm().beta(usize::MAX), Error::Timestep { t: usize::MAX, .. }, [usize::MAX]);
 }
 
@@ -230,12 +230,12 @@ fn s_lies_between_1_and_t() {
 fn an_offset_past_the_end_is_refused_with_the_t_it_leads_to() {
     refused!(
         Timesteps::leading(1000, 1000, 1),
-        Error::Timestep { t: 1000, train_steps: 1000 },
-        ["t = 1000", "T = 1000"]
+        Error::LeadingOffset { offset: 1, steps: 1000, t: 1000, train_steps: 1000 },
+        ["offset = 1", "S = 1000", "t = 1000", "0..1000", "lower the offset or S"]
     );
-    refused!(Timesteps::leading(1000, 50, 20), Error::Timestep { t: 1000, .. }, ["t = 1000"]);
+    refused!(Timesteps::leading(1000, 50, 20), Error::LeadingOffset { t: 1000, .. }, ["offset = 20", "t = 1000"]);
     assert!(Timesteps::leading(1000, 50, 19).is_ok());
-    refused!(Timesteps::leading(1000, 50, usize::MAX), Error::Timestep { t: usize::MAX, .. }, [usize::MAX]);
+    refused!(Timesteps::leading(1000, 50, usize::MAX), Error::LeadingOffset { t: usize::MAX, .. }, [usize::MAX]);
 }
 
 #[test]
@@ -293,9 +293,9 @@ fn respacings_that_do_not_fit_are_refused() {
     refused!(
         Timesteps::respaced(3, &Respacing::Sections(vec![1; 4])),
         Error::Respacing { .. },
-        ["1,1,1,1", "4 sections of 3"]
+        ["1,1,1,1", "cannot cut 3 entries into 4 sections"]
     );
-    refused!(Timesteps::respaced(3, &Respacing::Sections(vec![])), Error::Respacing { .. }, ["0 sections"]);
+    refused!(Timesteps::respaced(3, &Respacing::Sections(vec![])), Error::Respacing { .. }, ["into 0 sections"]);
 }
 
 #[test]
@@ -332,10 +332,10 @@ fn an_eta_that_asks_for_more_noise_than_there_is_is_refused_at_its_step() {
     refused!(
         result,
         Error::EtaTooLarge { eta: 1.5, variance, available: told } if variance > told && *told == available,
-        ["η = 1.5", available]
+        ["η = 1.5", format!("{available:.4}"), "use a smaller η"]
     );
     let error = Plan::new(&schedule, &tau, &Ddim::new(1.5).unwrap()).unwrap_err();
-    assert!(story(&error).starts_with("step 0 (t = 999): η = 1.5"));
+    assert!(story(&error).starts_with("step 0 (t = 999) failed: η = 1.5"));
     // The later step of a list is told apart.
     let tau = Timesteps::trailing(1000, 3).unwrap();
     refused!(
@@ -349,7 +349,7 @@ fn an_eta_that_asks_for_more_noise_than_there_is_is_refused_at_its_step() {
 fn eta_per_step_is_as_long_as_the_path() {
     let ddim = Ddim::per_step([0.0, 0.5]).unwrap();
     let result = Plan::new(&ddpm(), &Timesteps::trailing(1000, 3).unwrap(), &ddim);
-    refused!(at_step(result, 0), Error::Length { expected: 3, found: 2, .. }, ["η per step", "2", "3"]);
+    refused!(at_step(result, 0), Error::Length { expected: 3, found: 2, .. }, ["values of η", "got 2", "expected 3"]);
 }
 
 #[test]
@@ -516,7 +516,7 @@ fn samplers_of_t_need_a_length_and_losses_that_are_losses() {
     refused!(Antithetic::new(0), Error::Count { name: "T", value: 0, .. }, ["T = 0"]);
     refused!(LossAware::new(0), Error::Count { name: "T", value: 0, .. }, ["T = 0"]);
     let mut sampler = LossAware::new(4).unwrap();
-    refused!(sampler.update(4, 1.0), Error::Timestep { t: 4, train_steps: 4 }, ["t = 4", "T = 4"]);
+    refused!(sampler.update(4, 1.0), Error::Timestep { t: 4, train_steps: 4 }, ["t = 4", "0..4"]);
     for wrong in [-1.0, f64::NAN, f64::INFINITY] {
         refused!(sampler.update(0, wrong), Error::Parameter { name: "a loss", .. }, ["a loss", wrong]);
     }
@@ -541,9 +541,9 @@ fn shapes_have_to_agree() {
     refused!(
         forward::add_noise(&x, &x, &[step.from; 3]),
         Error::Rows { expected: 2, found: 3 },
-        ["3 values", "2 rows"]
+        ["got 3", "a batch of 2"]
     );
-    refused!(forward::add_noise(&x, &x, &[]), Error::Rows { expected: 2, found: 0 }, ["0 values", "2 rows"]);
+    refused!(forward::add_noise(&x, &x, &[]), Error::Rows { expected: 2, found: 0 }, ["got 0", "a batch of 2"]);
     refused!(slerp(&x, &other, 0.5), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
     refused!(guide(&x, &other, 2.0), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
     refused!(objective::simple_loss(&x, &other), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
@@ -575,7 +575,7 @@ fn a_network_that_fails_or_returns_another_shape_is_reported_with_its_step() {
     refused!(
         result,
         Error::AtStep { index: 2, t: 499, .. },
-        ["step 2 (t = 499)", "the predictor failed", "CUDA out of memory"]
+        ["step 2 (t = 499)", "the network failed", "CUDA out of memory"]
     );
     let mut grows = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>([&x[..], &x[..]].concat());
     let result = sample(&plan, vec![0.0_f32; 3], &mut grows, &mut NoNoise);
@@ -586,7 +586,11 @@ fn a_network_that_fails_or_returns_another_shape_is_reported_with_its_step() {
     );
     let mut other = from_fn(Prediction::Velocity, |x: &Vec<f32>, _| Ok::<_, BoxError>(x.clone()));
     let result = sample(&plan, vec![0.0_f32], &mut other, &mut NoNoise);
-    refused!(result, Error::PredictionMismatch { .. }, ["plan is built for ε-prediction", "makes v-prediction"]);
+    refused!(
+        result,
+        Error::PredictionMismatch { .. },
+        ["expects ε-prediction", "reports v-prediction", "predictor::from_fn"]
+    );
     let result = Sampling::resume(&plan, 5, vec![0.0_f32], &mut fails, &mut NoNoise).map(|_| ());
     refused!(result, Error::Count { value: 5, min: 0, max: 4, .. }, ["the step to resume at = 5", "0..=4"]);
 }
@@ -599,8 +603,8 @@ fn arrays_without_elements_are_refused_and_arrays_without_axes_work() {
         let mut model = |x: &ArrayD<f32>, _: Point| Ok::<_, BoxError>(x.clone());
         let told = format!("{shape:?}");
         let result = sample(&plan, empty.clone(), &mut model, &mut SeededNoise::new(1));
-        refused!(at_step(result, 0), Error::Empty { .. }, [told, "holds nothing"]);
-        refused!(SeededNoise::new(1).noise(&empty, Draw::Initial), Error::Empty { .. }, ["holds nothing"]);
+        refused!(at_step(result, 0), Error::Empty { .. }, [told, "is empty"]);
+        refused!(SeededNoise::new(1).noise(&empty, Draw::Initial), Error::Empty { .. }, ["is empty"]);
         refused!(slerp(&empty, &empty, 0.5), Error::Empty { .. }, [told]);
         refused!(forward::add_noise(&empty, &empty, &[level(0.5)]), Error::Empty { .. }, [told]);
     }
@@ -629,12 +633,12 @@ fn wrappers_have_domains() {
     let plan = Plan::new(&ddpm(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::new(1.0).unwrap()).unwrap();
     let (batch, steps) = (Array2::<f32>::zeros((2, 2)), [&plan.steps()[0]]);
     let result = SeededNoise::new(1).step_per_row(batch.clone(), batch, &steps);
-    refused!(result, Error::Rows { expected: 2, found: 1 }, ["1 values", "2 rows"]);
+    refused!(result, Error::Rows { expected: 2, found: 1 }, ["got 1", "a batch of 2"]);
     let keys = [SampleKey { seed: 1, sample: 0 }];
     refused!(
         SeededNoise::per_row(keys).noise(&Array2::<f32>::zeros((2, 2)), Draw::Initial),
         Error::Rows { expected: 2, found: 1 },
-        ["1 values", "2 rows"]
+        ["got 1", "a batch of 2"]
     );
 }
 

@@ -174,7 +174,7 @@ fn the_preview_is_the_x0_that_the_step_uses() {
                     let s = sorted[1].clamp(1.0, 3.0); // the median of three
                     x0.iter_mut().for_each(|x0| *x0 = x0.clamp(-s, s) / s);
                 }
-                Threshold::None => {}
+                _ => {}
             }
             let preview = step.x0(&x, &m).unwrap();
             for (found, wanted) in preview.iter().zip(&x0) {

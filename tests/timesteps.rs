@@ -65,8 +65,8 @@ fn a_leading_offset_shifts_every_entry_or_is_an_error() {
                         assert!(tau.as_slice().iter().zip(unshifted.as_slice()).all(|(t, bare)| *t == bare + offset));
                         assert!(largest < train_steps);
                     }
-                    Err(Error::Timestep { t, train_steps: limit }) => {
-                        assert_eq!((t, limit), (largest, train_steps));
+                    Err(Error::LeadingOffset { t, train_steps: limit, offset: told, .. }) => {
+                        assert_eq!((t, limit, told), (largest, train_steps, offset));
                         assert!(largest >= train_steps);
                     }
                     Err(other) => panic!("{other}"),
@@ -405,7 +405,7 @@ proptest! {
     ) {
         let steps = 1 + (share * (train_steps - 1) as f64) as usize;
         let whole = Timesteps::trailing(train_steps, steps).unwrap().ending(PathEnd::FirstLevel);
-        let kept = (steps as f64 * strength).floor() as usize;
+        let kept = (steps as f64 * strength + 1e-9).floor() as usize;
         match whole.clone().with_strength(strength) {
             Ok(part) => {
                 prop_assert_eq!(part.as_slice(), &whole.as_slice()[steps - kept..]);
