@@ -304,7 +304,8 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
         let (s, to) = below(schedule, &tau, t, stride)?;
         Ok(Piece { told, s, from: told.level, to, lift: None })
     });
-    plan.build_pieces(method, pieces.collect::<Result<_, Error>>()?)
+    let from_noise = Path::trained(schedule, &tau)?.from_noise();
+    plan.build_pieces(method, pieces.collect::<Result<_, Error>>()?, from_noise)
 }
 
 /// The plan of `DDIMInverseScheduler`: from t − ⌊T/S⌋, below 0 from the end of τ, to each t of τ, which the network is told.
@@ -332,7 +333,8 @@ pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Pl
         let (_, from) = below(schedule, &tau, t, stride)?;
         Ok(Piece { told, s: Some(told.t), from, to: told.level, lift: None })
     });
-    plan.build_pieces(&Ddim::deterministic(), pieces.collect::<Result<_, Error>>()?)
+    let from_noise = Path::trained(schedule, &tau)?.from_noise();
+    plan.build_pieces(&Ddim::deterministic(), pieces.collect::<Result<_, Error>>()?, from_noise)
 }
 
 /// The plan of `DDPMScheduler`: along τ and to clean data, whatever the end of τ, with noise on every step but one from t = 0, and

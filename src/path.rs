@@ -90,6 +90,10 @@ impl Process for NoiseSchedule {
     }
 }
 
+/// A path that starts in the noisiest 1/8 of a table starts from noise, as far as the table has it. Leading spacings of 8 and more steps
+/// do.
+const NOISY_PART: usize = 8;
+
 /// A path: the points at which a network is called, in the order of falling noise, and the level at which the path ends.
 ///
 /// A path is walked from noise to the end, which generates, or from the end to noise, which encodes ([`Path::encoding`], DDIM
@@ -116,6 +120,8 @@ pub struct Path {
     churn_noise: f64,
     end: End,
     direction: Direction,
+    /// Whether the first point is where the network's training starts, as far as that is known.
+    from_noise: bool,
 }
 
 /// The clean end of a path.
@@ -148,18 +154,25 @@ impl Path {
             }
         }
         let end = End { level: NoiseLevel::CLEAN, t: None, point: None };
-        Ok(Self { points, arrivals: Vec::new(), churn_noise: 1.0, end, direction: Direction::Generate })
+        Ok(Self {
+            points,
+            arrivals: Vec::new(),
+            churn_noise: 1.0,
+            end,
+            direction: Direction::Generate,
+            from_noise: true,
+        })
     }
 
     /// The path of τ through the schedule of a trained table, with the direction and the end of τ: what [`Plan::new`](crate::Plan::new)
     /// walks.
     ///
     /// # Errors
-    /// [`Error::Length`] if τ is made for another T.
+    /// [`Error::TrainSteps`] if τ is made for another T.
     pub fn trained(schedule: &NoiseSchedule, timesteps: &Timesteps) -> Result<Self, Error> {
         let (expected, found) = (schedule.len(), timesteps.train_steps());
         if expected != found {
-            return Err(Error::Length { what: "training steps of τ", expected, found });
+            return Err(Error::TrainSteps { expected, found });
         }
         let points = timesteps.as_slice().iter().map(|&t| Ok(Point::new(t as f64, schedule.level(t)?)));
         let mut points = points.collect::<Result<Vec<_>, Error>>()?;
@@ -177,8 +190,10 @@ impl Path {
                 End { level: point.level, t: Some(0.0), point: Some(point) }
             }
         };
+        let first = points.first().map_or(0.0, |point| point.t) as usize;
+        let from_noise = first + (schedule.len() / NOISY_PART).max(1) >= schedule.len();
         let direction = timesteps.direction();
-        Ok(Self { points, arrivals: Vec::new(), churn_noise: 1.0, end, direction })
+        Ok(Self { points, arrivals: Vec::new(), churn_noise: 1.0, end, direction, from_noise })
     }
 
     /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of
@@ -191,8 +206,9 @@ impl Path {
     pub fn from_sigmas(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         sigmas.pop_if(|last| *last == 0.0);
+        let from_noise = sigmas.first().is_some_and(|first| *first >= 0.5 * process.sigma_range()[0]);
         let points = sigmas.into_iter().map(|sigma| process.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { end: end_of(process), ..Self::new(points)? })
+        Ok(Self { end: end_of(process), from_noise, ..Self::new(points)? })
     }
 
     /// [`Path::from_sigmas`] with each σ moved into the range that the network was trained for.
@@ -267,9 +283,12 @@ impl Path {
     /// [`Error::Parameter`] unless 0 ≤ t ≤ T − 1, and those of [`Path::new`].
     #[doc(alias = "timesteps")]
     pub fn from_times(schedule: &NoiseSchedule, times: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
-        let times = times.into_iter().take(MAX_TRAIN_STEPS + 1);
-        let points = times.map(|t| Ok(Point::new(t, schedule.level_at(t)?))).collect::<Result<Vec<_>, Error>>()?;
-        Ok(Self { end: end_of(schedule), ..Self::new(points)? })
+        let times: Vec<f64> = times.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
+        let noisy = schedule.len() as f64 * (1.0 - 1.0 / NOISY_PART as f64);
+        let from_noise = times.first().is_some_and(|first| *first >= noisy.min((schedule.len() - 1) as f64));
+        let points = times.into_iter().map(|t| Ok(Point::new(t, schedule.level_at(t)?)));
+        let points = points.collect::<Result<Vec<_>, Error>>()?;
+        Ok(Self { end: end_of(schedule), from_noise, ..Self::new(points)? })
     }
 }
 
@@ -346,6 +365,7 @@ impl Path {
             return Err(Error::NothingToDo { name, value, steps: self.len() });
         }
         let dropped = self.points.len().saturating_sub(kept);
+        self.from_noise &= dropped == 0;
         self.points.drain(..dropped);
         self.arrivals.drain(..dropped.min(self.arrivals.len()));
         Ok(self)
@@ -406,6 +426,10 @@ impl Path {
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.direction
+    }
+
+    pub(crate) fn from_noise(&self) -> bool {
+        self.from_noise
     }
 
     /// The pieces between the points, in the order in which they are walked.
