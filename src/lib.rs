@@ -128,7 +128,7 @@ pub use level::NoiseLevel;
 #[doc(inline)]
 pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, SeededNoise};
 #[doc(inline)]
-pub use plan::{Lint, Plan, PlanBuilder, Point, Step};
+pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Point, Step};
 #[doc(inline)]
 pub use posterior::Conditional;
 #[doc(inline)]
@@ -140,11 +140,11 @@ pub use sample::{Sampling, sample};
 #[doc(inline)]
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 #[doc(inline)]
-pub use solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
+pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
 #[doc(inline)]
 pub use tensor::{Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
 #[doc(inline)]
-pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
+pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 
 /// The README's examples, compiled and run with those of the documentation.
 #[cfg(doctest)]

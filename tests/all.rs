@@ -12,9 +12,12 @@ mod ho2020;
 mod laws;
 mod nichol2021;
 mod noise;
+mod plans;
 mod reference;
 mod sampling;
 mod schedules;
+#[cfg(feature = "serde")]
+mod serde_plan;
 mod song2021;
 mod tensors;
 mod timesteps;

@@ -152,7 +152,7 @@ fn bad_input_is_an_error() {
         assert!(compat::ddim_inverse(&builder, steps).is_err());
     }
     let builder = Plan::builder(&schedule, &other);
-    assert!(matches!(compat::ddim(&builder, 7, &Ddim::deterministic()), Err(Error::Length { .. })));
-    assert!(matches!(compat::ddim_inverse(&builder, 7), Err(Error::Length { .. })));
-    assert!(matches!(compat::ddpm(&builder, &Ddpm::default()), Err(Error::Length { .. })));
+    assert!(matches!(compat::ddim(&builder, 7, &Ddim::deterministic()), Err(Error::TrainSteps { .. })));
+    assert!(matches!(compat::ddim_inverse(&builder, 7), Err(Error::TrainSteps { .. })));
+    assert!(matches!(compat::ddpm(&builder, &Ddpm::default()), Err(Error::TrainSteps { .. })));
 }

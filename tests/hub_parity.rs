@@ -349,7 +349,7 @@ fn an_offset_past_the_end_is_an_error_at_once() {
     for run in Run::all().into_iter().filter(|run| run.record["error"].is_string()) {
         assert!(text(run.record, "error").starts_with("IndexError: index 1000"));
         let error = run.config.timesteps(run.steps()).unwrap_err();
-        assert!(matches!(error, Error::Timestep { t: 1000, train_steps: 1000 }), "{}: {error}", run.id());
+        assert!(matches!(error, Error::LeadingOffset { t: 1000, train_steps: 1000, .. }), "{}: {error}", run.id());
         seen += 1;
     }
     assert_eq!(seen, 12);
