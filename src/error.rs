@@ -266,12 +266,21 @@ pub enum Error {
         reason: String,
     },
 
-    /// A text that is no configuration: not JSON, not an object, or too large (then without a place, line 0).
-    #[error("no configuration, at line {line}, column {column}: {reason}")]
+    /// A key without which a configuration cannot be read.
+    #[error("{key} is missing: {reason}")]
+    ConfigKeyMissing {
+        /// The key.
+        key: &'static str,
+        /// Why it is needed, and what to do.
+        reason: &'static str,
+    },
+
+    /// A text that is not a configuration: not JSON, not an object, empty, or too large.
+    #[error("not a scheduler_config.json: {reason}{}", Place(*.line, *.column))]
     ConfigText {
-        /// The line, from 1.
+        /// The line, from 1; 0 if the whole text is meant.
         line: usize,
-        /// The column, from 1.
+        /// The column, from 1; 0 if the whole text is meant.
         column: usize,
         /// What is wrong there.
         reason: String,
@@ -298,6 +307,15 @@ impl Error {
     /// The same error, told where in the plan it arose.
     pub(crate) fn at_step(self, index: usize, t: usize) -> Self {
         Self::AtStep { index, t, source: Box::new(self) }
+    }
+}
+
+/// A place in a text, if it is known.
+struct Place(usize, usize);
+
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, " (line {}, column {})", self.0, self.1) }
     }
 }
 
