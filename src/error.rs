@@ -154,8 +154,8 @@ pub enum Error {
         to: f64,
     },
 
-    /// The level a step goes to has to be at least as noisy as the one it comes from, or the reverse.
-    #[error("{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}")]
+    /// The two levels are in the wrong order: the first must be at least as noisy as the second.
+    #[error("{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}; swap the two levels")]
     LevelOrder {
         /// The quantity that needs the order.
         what: &'static str,
@@ -163,6 +163,39 @@ pub enum Error {
         noisier: f64,
         /// ᾱ of the level that should be the cleaner.
         cleaner: f64,
+    },
+
+    /// A quantity that has no value at this level.
+    #[error("{what} is not defined {at}")]
+    LevelUndefined {
+        /// The quantity.
+        what: &'static str,
+        /// Which levels it has no value at, and what to do.
+        at: &'static str,
+    },
+
+    /// A level of a schedule that is too close to clean data or to pure noise; see the domain of [`NoiseLevel`].
+    #[error("{what}[{t}] = {value:e} is below 1e-90, the least that a noise level can have; {remedy}")]
+    LevelRange {
+        /// ᾱ or 1 − ᾱ.
+        what: &'static str,
+        /// Where it stands.
+        t: usize,
+        /// The value given or arrived at.
+        value: f64,
+        /// What to do.
+        remedy: &'static str,
+    },
+
+    /// A name that stands for nothing.
+    #[error("{what} {name:?} is unknown; use {expected}")]
+    UnknownName {
+        /// What is named.
+        what: &'static str,
+        /// The name given, shortened if it is long.
+        name: String,
+        /// The names that are known.
+        expected: &'static str,
     },
 
     /// Two tensors of a formula have different shapes.
@@ -304,6 +337,22 @@ impl Error {
 /// `Ok(value)` where the condition holds; conditions are written so that NaN fails them.
 pub(crate) fn require(holds: bool, name: &'static str, value: f64, domain: &'static str) -> Result<f64, Error> {
     if holds { Ok(value) } else { Err(Error::Parameter { name, value, domain }) }
+}
+
+/// For [`Error::LevelUndefined`].
+pub(crate) const FOR_CLEAN_DATA: &str = "for clean data (ᾱ = 1); use a noisier level";
+/// For [`Error::LevelUndefined`].
+pub(crate) const FOR_PURE_NOISE: &str = "for pure noise (ᾱ = 0); use a cleaner level";
+/// For [`Error::LevelUndefined`].
+pub(crate) const BETWEEN_EQUAL_LEVELS: &str = "between equal levels; use a cleaner level for s";
+
+/// The error for a name that stands for nothing; repeats at most 40 characters of it.
+pub(crate) fn unknown_name(what: &'static str, name: &str, expected: &'static str) -> Error {
+    let mut short: String = name.chars().take(40).collect();
+    if short.len() < name.len() {
+        short.push('…');
+    }
+    Error::UnknownName { what, name: short, expected }
 }
 
 /// `Ok(value)` where `min <= value <= max`.
