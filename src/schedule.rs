@@ -1,14 +1,18 @@
 //! Noise schedules: the levels ᾱ_t that a network was trained at.
 
 mod recipe;
+#[cfg(feature = "serde")]
+mod stored;
+mod tables;
 
 use core::f64::consts::FRAC_PI_2;
 use core::fmt;
 
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
-use crate::level::{LEAST, NoiseLevel};
+use crate::level::NoiseLevel;
 use recipe::{Change, Family, Recipe};
+use tables::{Tables, check_beta, check_ends, check_max_beta, check_train_steps, ramp};
 
 /// Longest accepted schedule; longer ones are rejected as a likely mistake. The bound of batches of t, too.
 pub const MAX_TRAIN_STEPS: usize = 1_000_000;
@@ -22,9 +26,10 @@ pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 /// Tables are carried at twice `f64` precision. 1−ᾱ grows by the recurrence of positive terms
 /// 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1} and never comes from a subtraction.
 ///
-/// `Debug` and `Display` show how a schedule was made, not its tables. With the feature `serde` a schedule is stored in
-/// the same form, for example `{"linear":{"train_steps":1000,"beta_start":0.0001,"beta_end":0.02}}`, and made and checked
-/// anew when it is read. Two schedules are equal if their tables are.
+/// `Debug` and `Display` show how a schedule was made, not its tables. With the feature `serde` it is stored in the same
+/// form, for example `{"linear":{"train_steps":1000,"beta_start":0.0001,"beta_end":0.02}}`, and is made and checked anew when
+/// it is read. (serde_json reads numbers to the last bit only with its feature `float_roundtrip`.) Two schedules are equal if
+/// their tables are.
 ///
 /// ```
 /// use alphabar::NoiseSchedule;
@@ -40,12 +45,6 @@ pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 pub struct NoiseSchedule {
     recipe: Recipe,
     tables: Tables,
-}
-
-#[derive(Clone, PartialEq)]
-struct Tables {
-    betas: Vec<f64>,
-    levels: Vec<NoiseLevel>,
 }
 
 impl PartialEq for NoiseSchedule {
@@ -503,95 +502,4 @@ impl NoiseSchedule {
             _ => noisier,
         })
     }
-}
-
-impl Tables {
-    /// The tables of β_0, β_1, …
-    fn of_betas(betas: Vec<f64>) -> Result<Self, Error> {
-        let mut level = NoiseLevel::CLEAN;
-        let mut levels = Vec::with_capacity(betas.len());
-        for (t, &beta) in betas.iter().enumerate() {
-            check_beta(t, beta)?;
-            let previous = level;
-            level = NoiseLevel {
-                // 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1}
-                one_minus_alpha_bar: level.one_minus_alpha_bar + Dd::from(beta) * level.alpha_bar,
-                // ᾱ_t = (1−β_t)·ᾱ_{t−1}
-                alpha_bar: Dd::sum(1.0, -beta) * level.alpha_bar,
-            };
-            check_level(t, &level)?;
-            // A β below 1e-32 leaves no trace in an ᾱ of 32 digits.
-            if !(previous.gap_to(&level) > Dd::ZERO) {
-                return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
-            }
-            levels.push(level);
-        }
-        Ok(Self { betas, levels })
-    }
-
-    /// The tables of given levels, from less to more noise. Only the last may be pure noise.
-    fn of_levels(levels: impl IntoIterator<Item = NoiseLevel>) -> Result<Self, Error> {
-        /// The largest `f64` below 1.
-        const ALMOST_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
-        let levels: Vec<NoiseLevel> = levels.into_iter().collect();
-        let mut betas = Vec::with_capacity(levels.len());
-        let mut previous = NoiseLevel::CLEAN;
-        for (t, level) in levels.iter().enumerate() {
-            if !level.is_pure_noise() {
-                check_level(t, level)?;
-            }
-            let beta = previous.transition_variance_to(level);
-            // Written so that NaN, and a level after one of pure noise, fail.
-            if !(beta > Dd::ZERO) {
-                return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
-            }
-            let beta = beta.to_f64();
-            betas.push(if level.is_pure_noise() { 1.0 } else { beta.min(ALMOST_ONE) });
-            previous = *level;
-        }
-        Ok(Self { betas, levels })
-    }
-}
-
-/// Even steps from `start` to `end`, counted from the nearer end, so that both ends are met to the last bit.
-fn ramp(train_steps: usize, start: f64, end: f64) -> Result<impl Iterator<Item = f64>, Error> {
-    let last = check_train_steps(train_steps)? - 1;
-    Ok((0..train_steps).map(move |t| {
-        if 2 * t <= last {
-            start + (end - start) * t as f64 / last.max(1) as f64
-        } else {
-            end - (end - start) * (last - t) as f64 / last as f64
-        }
-    }))
-}
-
-fn check_train_steps(train_steps: usize) -> Result<usize, Error> {
-    require_count("T", train_steps, 1, MAX_TRAIN_STEPS)
-}
-
-fn check_beta(t: usize, value: f64) -> Result<f64, Error> {
-    if value > 0.0 && value < 1.0 { Ok(value) } else { Err(Error::Beta { t, value }) }
-}
-
-fn check_ends(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<(), Error> {
-    check_beta(0, beta_start)?;
-    check_beta(train_steps.saturating_sub(1), beta_end)?;
-    Ok(())
-}
-
-/// `Ok` for a level of the domain with signal and noise.
-fn check_level(t: usize, level: &NoiseLevel) -> Result<(), Error> {
-    let refused = |what, value, remedy| Err(Error::LevelRange { what, t, value, remedy });
-    let (alpha_bar, variance) = (level.alpha_bar(), level.one_minus_alpha_bar());
-    if !(alpha_bar >= LEAST) {
-        return refused("ᾱ", alpha_bar, "use fewer t or smaller β, or ᾱ = 0 for the last");
-    }
-    if !(variance >= LEAST) {
-        return refused("1 − ᾱ", variance, "use a larger β");
-    }
-    Ok(())
-}
-
-fn check_max_beta(max_beta: f64) -> Result<f64, Error> {
-    require(max_beta > 0.0 && max_beta < 1.0, "the largest β", max_beta, "inside (0, 1)")
 }
