@@ -52,10 +52,10 @@ impl Edm {
     /// The process of a network trained for σ from `sigma_max` (80) to `sigma_min` (0.002), with σ_data (0.5).
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 1e-100 ≤ σ_min < σ_max ≤ 1e100 and 1e-6 ≤ σ_data ≤ 1e6.
+    /// [`Error::Parameter`] unless 1e-45 ≤ σ_min < σ_max ≤ 1e45 and 1e-6 ≤ σ_data ≤ 1e6.
     pub fn new(sigma_max: f64, sigma_min: f64, sigma_data: f64) -> Result<Self, Error> {
-        require(sigma_max > 0.0 && sigma_max <= 1e100, "σ_max", sigma_max, "inside (0, 1e100]")?;
-        require(sigma_min >= 1e-100 && sigma_min < sigma_max, "σ_min", sigma_min, "inside [1e-100, σ_max)")?;
+        require(sigma_max > 0.0 && sigma_max <= 1e45, "σ_max", sigma_max, "inside (0, 1e45]")?;
+        require(sigma_min >= 1e-45 && sigma_min < sigma_max, "σ_min", sigma_min, "inside [1e-45, σ_max)")?;
         Ok(Self { sigma_max, sigma_min, sigma_data: SigmaData::new(sigma_data)?, time: SigmaTime::default() })
     }
 

@@ -193,7 +193,7 @@ impl Flow {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         sigmas.pop_if(|last| *last == 0.0);
         for sigma in &sigmas {
-            require(*sigma >= 1e-100 && *sigma <= 1.0, "a σ of the flow", *sigma, "inside [1e-100, 1]")?;
+            require(*sigma >= 1e-45 && *sigma <= 1.0, "a σ of the flow", *sigma, "inside [1e-45, 1]")?;
         }
         self.along(sigmas.into_iter().map(Dd::from))
     }
@@ -231,7 +231,7 @@ impl Process for Flow {
         if sigma == f64::INFINITY {
             return Ok(self.point(Dd::ONE));
         }
-        require(sigma == 0.0 || (1e-100..=1e100).contains(&sigma), "σ", sigma, "0, ∞, or inside [1e-100, 1e100]")?;
+        require(sigma == 0.0 || (1e-45..=1e45).contains(&sigma), "σ", sigma, "0, ∞, or inside [1e-45, 1e45]")?;
         let sigma = Dd::from(sigma);
         Ok(self.point(sigma / (Dd::ONE + sigma)))
     }

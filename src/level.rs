@@ -5,20 +5,28 @@ use core::fmt;
 use crate::dd::Dd;
 use crate::error::{Error, require};
 
-/// A noise level: the pair (signal, noise) of x = signal·x₀ + noise·ε with ε ~ N(0, I).
+/// A noise level, the pair (signal, noise) of x = signal·x₀ + noise·ε with ε ~ N(0, I).
 ///
 /// ```text
-/// variance-preserving    (√ᾱ, √(1−ᾱ))     DDPM, DDIM, Stable Diffusion       (Ho et al. 2020, Eq. 4)
-/// variance-exploding     (1, σ)           EDM, k-diffusion                    (Karras et al. 2022)
-/// flow matching          (1−σ, σ)         SD3, Flux, rectified flows          (Lipman et al. 2023, Liu et al. 2023)
+/// variance-preserving    (√ᾱ, √(1−ᾱ))    DDPM, DDIM, Stable Diffusion     (Ho et al. 2020, Eq. 4)
+/// variance-exploding     (1, σ)          EDM, k-diffusion                 (Karras et al. 2022)
+/// flow matching          (1−σ, σ)        SD3, Flux, rectified flows       (Lipman et al. 2023, Liu et al. 2023)
 /// ```
 ///
-/// These are one family: x in one scale is x in another times a number. Only the ratio of signal and noise decides what a step
-/// does, and ᾱ = signal²/(signal² + noise²), the SNR, the log-SNR and σ = noise/signal mean the same in every scale. A level remembers
-/// its scale, and [`NoiseLevel::in_scale`] moves it to another.
+/// These are one family: x in one [`Scale`] is x in another times a number. Only the ratio of signal and noise decides what a step
+/// does. ᾱ = signal²/(signal² + noise²), the SNR, the log-SNR and σ = noise/signal mean the same in every scale. A level keeps its
+/// scale, and [`NoiseLevel::in_scale`] moves it to another.
 ///
-/// A level needs no index: clean data is [`NoiseLevel::CLEAN`]. Inside, ᾱ, 1−ᾱ and the scale are each held to twice the precision of an
-/// `f64`, so that nothing is lost in the difference of two neighbouring levels.
+/// A level needs no index: clean data is [`NoiseLevel::CLEAN`]. ᾱ, 1−ᾱ and the scale are each stored with twice the precision of an
+/// `f64`, so that the difference of two neighbouring levels keeps its digits.
+///
+/// # Domain
+///
+/// Each of ᾱ and 1−ᾱ is either 0 or at least 1e-90. In other units: |ln SNR| ≤ 207.23, and 1e-45 ≤ σ ≤ 1e45. Every
+/// constructor, and every schedule, refuses a level closer to clean data or to pure noise without being it. In this
+/// domain all products in the formulas of this crate stay far from underflow and overflow, so that results are finite and
+/// keep their digits. The exceptions are [`snr`](NoiseLevel::snr), [`log_snr`](NoiseLevel::log_snr) and
+/// [`sigma`](NoiseLevel::sigma), which are infinite at an end of the scale.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, Scale};
@@ -33,7 +41,8 @@ use crate::error::{Error, require};
 /// assert_eq!(flow.in_scale(Scale::VarianceExploding)?.noise(), 1.0);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[doc(alias("signal-to-noise ratio", "SNR", "alpha_bar", "alphas_cumprod", "sigma"))]
+#[derive(Clone, Copy, PartialEq)]
 pub struct NoiseLevel {
     pub(crate) alpha_bar: Dd,
     pub(crate) one_minus_alpha_bar: Dd,
@@ -41,24 +50,48 @@ pub struct NoiseLevel {
     scale: Dd,
 }
 
-/// The scale that x is kept in: which multiple of (√ᾱ, √(1−ᾱ)) the pair (signal, noise) is.
+/// The scale of x: which multiple of (√ᾱ, √(1−ᾱ)) the pair (signal, noise) of a [`NoiseLevel`] is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scale {
-    /// (√ᾱ, √(1−ᾱ)): the variance of x is that of data of variance 1.
+    /// (√ᾱ, √(1−ᾱ)): x has variance 1 if the data has.
+    #[doc(alias = "VP")]
     #[default]
     VariancePreserving,
-    /// (1, σ): x is data with noise on top.
+    /// (1, σ): x is the data plus noise.
+    #[doc(alias = "VE")]
     VarianceExploding,
-    /// (1−σ, σ): x is on the straight line from noise to data.
+    /// (1−σ, σ): x is on the straight line between data and noise.
+    #[doc(alias = "rectified flow")]
     Flow,
 }
 
+/// The least ᾱ, and the least 1−ᾱ, of a level that is neither pure noise nor clean data.
+///
+/// The smallest products in the formulas are those of three such numbers: a step from the noisiest level t to the cleanest
+/// level s keeps (1−ᾱ_s)·(1−ᾱ_s)·ᾱ_t of the old noise. 1e-270 is still above 1e-290, where products of [`Dd`] start to lose
+/// their low halves.
+pub(crate) const LEAST: f64 = 1e-90;
+
+/// −ln of [`LEAST`], rounded up.
+const LARGEST_LOG_SNR: f64 = 207.2327;
+
+/// `Ok` for a share of the variance, ᾱ or 1−ᾱ.
+fn require_share(name: &'static str, value: f64) -> Result<f64, Error> {
+    // Without the sign of −0.
+    require(value == 0.0 || (LEAST..=1.0).contains(&value), name, value, "0 or inside [1e-90, 1]").map(f64::abs)
+}
+
+/// `Ok` for a ratio of noise and signal, or for one of them beside the other's 1.
+fn require_sigma(name: &'static str, value: f64) -> Result<f64, Error> {
+    require(value == 0.0 || (1e-45..=1e45).contains(&value), name, value, "0 or inside [1e-45, 1e45]").map(f64::abs)
+}
+
 impl NoiseLevel {
-    /// Clean data, ᾱ = 1: the paper's "t = 0".
+    /// Clean data, ᾱ = 1. The papers write t = 0.
     pub const CLEAN: Self = Self::preserving(Dd::ONE, Dd::ZERO);
 
-    /// Noise without signal, ᾱ = 0: where a schedule of zero terminal SNR starts.
+    /// Noise without signal, ᾱ = 0: the last level of a schedule with zero terminal SNR.
     pub const PURE_NOISE: Self = Self::preserving(Dd::ZERO, Dd::ONE);
 
     /// A level of the variance-preserving scale.
@@ -69,7 +102,7 @@ impl NoiseLevel {
     /// The level of x = signal·x₀ + noise·ε for any pair.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless each is 0 or in [1e-100, 1e100], and not both are 0.
+    /// [`Error::Parameter`] unless each is 0 or in [1e-45, 1e45], not both are 0, and the level is in the domain.
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -79,21 +112,23 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn new(signal: f64, noise: f64) -> Result<Self, Error> {
-        let domain = "0 or inside [1e-100, 1e100]";
         for (name, value) in [("signal", signal), ("noise", noise)] {
-            require(value == 0.0 || (1e-100..=1e100).contains(&value), name, value, domain)?;
+            require_sigma(name, value)?;
         }
         require(signal + noise > 0.0, "signal + noise", signal + noise, "positive")?;
+        if signal > 0.0 {
+            require_sigma("noise/signal", noise / signal)?;
+        }
         Ok(Self::from_parts(Dd::from(signal), Dd::from(noise)))
     }
 
     /// The level of x = x₀ + σ·ε, in the variance-exploding scale (Karras et al. 2022).
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless σ is 0 or in [1e-100, 1e100].
+    /// [`Error::Parameter`] unless σ is 0 or in [1e-45, 1e45].
     #[doc(alias = "EDM")]
     pub fn variance_exploding(sigma: f64) -> Result<Self, Error> {
-        require(sigma == 0.0 || (1e-100..=1e100).contains(&sigma), "σ", sigma, "0 or inside [1e-100, 1e100]")?;
+        require_sigma("σ", sigma)?;
         Ok(Self::from_parts(Dd::ONE, Dd::from(sigma)))
     }
 
@@ -101,10 +136,10 @@ impl NoiseLevel {
     /// pure noise.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless σ is 0 or in [1e-100, 1].
+    /// [`Error::Parameter`] unless σ is 0 or in [1e-45, 1].
     #[doc(alias = "rectified flow")]
     pub fn flow(sigma: f64) -> Result<Self, Error> {
-        require(sigma == 0.0 || (1e-100..=1.0).contains(&sigma), "the flow's σ", sigma, "0 or inside [1e-100, 1]")?;
+        require(sigma == 0.0 || (1e-45..=1.0).contains(&sigma), "the flow's σ", sigma, "0 or inside [1e-45, 1]")?;
         Ok(Self::flow_dd(Dd::from(sigma)))
     }
 
@@ -136,12 +171,12 @@ impl NoiseLevel {
         Ok(Self { scale, ..self })
     }
 
-    /// The level of a given ᾱ in [0, 1].
+    /// The level of a given ᾱ.
     ///
-    /// Where ᾱ is close to 1, [`NoiseLevel::from_one_minus_alpha_bar`] keeps digits that ᾱ cannot hold.
+    /// If ᾱ is close to 1, [`NoiseLevel::from_one_minus_alpha_bar`] keeps digits that ᾱ cannot hold.
     ///
     /// # Errors
-    /// [`Error::Parameter`] outside [0, 1] and for NaN.
+    /// [`Error::Parameter`] unless ᾱ is 0 or in [1e-90, 1].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -150,14 +185,14 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_alpha_bar(alpha_bar: f64) -> Result<Self, Error> {
-        let alpha_bar = require((0.0..=1.0).contains(&alpha_bar), "ᾱ", alpha_bar, "inside [0, 1]")?;
+        let alpha_bar = require_share("ᾱ", alpha_bar)?;
         Ok(Self::preserving(Dd::from(alpha_bar), Dd::sum(1.0, -alpha_bar)))
     }
 
-    /// The level of a given 1−ᾱ in [0, 1], the variance of its noise.
+    /// The level of a given 1−ᾱ, the variance of its noise.
     ///
     /// # Errors
-    /// [`Error::Parameter`] outside [0, 1] and for NaN.
+    /// [`Error::Parameter`] unless 1−ᾱ is 0 or in [1e-90, 1].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -165,14 +200,14 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_one_minus_alpha_bar(variance: f64) -> Result<Self, Error> {
-        let variance = require((0.0..=1.0).contains(&variance), "1 − ᾱ", variance, "inside [0, 1]")?;
+        let variance = require_share("1 − ᾱ", variance)?;
         Ok(Self::preserving(Dd::sum(1.0, -variance), Dd::from(variance)))
     }
 
-    /// The level of a given (whole) log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)).
+    /// The level of a given log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)): the full log-SNR, not half of it.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless |λ| ≤ 600.
+    /// [`Error::Parameter`] unless |λ| ≤ 207.2327. ±∞ are [`NoiseLevel::CLEAN`] and [`NoiseLevel::PURE_NOISE`].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -180,7 +215,7 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_log_snr(log_snr: f64) -> Result<Self, Error> {
-        require(log_snr.abs() <= 600.0, "log-SNR", log_snr, "inside [−600, 600]")?;
+        require(log_snr.abs() <= LARGEST_LOG_SNR, "log-SNR", log_snr, "inside [−207.2327, 207.2327]")?;
         Ok(Self::from_log_snr_dd(Dd::from(log_snr)))
     }
 
@@ -189,11 +224,11 @@ impl NoiseLevel {
         Self::preserving(Dd::ONE / (Dd::ONE + (-log_snr).exp()), Dd::ONE / (Dd::ONE + log_snr.exp()))
     }
 
-    /// The level at which the variance-exploding view x/√ᾱ = x₀ + σ·ε has a given σ, ᾱ = 1/(1 + σ²)
+    /// The level whose variance-exploding form x/√ᾱ = x₀ + σ·ε has a given σ, ᾱ = 1/(1 + σ²)
     /// (Song et al. 2021, Eq. 14; the σ of the EDM convention).
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 0 ≤ σ ≤ 1e100.
+    /// [`Error::Parameter`] unless σ is 0 or in [1e-45, 1e45].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -202,79 +237,45 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_sigma(sigma: f64) -> Result<Self, Error> {
-        let sigma = require((0.0..=1e100).contains(&sigma), "σ", sigma, "inside [0, 1e100]")?;
+        let sigma = require_sigma("σ", sigma)?;
         let variance = Dd::product(sigma, sigma);
         let total = Dd::ONE + variance;
         Ok(Self::preserving(Dd::ONE / total, variance / total))
     }
 
-    /// ᾱ, the share of the signal in the variance; the paper's α_t (Song et al. 2021), `alphas_cumprod[t]` in Python.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::CLEAN.alpha_bar(), 1.0);
-    /// ```
+    /// ᾱ, the signal's share of the variance; α_t in Song et al. (2021), `alphas_cumprod[t]` in diffusers.
     #[must_use]
     pub fn alpha_bar(&self) -> f64 {
         self.alpha_bar.to_f64()
     }
 
-    /// 1−ᾱ, to full relative precision also where ᾱ is close to 1.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::PURE_NOISE.one_minus_alpha_bar(), 1.0);
-    /// ```
+    /// 1−ᾱ, the noise's share of the variance. It keeps full relative precision if ᾱ is close to 1.
     #[must_use]
     pub fn one_minus_alpha_bar(&self) -> f64 {
         self.one_minus_alpha_bar.to_f64()
     }
 
-    /// What multiplies x₀; √ᾱ in the variance-preserving scale.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.25)?.signal(), 0.5);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The weight of x₀; √ᾱ in the variance-preserving scale.
     #[must_use]
     pub fn signal(&self) -> f64 {
         self.signal_dd().to_f64()
     }
 
-    /// What multiplies ε; √(1−ᾱ) in the variance-preserving scale.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.75)?.noise(), 0.5);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The weight of ε; √(1−ᾱ) in the variance-preserving scale, and σ in the other two.
     #[must_use]
     pub fn noise(&self) -> f64 {
         self.noise_dd().to_f64()
     }
 
     /// The signal-to-noise ratio ᾱ/(1−ᾱ); infinite for clean data.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.5)?.snr(), 1.0);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn snr(&self) -> f64 {
         if self.is_clean() { f64::INFINITY } else { (self.alpha_bar / self.one_minus_alpha_bar).to_f64() }
     }
 
-    /// The *whole* log-SNR, λ = ln(ᾱ/(1−ᾱ)). Networks and solvers that use half of it (ln(√ᾱ/√(1−ᾱ))) divide by two.
+    /// The full log-SNR, λ = ln(ᾱ/(1−ᾱ)), not half of it. Divide by two for networks and samplers that use ln(√ᾱ/√(1−ᾱ)).
     ///
-    /// ±∞ for clean data and for pure noise.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_log_snr(-3.5)?.log_snr(), -3.5);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// ∞ for clean data and −∞ for pure noise.
     #[must_use]
     pub fn log_snr(&self) -> f64 {
         let snr = self.snr();
@@ -286,39 +287,31 @@ impl NoiseLevel {
         }
     }
 
-    /// σ = √((1−ᾱ)/ᾱ), the noise of the variance-exploding view x/√ᾱ = x₀ + σ·ε in which DDIM is an Euler step
+    /// σ = √((1−ᾱ)/ᾱ), the noise of the variance-exploding form x/√ᾱ = x₀ + σ·ε, in which DDIM is an Euler step
     /// (Song et al. 2021, Eq. 13 and 14); infinite for pure noise.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.2)?.sigma(), 2.0);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn sigma(&self) -> f64 {
         if self.is_pure_noise() { f64::INFINITY } else { (self.one_minus_alpha_bar / self.alpha_bar).sqrt().to_f64() }
     }
 
-    /// Whether there is no noise at all.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert!(NoiseLevel::CLEAN.is_clean());
-    /// ```
+    /// Whether this is [`NoiseLevel::CLEAN`], without any noise.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.one_minus_alpha_bar.is_zero()
     }
 
-    /// Whether there is no signal at all.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert!(NoiseLevel::PURE_NOISE.is_pure_noise());
-    /// ```
+    /// Whether this is [`NoiseLevel::PURE_NOISE`], without any signal.
     #[must_use]
     pub fn is_pure_noise(&self) -> bool {
         self.alpha_bar.is_zero()
+    }
+
+    /// The level whose SNR is this one's divided by k, ᾱ' = ᾱ/(k + (1−k)·ᾱ) and 1−ᾱ' = k·(1−ᾱ)/(k + (1−k)·ᾱ).
+    pub(crate) fn with_snr_divided_by(&self, k: f64) -> Self {
+        // k + (1−k)·ᾱ = ᾱ + k·(1−ᾱ), a sum of positive terms.
+        let noise = Dd::from(k) * self.one_minus_alpha_bar;
+        let total = self.alpha_bar + noise;
+        Self { alpha_bar: self.alpha_bar / total, one_minus_alpha_bar: noise / total, ..*self }
     }
 
     /// The σ of the flow's scale at this level, noise/(signal + noise), whatever the level's own scale; in [0, 1].
@@ -363,7 +356,7 @@ impl NoiseLevel {
 
     /// ᾱ_s − ᾱ_t for s = self and t = `noisier`; negative if `noisier` is the cleaner of the two.
     ///
-    /// Of the two columns the one with the smaller entries gives the difference.
+    /// The smaller of the two columns gives the difference, since it loses fewer digits.
     pub(crate) fn gap_to(&self, noisier: &Self) -> Dd {
         if self.alpha_bar() < 0.5 {
             self.alpha_bar - noisier.alpha_bar
@@ -378,21 +371,39 @@ impl NoiseLevel {
         (signal, noisier.scale.squared() * self.transition_variance_to(noisier))
     }
 
-    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`, whatever their scales: in the variance-preserving one the variance of q(x_t | x_s),
-    /// and β_t where s = t − 1.
+    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`, whatever their scales. In the variance-preserving
+    /// scale this is the variance of q(x_t | x_s), and β_t if s = t − 1.
     pub(crate) fn transition_variance_to(&self, noisier: &Self) -> Dd {
         let gap = self.gap_to(noisier);
         if gap.is_zero() { Dd::ZERO } else { gap / self.alpha_bar }
     }
 
-    /// ᾱ_t/ᾱ_s for s = self and t = `noisier`: the share of the signal that is left, and α_t where s = t − 1.
+    /// ᾱ_t/ᾱ_s for s = self and t = `noisier`: the fraction of the signal's variance that is kept, and α_t if s = t − 1.
     pub(crate) fn transition_signal_to(&self, noisier: &Self) -> Dd {
         if self.gap_to(noisier).is_zero() { Dd::ONE } else { noisier.alpha_bar / self.alpha_bar }
     }
 }
 
+/// ᾱ, or 1−ᾱ if ᾱ rounds to 1.
 impl fmt::Display for NoiseLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ᾱ = {}", self.alpha_bar())
+        let alpha_bar = self.alpha_bar();
+        if alpha_bar == 1.0 && !self.is_clean() {
+            write!(f, "1 − ᾱ = {:e}", self.one_minus_alpha_bar())
+        } else if alpha_bar < 1e-5 && !self.is_pure_noise() {
+            write!(f, "ᾱ = {alpha_bar:e}")
+        } else {
+            write!(f, "ᾱ = {alpha_bar}")
+        }
+    }
+}
+
+impl fmt::Debug for NoiseLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.scale == Dd::ONE {
+            write!(f, "NoiseLevel({self})")
+        } else {
+            write!(f, "NoiseLevel(signal = {:e}, noise = {:e})", self.signal(), self.noise())
+        }
     }
 }

@@ -211,8 +211,8 @@ fn check_steps(steps: usize) -> Result<usize, Error> {
 
 /// 0 < σ_min ≤ σ_max, both inside what a level can hold.
 fn check_range(sigma_max: f64, sigma_min: f64) -> Result<[f64; 2], Error> {
-    require(sigma_max > 0.0 && sigma_max <= 1e100, "σ_max", sigma_max, "inside (0, 1e100]")?;
-    require(sigma_min >= 1e-100 && sigma_min <= sigma_max, "σ_min", sigma_min, "inside [1e-100, σ_max]")?;
+    require(sigma_max > 0.0 && sigma_max <= 1e45, "σ_max", sigma_max, "inside (0, 1e45]")?;
+    require(sigma_min >= 1e-45 && sigma_min <= sigma_max, "σ_min", sigma_min, "inside [1e-45, σ_max]")?;
     Ok([sigma_max, sigma_min])
 }
 

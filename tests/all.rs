@@ -7,6 +7,7 @@ mod common;
 mod allocations;
 mod bad_input;
 mod bits;
+mod finite;
 mod flows;
 mod fused;
 mod ho2020;
@@ -20,6 +21,7 @@ mod sampling;
 mod schedules;
 #[cfg(feature = "serde")]
 mod serde_plan;
+mod serde_schedule;
 mod song2021;
 mod spacings;
 mod tensors;

@@ -51,8 +51,20 @@ fn imports_run_one_way() {
 #[test]
 fn the_scalar_half_knows_no_tensor() {
     const SCALAR: [&str; 14] = [
-        "coefficients", "dd", "edm", "error", "flow", "level", "path", "plan", "posterior", "prediction", "schedule",
-        "solver", "spacing", "timesteps",
+        "coefficients",
+        "dd",
+        "edm",
+        "error",
+        "flow",
+        "level",
+        "path",
+        "plan",
+        "posterior",
+        "prediction",
+        "schedule",
+        "solver",
+        "spacing",
+        "timesteps",
     ];
     const TENSOR: [&str; 9] =
         ["tensor", "noise", "normal", "predictor", "sample", "forward", "reference", "interpolate", "testing"];

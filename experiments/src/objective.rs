@@ -45,7 +45,7 @@ impl Objective {
         let points = match self {
             Self::Epsilon => {
                 let schedule = NoiseSchedule::ddpm()?;
-                let ts = Uniform::new(schedule.len())?.sample(batch, rng);
+                let ts = Uniform::new(schedule.len())?.sample(batch, rng)?;
                 ts.into_iter().map(|t| Ok((schedule.level(t)?, t as f64))).collect::<Result<Vec<_>>>()?
             }
             Self::Flow => {

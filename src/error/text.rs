@@ -101,7 +101,11 @@ impl fmt::Display for Error {
             ),
             Self::LevelOrder { what, noisier, cleaner } => {
                 let (noisier, cleaner) = (Digits::all(*noisier), Digits::all(*cleaner));
-                write!(f, "{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}")
+                write!(f, "{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}; swap the two levels")
+            }
+            Self::LevelUndefined { what, at } => write!(f, "{what} is not defined {at}"),
+            Self::LevelRange { what, t, value, remedy } => {
+                write!(f, "{what}[{t}] = {value:e} is below 1e-90, the least that a noise level can have; {remedy}")
             }
             Self::Shape { operand, expected, found } => {
                 write!(f, "{operand} has shape {found:?}, but needs shape {expected:?}")
@@ -148,6 +152,7 @@ impl fmt::Display for Error {
             Self::Noise(cause) => write!(f, "the source of noise failed: {cause}"),
             Self::Backend(cause) => write!(f, "the tensor backend failed: {cause}"),
             Self::Config { key, value, reason } => write!(f, "{key} = {value} {reason}"),
+            Self::ConfigKeyMissing { key, reason } => write!(f, "{key} is missing: {reason}"),
             Self::ConfigText { line: 0, reason, .. } => write!(f, "not a scheduler_config.json: {reason}"),
             Self::ConfigText { line, column, reason } => {
                 write!(f, "not a scheduler_config.json: {reason} (line {line}, column {column})")
