@@ -349,7 +349,7 @@ fn a_beta_that_rounds_to_1_stays_below_it() {
     assert_eq!(schedule.betas(), [0.5, below, 1.0]);
 }
 
-/// With β of 1e-25 the roots of ᾱ agree to 25 digits. s_t = 1 − (t+1)·β/2, so that ᾱ' = ((T−1−t)/(T−1))².
+/// Of two equal steps of little noise the middle is at half the way, ᾱ' = ᾱ_0·(½)², however little it is.
 #[test]
 fn zero_terminal_snr_is_exact_for_schedules_of_little_noise() {
     for beta in [1e-90, 1e-40, 1e-25, 1e-12] {
@@ -358,6 +358,15 @@ fn zero_terminal_snr_is_exact_for_schedules_of_little_noise() {
             assert_close(level.alpha_bar(), ((4 - t) as f64 / 4.0).powi(2), 1e-11);
         }
         assert_eq!(schedule.level(0).unwrap().one_minus_alpha_bar(), beta);
+    }
+    // Here the roots of ᾱ agree in all their 32 digits, or in all but the last.
+    for (first, beta) in
+        [(0.3, 2e-33), (0.3, 1e-32), (0.01, 5e-33), (0.9, 2e-33), (0.9, 1e-32), (0.9, 2e-32), (1e-3, 3e-32)]
+    {
+        let schedule = NoiseSchedule::from_betas([first, beta, beta]).unwrap().rescale_zero_terminal_snr().unwrap();
+        let [start, middle] = [0, 1].map(|t| schedule.level(t).unwrap().alpha_bar());
+        assert_close(start, 1.0 - first, 2e-15);
+        assert!((middle / start - 0.25).abs() < 0.01, "{first} {beta:e}: {middle} of {start}");
     }
 }
 
