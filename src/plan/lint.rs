@@ -11,8 +11,8 @@ use crate::level::NoiseLevel;
 const LITTLE_SIGNAL: f64 = 1e-3;
 /// 1−ᾱ up to which a level counts as clean: 3 % of the amplitude. Stable Diffusion's first level has 8.5e-4.
 const LITTLE_NOISE: f64 = 1e-3;
-/// A plan that starts in the noisiest 1/8 of the schedule starts from noise, as far as the schedule has it. Leading spacings of 8
-/// and more steps do.
+/// A plan that starts in the noisiest 1/8 of the schedule starts from noise, as far as the schedule has it. Leading spacings of ten
+/// and more steps do, unless ⌊T/S⌋ leaves out a large part of T.
 const NOISY_PART: usize = 8;
 /// A factor from which the rounding of `f32` is visible in eight bits: 2⁻²⁴·1000·128 is about 1/130.
 const LARGE_FACTOR: f64 = 1e3;
