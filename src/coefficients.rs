@@ -239,9 +239,9 @@ impl FromStr for Threshold {
             }),
             _ => None,
         };
-        read.ok_or_else(|| Error::Text {
+        read.ok_or_else(|| Error::UnknownName {
             what: "threshold",
-            text: shortened(text),
+            name: shortened(text),
             expected: "none, clip=RANGE or dynamic=RATIO,MAX",
         })?
         .checked()

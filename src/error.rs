@@ -161,13 +161,13 @@ pub enum Error {
     /// An operation that needs a trained table was asked of a plan along another path.
     Untrained,
 
-    /// A text that stands for no value of a type.
-    Text {
-        /// What the text should name.
+    /// A name that stands for nothing.
+    UnknownName {
+        /// What is named.
         what: &'static str,
-        /// The text given, shortened if it is long.
-        text: String,
-        /// The texts that are allowed.
+        /// The name given, shortened if it is long.
+        name: String,
+        /// The names that are known.
         expected: &'static str,
     },
 

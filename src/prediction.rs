@@ -282,11 +282,14 @@ impl FromStr for Prediction {
             "flow" | "flow_velocity" => Ok(Self::Flow),
             name if name.starts_with("edm(") => {
                 let number = name.strip_prefix("edm(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
-                let sigma_data =
-                    number.ok_or_else(|| Error::Text { what: "prediction", text: shortened(text), expected: NAMES })?;
+                let sigma_data = number.ok_or_else(|| Error::UnknownName {
+                    what: "the prediction",
+                    name: shortened(text),
+                    expected: NAMES,
+                })?;
                 Ok(Self::Edm { sigma_data: SigmaData::new(sigma_data)? })
             }
-            _ => Err(Error::Text { what: "prediction", text: shortened(text), expected: NAMES }),
+            _ => Err(Error::UnknownName { what: "the prediction", name: shortened(text), expected: NAMES }),
         }
     }
 }

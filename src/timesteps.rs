@@ -303,7 +303,7 @@ impl Timesteps {
     /// let sigmas = (0..100).map(|i| (max + f64::from(i) / 99.0 * (min - max)).powi(7));
     /// let tau = Timesteps::nearest_to_sigmas(&schedule, sigmas)?;
     /// assert_eq!(tau.len(), 100);
-    /// assert_eq!(tau.as_slice()[..3], [999, 992, 984]);
+    /// assert_eq!(tau.as_slice()[..3], [999, 992, 985]);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[doc(alias = "Karras")]

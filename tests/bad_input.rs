@@ -899,7 +899,7 @@ fn messages_say_what_to_do() {
         ),
         (
             "clip 1".parse::<Threshold>().unwrap_err(),
-            "\"clip 1\" is no threshold; expected none, clip=RANGE or dynamic=RATIO,MAX",
+            "threshold \"clip 1\" is unknown; use none, clip=RANGE or dynamic=RATIO,MAX",
         ),
         // Numbers are short.
         (NoiseSchedule::from_betas([1e-310, -1e-310]).unwrap_err(), "β[1] = -1e-310 is not inside (0, 1)"),

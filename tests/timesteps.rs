@@ -513,7 +513,7 @@ fn every_setting_of_a_strength_slider_works() {
 /// 0.7·90 is 62.99999999999999 in f64, and 0.29·1000 is 290 less a bit.
 #[test]
 fn a_strength_is_rounded_down_at_a_billionth() {
-    assert!((0.7_f64 * 90.0) < 63.0);
+    assert_eq!(0.7_f64 * 90.0, 62.999_999_999_999_99);
     assert_eq!(Timesteps::trailing(1000, 90).unwrap().with_strength(0.7).unwrap().len(), 63);
     for percent in 1..=100_usize {
         for steps in 1..=200_usize {
@@ -536,7 +536,7 @@ fn a_path_may_start_from_a_given_t() {
                     assert!(tau.as_slice()[0] == t || matches!(spacing, Spacing::Leading { .. }));
                 }
                 Err(error) => {
-                    assert!(offset_too_large && matches!(error, Error::LeadingOffset { t: 1000, .. }), "{error}")
+                    assert!(offset_too_large && matches!(error, Error::LeadingOffset { t: 1000, .. }), "{error}");
                 }
             }
         }

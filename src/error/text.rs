@@ -5,6 +5,7 @@ use core::fmt;
 use super::Error;
 
 impl fmt::Display for Error {
+    #[expect(clippy::too_many_lines, reason = "one arm a message")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Beta { t, value } => write!(f, "β[{t}] = {} is not inside (0, 1)", Digits::all(*value)),
@@ -65,7 +66,7 @@ impl fmt::Display for Error {
                 f,
                 "this follows the timesteps of a trained table; build with Plan::builder(schedule, timesteps), not along a path"
             ),
-            Self::Text { what, text, expected } => write!(f, "{text:?} is no {what}; expected {expected}"),
+            Self::UnknownName { what, name, expected } => write!(f, "{what} {name:?} is unknown; use {expected}"),
             Self::Respacing { text, reason } => write!(f, "respacing {text:?}: {reason}"),
             Self::NothingToDo { name, value, steps } => {
                 write!(f, "{name} = {} leaves no step of S = {steps}", Digits::all(*value))?;
@@ -190,10 +191,8 @@ impl Digits {
 
 impl fmt::Display for Digits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = match self.rounded {
-            true => format!("{:.3e}", self.value).parse().unwrap_or(self.value),
-            false => self.value,
-        };
+        let rounded = self.rounded.then(|| format!("{:.3e}", self.value).parse().ok()).flatten();
+        let value: f64 = rounded.unwrap_or(self.value);
         let magnitude = value.abs();
         if value == 0.0 || !value.is_finite() || (1e-5..1e15).contains(&magnitude) {
             write!(f, "{value}")

@@ -41,15 +41,10 @@ impl Respacing {
             Self::Ddim(steps) => {
                 let stride = (1..=train_steps).find(|stride| train_steps.div_ceil(*stride) == *steps);
                 let stride = stride.ok_or_else(|| {
-                    let cure = match (1..=train_steps).contains(steps) {
-                        true => {
-                            format!(
-                                "; use {:?} (evenly spread) or Timesteps::trailing({train_steps}, {steps})",
-                                steps.to_string()
-                            )
-                        }
-                        false => String::new(),
-                    };
+                    let possible = (1..=train_steps).contains(steps).then(|| {
+                        format!("; use \"{steps}\" (evenly spread) or Timesteps::trailing({train_steps}, {steps})")
+                    });
+                    let cure = possible.unwrap_or_default();
                     self.error(format!("no stride takes {steps} entries out of {train_steps}{cure}"))
                 })?;
                 Ok((0..train_steps).step_by(stride).collect())
