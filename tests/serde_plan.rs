@@ -91,3 +91,23 @@ fn samplers_are_checked_when_they_are_read() {
     refused::<Ddim>(r#"{"eta_per_step":[]}"#, "the number of η = 0");
     refused::<Ddpm>(r#"{"variance":"posterior","eta":1}"#, "unknown field");
 }
+
+#[test]
+fn a_recipe_is_stored_whole_and_checked_when_it_is_read() {
+    let schedule = NoiseSchedule::stable_diffusion().unwrap();
+    let tau = Timesteps::leading(1000, 20, 1).unwrap().ending(PathEnd::FirstLevel);
+    for recipe in [
+        PlanRecipe::new(schedule.clone(), tau.clone(), Ddim::new(0.5).unwrap()),
+        PlanRecipe::new(schedule.rescale_zero_terminal_snr().unwrap(), tau, Ddpm::new(Variance::Beta))
+            .prediction(Prediction::Velocity)
+            .threshold(Threshold::dynamic(0.995, 1.5).unwrap())
+            .epsilon_after(EpsilonAfter::Threshold),
+    ] {
+        let text = serde_json::to_string(&recipe).unwrap();
+        let read: PlanRecipe = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, recipe, "{text}");
+        // The plan's coefficients, to the last bit.
+        assert_eq!(read.build().unwrap(), recipe.build().unwrap());
+        refused::<PlanRecipe>(&text.replace(r#""eta":0.5"#, r#""eta":-0.5"#).replace("0.995", "1.995"), "is not");
+    }
+}

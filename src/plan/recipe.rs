@@ -21,6 +21,7 @@ use crate::timesteps::Timesteps;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PlanRecipe {
     /// The noise schedule that the network was trained with.
