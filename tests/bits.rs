@@ -11,7 +11,7 @@ const ROWS: usize = 3;
 const LEN: usize = 150_001;
 
 fn network(x: &Array2<f32>, at: Point) -> Result<Array2<f32>, BoxError> {
-    let scale = 0.25 + (at.t % 5) as f32 / 8.0;
+    let scale = 0.25 + (at.t % 5.0) as f32 / 8.0;
     Ok(x.mapv(|x| scale * x))
 }
 

@@ -186,7 +186,7 @@ fn the_full_loop_of_diffusers_own_tests_has_its_sum() {
         let ddpm = Ddpm::new(Variance::Posterior);
         let plan = if f32s { compat::ddpm(&builder, &ddpm) } else { builder.build(&ddpm) }.unwrap();
         let mut network = |x: &Vec<f32>, at: Point| {
-            Ok::<_, BoxError>(x.iter().map(|x| x * (at.t as f32 / (at.t + 1) as f32)).collect())
+            Ok::<_, BoxError>(x.iter().map(|x| x * (at.t as f32 / (at.t + 1.0) as f32)).collect())
         };
         let mut source = noise::from_fn(|_: &Vec<f32>, _: Draw| Ok::<_, BoxError>(z.clone()));
         let x = sample(&plan, start.clone(), &mut network, &mut source).unwrap();
@@ -210,7 +210,7 @@ fn compats_ddpm_has_the_steps_and_scalars_of_f32() {
             (compat::ddpm(&builder, &Ddpm::new(variance)).unwrap(), builder.build(&Ddpm::new(variance)).unwrap());
         let mut apart = 0.0_f64;
         for (step, exact) in plan.steps().iter().zip(exact.steps()) {
-            let [at, bt] = [step.t, step.s.unwrap_or(0)].map(|t| tables.alphas_cumprod()[t]);
+            let [at, bt] = [step.t, step.s.unwrap_or(0.0)].map(|t| tables.alphas_cumprod()[t as usize]);
             let a_s = if step.s.is_some() { bt } else { 1.0_f32 };
             let beta = 1.0_f32 - at / a_s;
             let k = &step.coefficients;
@@ -260,7 +260,7 @@ fn tables_and_plans_that_f32_cannot_hold_are_errors() {
     let schedule = NoiseSchedule::from_betas([1e-12, 0.5]).unwrap();
     let tau = Timesteps::all(2).unwrap();
     let error = compat::ddpm(&Plan::builder(&schedule, &tau), &Ddpm::default()).unwrap_err();
-    assert!(matches!(error, Error::AtStep { index: 1, t: 0, .. }), "{error}");
+    assert!(matches!(error, Error::AtStep { index: 1, t: 0.0, .. }), "{error}");
 }
 
 #[test]

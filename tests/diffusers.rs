@@ -256,7 +256,10 @@ impl Run {
 }
 
 fn hops(plan: &Plan) -> Vec<Hop> {
-    plan.steps().iter().map(|step| Hop { t: step.t, from: step.from, coefficients: step.coefficients }).collect()
+    plan.steps()
+        .iter()
+        .map(|step| Hop { t: step.t as usize, from: step.from, coefficients: step.coefficients })
+        .collect()
 }
 
 /// One step: what the network is told, where x is, and the arithmetic.
@@ -540,7 +543,7 @@ fn leading_tops_out_far_below_t_where_s_does_not_divide_it() {
     let ours: Vec<i64> = tau.as_slice().iter().map(|&t| t as i64).collect();
     assert_eq!((&ours[..3], &ours[597..]), (&integers(&theirs["first"])[..], &integers(&theirs["last"])[..]));
     let plan = Plan::new(&NoiseSchedule::ddpm().unwrap(), &tau, &Ddim::deterministic()).unwrap();
-    assert!(matches!(plan.lint()[..], [Lint::StartsWithSignal { t: 599, .. }]));
+    assert!(matches!(plan.lint()[..], [Lint::StartsWithSignal { t: 599.0, .. }]));
 }
 
 #[test]
@@ -681,7 +684,7 @@ fn the_step_to_clean_data_adds_no_noise_where_ddpm_lists_end_above_zero() {
         let schedule = NoiseSchedule::ddpm().unwrap();
         let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50).unwrap(), &ddpm).unwrap();
         let step = &plan.steps()[49];
-        assert_eq!((step.t, step.coefficients.d), (19, 0.0));
+        assert_eq!((step.t, step.coefficients.d), (19.0, 0.0));
         let x = step.apply(arr0(1.0_f64), arr0(0.5), Some(&arr0(1.0))).unwrap().into_scalar();
         assert!((x - number(&theirs["prev_sample_z_0"])).abs() < F32);
         let std = if large { schedule.level(19).unwrap().noise() } else { 1e-10 };
@@ -727,7 +730,7 @@ fn the_large_variance_is_beta_and_not_the_root_of_its_logarithm() {
         assert!((number(&theirs["variance"]) - beta.ln()).abs() < 1e-5);
         let ours = ddpm_plan("leading", 1000, &Ddpm::new(Variance::Beta));
         let step = &ours.steps()[999 - t];
-        assert_eq!(step.t, t);
+        assert_eq!(step.t, t as f64);
         assert!((step.coefficients.d - beta.sqrt()).abs() < 1e-8);
     }
 }
@@ -744,7 +747,7 @@ fn epsilon_at_zero_terminal_snr_is_an_error_with_and_without_a_clip() {
     for threshold in [Threshold::None, Threshold::Clip(1.0)] {
         let builder = Plan::builder(&zero, &tau).threshold(threshold);
         for error in [builder.build(&Ddim::deterministic()), builder.build(&Ddpm::default())].map(Result::unwrap_err) {
-            let Error::AtStep { index: 0, t: 999, source } = error else { panic!("{error}") };
+            let Error::AtStep { index: 0, t: 999.0, source } = error else { panic!("{error}") };
             let (from, to) = (Prediction::Epsilon, Prediction::Sample);
             assert!(matches!(*source, Error::Undetermined { from: f, to: t, .. } if (f, t) == (from, to)));
         }
@@ -904,7 +907,7 @@ fn encoding_clean_data_with_x0_prediction_is_an_error() {
     let tau = Timesteps::leading(1000, 5, 0).unwrap().encoding(Conditioning::Destination);
     let error =
         Plan::builder(&schedule, &tau).prediction(Prediction::Sample).build(&Ddim::deterministic()).unwrap_err();
-    let Error::AtStep { index: 0, t: 0, source } = error else { panic!("{error}") };
+    let Error::AtStep { index: 0, t: 0.0, source } = error else { panic!("{error}") };
     assert!(matches!(*source, Error::Undetermined { level: NoiseLevel::CLEAN, .. }), "{source}");
 }
 

@@ -724,8 +724,8 @@ fn algorithm_2_line_by_line() {
                 Ok(z(index))
             });
             let mut model = |x: &Array2<f64>, at: Point| {
-                told.push(at.t);
-                Ok::<_, BoxError>(x.mapv(|x| network(x, at.t)))
+                told.push(at.t as usize);
+                Ok::<_, BoxError>(x.mapv(|x| network(x, at.t as usize)))
             };
             let found = sample(&plan, start, &mut model, &mut source).unwrap();
             for (found, expected) in found.iter().zip(&x) {

@@ -245,13 +245,9 @@ fn python_loads_what_is_written_with_the_same_values() {
     }
 }
 
-/// The least configuration of a class. CogVideoX shifts its schedule by default.
+/// The least configuration of a class.
 fn bare(name: &str) -> Value {
-    let mut config = json!({ "_class_name": name });
-    if name.starts_with("CogVideoX") {
-        config["snr_shift_scale"] = json!(1.0);
-    }
-    config
+    json!({ "_class_name": name })
 }
 
 /// A class by its name alone: every default.
@@ -691,15 +687,15 @@ fn only_the_plan_that_needs_x0_at_pure_noise_is_refused() {
     assert!(config.schedule().levels()[999].is_pure_noise());
     assert!(config.notes().contains(&Note::Differs(Difference::ZeroSnrEpsilon)));
     let plan = config.plan(50).unwrap();
-    assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981, 1));
+    assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981.0, 1.0));
     // Started at ᾱ = 0, at the step that does.
     let mut trailing = json.clone();
     trailing["timestep_spacing"] = json!("trailing");
     match read(&trailing).unwrap().plan(50) {
-        Err(Error::AtStep { index: 0, t: 999, source }) => assert!(matches!(*source, Error::Undetermined { .. })),
+        Err(Error::AtStep { index: 0, t: 999.0, source }) => assert!(matches!(*source, Error::Undetermined { .. })),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(config.plan(1000), Err(Error::Timestep { t: 1000, .. })));
+    assert!(matches!(config.plan(1000), Err(Error::LeadingOffset { t: 1000, .. })));
     let steps = Timesteps::explicit(1000, [998, 500]).unwrap();
     assert!(config.plan_builder(&steps).build(&config.solver()).is_ok());
     // The classes without that key leave their schedule alone.
@@ -776,7 +772,7 @@ fn a_file_is_read_as_a_class_of_ones_choice() {
     assert_eq!(config.class(), SchedulerClass::Ddim);
     let plan = config.plan(16).unwrap();
     let ts: Vec<_> = plan.steps().iter().map(|step| step.t).collect();
-    assert_eq!((ts[0], ts[1], ts[15], ts.len()), (90, 84, 0, 16));
+    assert_eq!((ts[0], ts[1], ts[15], ts.len()), (90.0, 84.0, 0.0, 16));
     assert!((config.schedule().levels()[99].alpha_bar() / 2.4286e-7 - 1.0).abs() < 1e-4);
     assert_eq!(config.threshold(), Threshold::Clip(1.0));
     assert!(matches!(SchedulerConfig::from_json(text), Err(Error::ConfigKeyMissing { .. })));
@@ -871,6 +867,12 @@ fn flax_unclip_and_cogvideox() {
     let cog = read(&json).unwrap();
     assert!(cog.class().is_supported() && cog.threshold() == Threshold::None);
     assert_eq!(cog.notes(), [ignored("clip_sample", Ignored::NotOfClass(SchedulerClass::CogVideoXDdim))]);
+    // By default the SNR is divided by 3: ᾱ/(3 − 2·ᾱ).
+    let shifted = read(&json!({"_class_name": "CogVideoXDDIMScheduler", "prediction_type": "sample"})).unwrap();
+    for (shifted, plain) in shifted.schedule().levels().iter().zip(cog.schedule().levels()) {
+        let right = plain.alpha_bar() / (3.0 - 2.0 * plain.alpha_bar());
+        assert!((shifted.alpha_bar() / right - 1.0).abs() < 1e-14);
+    }
     for step in cog.plan(10).unwrap().steps() {
         let a = (step.to.one_minus_alpha_bar() / step.from.one_minus_alpha_bar()).sqrt();
         let b = step.to.signal() - step.from.signal() * a;
@@ -930,7 +932,7 @@ fn what_makes_no_sense_is_an_error_that_names_the_key() {
         ("original_inference_steps", vec![json!(0), json!(1001), json!("50")], json!({"_class_name": "LCMScheduler"})),
         (
             "snr_shift_scale",
-            vec![json!(0), json!(-1), json!("NaN"), json!(3.0)],
+            vec![json!(0), json!(-1), json!("NaN"), json!(1e300)],
             json!({"_class_name": "CogVideoXDDIMScheduler"}),
         ),
         ("predict_epsilon", vec![json!(false)], json!({"prediction_type": "epsilon"})),
@@ -1200,7 +1202,7 @@ fn errors_are_one_short_line() {
         (class(&format!("\"beta_start\": {lines}")), "is not a finite number"),
         (class(&format!("\"beta_start\": \"{}\"", "\\n".repeat(500))), "beta_start = "),
         (class(&format!("\"trained_betas\": [\"{long}\"]")), "not a list of numbers"),
-        (class("\"num_train_timesteps\": 2, \"trained_betas\": [1e-310, -1e-310]"), "trained_betas[1] = -1e-310"),
+        (class("\"num_train_timesteps\": 2, \"trained_betas\": [1e-5, -1e-310]"), "trained_betas[1] = -1e-310"),
         (class("\"num_train_timesteps\": 100000, \"beta_start\": 0.9, \"beta_end\": 0.9"), "T = 100000"),
         (class("\"beta_end\": 1e-310, \"beta_start\": -1e-310"), "beta_start = -1e-310"),
         (class(&format!("\"{long}\": 1, \"{long}\": 2")), "given twice"),

@@ -135,7 +135,7 @@ impl Run {
             Plan::builder(schedule, &tau).prediction(self.config.prediction()).threshold(self.config.threshold());
         let mut steps = builder.build(&Ddpm::new(variance)).unwrap().steps().to_vec();
         let last = steps.last_mut().unwrap();
-        if last.t > 0 {
+        if last.t > 0.0 {
             // β = 1 − ᾱ_t; β̃ = 0, clamped to 1e-20; and σ = (β·β̃)^¼·(β/β̃)^(v/4).
             let beta = last.from.one_minus_alpha_bar();
             (last.coefficients.d, last.learned_noise) = match variance {
@@ -160,10 +160,10 @@ impl Run {
         };
         let mut x = tensor(START.to_vec());
         for (k, step) in steps.iter().enumerate() {
-            let mut m = model(&x, step.t);
+            let mut m = model(&x, step.t as usize);
             if step.learned_noise.is_some() {
                 // v(t, e) = ((t + e) mod 5 − 2)/2
-                let v = tensor((0..12).map(|e| (((step.t + e) % 5) as f64 - 2.0) / 2.0).collect());
+                let v = tensor((0..12).map(|e| (((step.t as usize + e) % 5) as f64 - 2.0) / 2.0).collect());
                 m = concatenate(Axis(1), &[m.view(), v.view()]).unwrap();
             }
             let noise = step.needs_noise().then(|| tensor(z(k)));
@@ -285,7 +285,7 @@ fn ddpm_is_that_of_diffusers_but_for_its_f32_and_the_noise_of_a_last_step_above_
             let (k, n) = (&ours.coefficients, &theirs.coefficients);
             assert_eq!((k.threshold, k.c), (n.threshold, n.c));
             worst = worst.max((k.a - n.a).abs() / k.a).max((k.b - n.b).abs());
-            let ends_noisy = ours.to.is_clean() && ours.t > 0;
+            let ends_noisy = ours.to.is_clean() && ours.t > 0.0;
             noisy += usize::from(ends_noisy);
             assert!(!ours.to.is_clean() || !ours.needs_noise(), "{}", run.id());
             assert_eq!(theirs.needs_noise(), ends_noisy || ours.needs_noise(), "{}", run.id());

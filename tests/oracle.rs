@@ -298,7 +298,7 @@ fn every_coefficient_of_a_plan_has_fourteen_digits() {
         let (from, to) = (schedules.level(&record, "t"), schedules.level(&record, "s"));
         for plan in plans_through(&record, schedules.of(&record)) {
             let step = plan.steps().iter().find(|step| (step.from, step.to) == (from, to)).unwrap();
-            assert_eq!(step.s, maybe_index(&record, "s"));
+            assert_eq!(step.s, maybe_index(&record, "s").map(|s| s as f64));
             assert_eq!(step.eta, record["eta"].as_f64());
             compare_coefficients(&mut meter, &step.coefficients, &record, "Plan");
         }

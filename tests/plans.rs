@@ -85,7 +85,8 @@ fn what_is_often_a_mistake_has_a_warning() {
     let euler = Ddim::deterministic();
     let sd = stable_diffusion();
     let alpha_bar = |schedule: &NoiseSchedule, t: usize| schedule.level(t).unwrap().alpha_bar();
-    let starts = |schedule: &NoiseSchedule, t: usize| Lint::StartsWithSignal { t, alpha_bar: alpha_bar(schedule, t) };
+    let starts =
+        |schedule: &NoiseSchedule, t: usize| Lint::StartsWithSignal { t: t as f64, alpha_bar: alpha_bar(schedule, t) };
     // Few leading steps, and many that do not divide T.
     assert_eq!(lint(&sd, &leading(4, 1), &euler), [starts(&sd, 751)]);
     assert_eq!(lint(&ddpm(), &leading(600, 0), &euler), [starts(&ddpm(), 599)]);
@@ -100,7 +101,7 @@ fn what_is_often_a_mistake_has_a_warning() {
     assert_eq!(plan.lint(), [Lint::EndsAboveClean { alpha_bar: 0.9 }]);
     // From t = 0 to t = 0.
     let tau = Timesteps::linspace(1000, 3).unwrap().ending(PathEnd::FirstLevel);
-    assert_eq!(lint(&ddpm(), &tau, &euler), [Lint::StandsStill { index: 2, t: 0 }]);
+    assert_eq!(lint(&ddpm(), &tau, &euler), [Lint::StandsStill { index: 2, t: 0.0 }]);
     let per_step = Ddim::per_step((0..1000).map(|index| if index == 998 { 1.2 } else { 0.0 })).unwrap();
     let all = Timesteps::all(1000).unwrap();
     assert_eq!(lint(&ddpm(), &all, &per_step), [Lint::EtaAboveOne { index: 998, eta: 1.2 }]);
@@ -124,7 +125,7 @@ fn a_start_holds_signal_above_a_thousandth_of_the_variance() {
     let starts = |alpha_bar: f64| lint(&with_alpha_bar(4, alpha_bar), &tau, &Ddim::deterministic());
     assert_eq!(starts(1e-3), []);
     let more = 1e-3_f64.next_up();
-    assert_eq!(starts(more), [Lint::StartsWithSignal { t: 4, alpha_bar: more }]);
+    assert_eq!(starts(more), [Lint::StartsWithSignal { t: 4.0, alpha_bar: more }]);
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn a_start_in_the_noisiest_eighth_is_a_start_from_noise() {
     let schedule = NoiseSchedule::linear(16, 1e-3, 0.02).unwrap();
     let starts = |t: usize| lint(&schedule, &Timesteps::explicit(16, [t, 2]).unwrap(), &Ddim::deterministic());
     assert_eq!((starts(15), starts(14)), (vec![], vec![]));
-    assert!(matches!(starts(13)[..], [Lint::StartsWithSignal { t: 13, .. }]));
+    assert!(matches!(starts(13)[..], [Lint::StartsWithSignal { t: 13.0, .. }]));
     // The last level counts in the shortest schedule, too.
     let short = NoiseSchedule::constant(2, 0.1).unwrap();
     assert_eq!(lint(&short, &Timesteps::explicit(2, [1]).unwrap(), &Ddim::deterministic()), []);
@@ -220,7 +221,7 @@ fn the_product_along_the_path_has_a_warning() {
 fn warnings_say_what_to_do() {
     for (warning, told) in [
         (
-            Lint::StartsWithSignal { t: 951, alpha_bar: 0.0077 },
+            Lint::StartsWithSignal { t: 951.0, alpha_bar: 0.0077 },
             "the noisiest level (t = 951) still holds 8.8 % signal (√ᾱ), so pure noise is only an approximation of x there. \
              Normal for img2img; otherwise use Timesteps::trailing",
         ),
@@ -234,7 +235,7 @@ fn warnings_say_what_to_do() {
             "step 3: η = 1.2 is outside the usual 0..1 and adds more noise than DDPM; images may be noisy",
         ),
         (
-            Lint::StandsStill { index: 49, t: 0 },
+            Lint::StandsStill { index: 49, t: 0.0 },
             "step 49 (t = 0) does not change the noise level: a wasted network call. Leave t = 0 out, or end at PathEnd::Clean",
         ),
         (

@@ -238,7 +238,7 @@ fn an_exact_predictor_predicts_any_kind_of_the_same_x0() {
         let data = &*data;
         for log_snr in [-12.0, -3.0, 0.0, 3.0, 9.0] {
             let level = level(log_snr);
-            let at = Point::new(0, level);
+            let at = Point::new(0.0, level);
             let x0 = denoised(&data, x.as_slice().unwrap(), &level);
             for kind in [Prediction::Epsilon, Prediction::Sample, Prediction::Velocity, Prediction::Score] {
                 let mut model = Exact::new(&data, kind);

@@ -296,7 +296,7 @@ fn a_step_that_fails_with_x_in_its_hands_ends_the_run() {
     let mut broken = noise::from_fn(|_: &Vec<f64>, _| Err::<Vec<f64>, _>("the generator is gone"));
     let mut sampling = Sampling::new(&plan, vec![0.5; 4], &mut model, &mut broken).unwrap();
     let error = sampling.advance().unwrap_err();
-    assert!(matches!(error, Error::AtStep { index: 0, t: 999, source } if matches!(*source, Error::Noise(_))));
+    assert!(matches!(error, Error::AtStep { index: 0, t: 999.0, source } if matches!(*source, Error::Noise(_))));
     assert!(matches!(sampling.x(), Err(Error::RunFailed)));
     assert!(matches!(sampling.advance(), Err(Error::RunFailed)));
     assert!(matches!(sampling.advance_with_x0(), Err(Error::RunFailed)));
@@ -309,7 +309,7 @@ fn a_network_that_returns_another_shape_is_found_out() {
     let plan = plan(3, &Ddim::deterministic());
     let mut model = |x: &Array2<f32>, _: Point| Ok::<_, BoxError>(x.t().to_owned());
     let shapes = |error: Error| match error {
-        Error::AtStep { index: 0, t: 999, source } => match *source {
+        Error::AtStep { index: 0, t: 999.0, source } => match *source {
             Error::Shape { expected, found, .. } => (expected, found),
             other => panic!("{other:?}"),
         },
@@ -399,7 +399,7 @@ fn the_network_is_told_t_and_its_level_once_a_step() {
     let plan = plan(7, &Ddpm::default());
     let mut told = Vec::new();
     let mut model = |x: &Vec<f64>, at: Point| {
-        told.push((at.t, at.level));
+        told.push((at.t as usize, at.level));
         Ok::<_, BoxError>(x.clone())
     };
     sample(&plan, vec![0.1], &mut model, &mut SeededNoise::new(1)).unwrap();
@@ -501,7 +501,7 @@ fn the_wrappers_are_guide_and_guide_rescaled() {
 fn a_scale_of_1_is_the_conditional_network_alone() {
     let conditional = |_: &Vec<f64>, _: Point| Ok::<_, BoxError>(vec![0.25, -1.0]);
     let unconditional = |_: &Vec<f64>, _: Point| -> Result<Vec<f64>, BoxError> { panic!("called") };
-    let at = Point::new(0, schedule().level(0).unwrap());
+    let at = Point::new(0.0, schedule().level(0).unwrap());
     let mut guided = Guidance::new(conditional, unconditional, 1.0);
     assert_eq!(guided.predict(&vec![0.0, 0.0], at).unwrap(), [0.25, -1.0]);
     // And one of 0 the unconditional; a NaN of the other does not leak.
@@ -512,7 +512,7 @@ fn a_scale_of_1_is_the_conditional_network_alone() {
 #[test]
 fn guidance_between_different_predictions_is_refused() {
     let network = |kind| from_fn(kind, |x: &Vec<f64>, _| Ok::<_, BoxError>(x.clone()));
-    let at = Point::new(0, schedule().level(0).unwrap());
+    let at = Point::new(0.0, schedule().level(0).unwrap());
     let (mut plain, mut rescaled) = (
         Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0),
         Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0).rescaled(0.5),
@@ -665,7 +665,7 @@ fn weights_that_are_no_weights_are_refused_at_their_step() {
         (Combination::new(0.0, 0.0, 0.0, f64::NAN), "the weight of z"),
     ] {
         match Plan::new(&schedule(), &trailing(3), &Odd(combination)) {
-            Err(Error::AtStep { index: 1, t: 666, source }) => {
+            Err(Error::AtStep { index: 1, t: 666.0, source }) => {
                 assert!(matches!(*source, Error::Parameter { name: told, .. } if told == name), "{source}");
             }
             other => panic!("{other:?}"),

@@ -396,18 +396,20 @@ fn predictions_have_names() {
         (Prediction::Epsilon, ["epsilon", "eps", "EPSILON", "ε", "ε-prediction", "noise"]),
         (Prediction::Sample, ["sample", "x0", "x_start", "x₀", "x₀-prediction", " x0 "]),
         (Prediction::Velocity, ["v_prediction", "v", "velocity", "v-prediction", "V_PREDICTION", "v prediction"]),
+        (Prediction::Flow, ["flow", "flow_prediction", "flow-prediction", "flow_velocity", "FLOW", "flow prediction"]),
         (Prediction::Score, ["score", "Score", "score prediction", "score_prediction", "score-prediction", "score "]),
     ] {
-        for name in names.into_iter().chain([prediction.name(), &prediction.to_string()]) {
+        for name in names.into_iter().chain([&*prediction.name(), &prediction.to_string()]) {
             assert_eq!(name.parse::<Prediction>().unwrap(), prediction, "{name}");
         }
     }
-    for wrong in ["", "flow", "epsilonn", "prediction", "_prediction", &"v".repeat(100_000)] {
+    for wrong in ["", "flows", "edm()", "edm(x)", "epsilonn", "prediction", "_prediction", &"v".repeat(100_000)] {
         let error = wrong.parse::<Prediction>().unwrap_err();
         let told = error.to_string();
-        assert!(matches!(error, Error::Text { what: "prediction", .. }));
+        assert!(matches!(error, Error::UnknownName { what: "the prediction", .. }));
         assert!(
-            told.ends_with("is no prediction; expected epsilon, sample, v_prediction or score") && told.len() < 180,
+            told.ends_with("is unknown; use epsilon, sample, v_prediction, score, flow_prediction or edm(σ_data)")
+                && told.len() < 220,
             "{told}"
         );
     }

@@ -1,6 +1,6 @@
 //! What is stored of schedules and predictions, and what is read of it.
 
-use alphabar::{NoiseSchedule, Prediction};
+use alphabar::{NoiseSchedule, Prediction, SigmaData};
 use serde_json::{from_str, to_string};
 
 fn read(text: &str) -> NoiseSchedule {
@@ -80,13 +80,17 @@ fn a_prediction_is_stored_by_its_name() {
         (Prediction::Sample, "sample"),
         (Prediction::Velocity, "v_prediction"),
         (Prediction::Score, "score"),
+        (Prediction::Flow, "flow_prediction"),
+        (Prediction::Edm { sigma_data: SigmaData::new(0.5).unwrap() }, "edm(0.5)"),
     ] {
         assert_eq!(to_string(&prediction).unwrap(), format!("\"{name}\""));
         assert_eq!(from_str::<Prediction>(&format!("\"{name}\"")).unwrap(), prediction);
     }
-    let error = from_str::<Prediction>("\"flow\"").unwrap_err().to_string();
+    let error = from_str::<Prediction>("\"flows\"").unwrap_err().to_string();
     assert!(
-        error.starts_with("the prediction \"flow\" is unknown; use epsilon, sample, v_prediction or score"),
+        error.starts_with(
+            "the prediction \"flows\" is unknown; use epsilon, sample, v_prediction, score, flow_prediction or edm"
+        ),
         "{error}"
     );
     assert!(from_str::<Prediction>("1").unwrap_err().to_string().contains("the name of a prediction"));

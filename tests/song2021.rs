@@ -770,7 +770,7 @@ fn encoding_is_equation_13_upwards() {
         }
 
         let up = plan(&schedule, &tau.clone().encoding(conditioning), &Ddim::deterministic());
-        assert_eq!(up.steps().iter().map(|leg| leg.point().t).collect::<Vec<_>>(), told);
+        assert_eq!(up.steps().iter().map(|leg| leg.point().t as usize).collect::<Vec<_>>(), told);
         let found = sample(&up, vec![-0.4], &mut two_lumps().predictor(), &mut NoNoise).unwrap();
         assert_close!(found[0], x, 1e-12, "{conditioning:?}");
     }
@@ -1012,7 +1012,7 @@ fn a_run_asks_for_noise_at_every_step_but_the_last() {
             });
             let mut told = Vec::new();
             let mut model = |x: &Vec<f64>, at: Point| {
-                told.push(at.t);
+                told.push(at.t as usize);
                 Ok::<_, BoxError>(x.clone())
             };
             sample(&plan(&schedule, &tau, &ddim), vec![0.5], &mut model, &mut source).unwrap();

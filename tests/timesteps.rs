@@ -637,7 +637,8 @@ proptest! {
 /// (t, s, ᾱ the step leaves, ᾱ it arrives at, ᾱ the network is told) of each step of a plan.
 fn hops(schedule: &NoiseSchedule, tau: &Timesteps) -> Vec<(usize, Option<usize>, NoiseLevel, NoiseLevel, NoiseLevel)> {
     let plan = Plan::new(schedule, tau, &Ddim::deterministic()).unwrap();
-    plan.steps().iter().map(|step| (step.t, step.s, step.from, step.to, step.point().level)).collect()
+    let index = |t: f64| t as usize;
+    plan.steps().iter().map(|step| (index(step.t), step.s.map(index), step.from, step.to, step.point().level)).collect()
 }
 
 #[test]

@@ -276,14 +276,14 @@ fn the_step_from_t_0_ends_in_clean_data() {
     for method in methods() {
         let plan = Plan::new(&schedule, &tau, &method).unwrap();
         let last = &plan.steps()[9];
-        assert_eq!((last.t, last.s, last.needs_noise()), (0, None, false));
+        assert_eq!((last.t, last.s, last.needs_noise()), (0.0, None, false));
         let x = last.apply(vec![2.0_f64], vec![0.5], None).unwrap();
         assert_close(x[0], right, 1e-15);
         assert_close(f64::from(last.apply(vec![2.0_f32], vec![0.5], None).unwrap()[0]), right, 1e-7);
     }
     let plan = Plan::new(&schedule, &tau.ending(PathEnd::FirstLevel), &Ddim::deterministic()).unwrap();
     assert_close(plan.steps()[9].apply(vec![2.0], vec![0.5], None).unwrap()[0], 2.0, 1e-15);
-    assert!(plan.lint().contains(&Lint::StandsStill { index: 9, t: 0 }));
+    assert!(plan.lint().contains(&Lint::StandsStill { index: 9, t: 0.0 }));
 }
 
 /// x̂₀ = √ᾱ·x − √(1−ᾱ)·v (Salimans and Ho 2022, section 4): √ᾱ_500 = 0.279 for x = 1, v = 0. A port gives −0.643.
@@ -310,8 +310,8 @@ fn the_large_variance_gives_the_root_of_beta() {
     let betas = linear(1e-4, 0.02);
     let plan = Plan::new(&ddpm_schedule(), &Timesteps::all(1000).unwrap(), &Ddpm::new(Variance::Beta)).unwrap();
     for step in &plan.steps()[..999] {
-        assert!(betas[step.t].ln().sqrt().is_nan());
-        assert_close(step.coefficients.d, betas[step.t].sqrt(), 1e-14);
+        assert!(betas[step.t as usize].ln().sqrt().is_nan());
+        assert_close(step.coefficients.d, betas[step.t as usize].sqrt(), 1e-14);
     }
 }
 
@@ -323,7 +323,7 @@ fn the_step_to_clean_data_adds_no_noise_from_any_t() {
     assert_close(theirs, 0.076, 2e-3);
     for method in methods() {
         let plan = trailing_plan(&ddpm_schedule(), 50, &method);
-        assert_eq!((plan.steps()[49].t, plan.steps()[49].coefficients.d), (19, 0.0));
+        assert_eq!((plan.steps()[49].t, plan.steps()[49].coefficients.d), (19.0, 0.0));
     }
     // All but the last do add some.
     let plan = trailing_plan(&ddpm_schedule(), 50, &Ddpm::new(Variance::Beta));
@@ -344,7 +344,7 @@ fn epsilon_at_zero_terminal_snr_is_an_error_whatever_the_threshold() {
             let builder = Plan::builder(&schedule, &tau).threshold(threshold);
             for prediction in [Prediction::Epsilon, Prediction::Score] {
                 let error = builder.prediction(prediction).build(&method).unwrap_err();
-                let Error::AtStep { index: 0, t: 999, source } = error else { panic!("{error}") };
+                let Error::AtStep { index: 0, t: 999.0, source } = error else { panic!("{error}") };
                 assert!(matches!(*source, Error::Undetermined { from, .. } if from == prediction), "{source}");
             }
             for prediction in [Prediction::Velocity, Prediction::Sample] {
@@ -371,10 +371,10 @@ fn zero_terminal_snr_with_v_prediction_and_eta_1_is_finite() {
     // Lin et al. 2023, Algorithm 1.
     let roots: Vec<f64> = product(linear(1e-4, 0.02)).into_iter().map(f64::sqrt).collect();
     let (first, last) = (roots[0], roots[999]);
-    let alpha_bar = |t: usize| ((roots[t] - last) * first / (first - last)).powi(2);
+    let alpha_bar = |t: f64| ((roots[t as usize] - last) * first / (first - last)).powi(2);
     // ᾱ_899 as Python's f32 has it.
     let s_in_f32 = 0.000_106_130_43_f32;
-    assert_close(f64::from(s_in_f32), alpha_bar(899), 1e-5);
+    assert_close(f64::from(s_in_f32), alpha_bar(899.0), 1e-5);
     let sigma_in_f32 = (1.0 - s_in_f32).sqrt();
     assert_eq!(1.0 - s_in_f32 - sigma_in_f32 * sigma_in_f32, f32::EPSILON / 2.0);
 

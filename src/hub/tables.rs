@@ -127,11 +127,14 @@ impl Recipe {
 
 /// `snr_shift_scale`: ᾱ/(k + (1−k)·ᾱ), before the rescaling to zero SNR.
 fn shifted(schedule: NoiseSchedule, k: f64) -> Result<NoiseSchedule, Error> {
-    if k == 1.0 { Ok(schedule) } else { Err(unsupported_shift(k)) }
+    if k == 1.0 {
+        return Ok(schedule);
+    }
+    schedule.shifted(k).map_err(|error| config_error("snr_shift_scale", &few_digits(k), error.to_string()))
 }
 
 fn unsupported_shift(k: f64) -> Error {
-    config_error("snr_shift_scale", &few_digits(k), "is not supported: only 1, which shifts nothing")
+    config_error("snr_shift_scale", &few_digits(k), "is not supported in the f32 tables: only 1, which shifts nothing")
 }
 
 /// The "laplace" of diffusers: the square root of the paper's ᾱ (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to

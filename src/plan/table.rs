@@ -23,7 +23,8 @@ impl fmt::Display for Plan {
         let preserving = self.steps.iter().all(|step| step.from.scale() == Dd::ONE && step.to.scale() == Dd::ONE);
         let shown = |level: &NoiseLevel| if preserving { level.alpha_bar() } else { level.noise() };
         let [t, s] = if preserving { ["ᾱ_t", "ᾱ_s"] } else { ["noise_t", "noise_s"] };
-        write!(f, "{:>4} {:>7} {:>7} {t:>11} {s:>11}", "step", "t", "s")?;
+        let width = self.steps.iter().map(|step| Digits::time(step.t).to_string().len()).max().unwrap_or(0).max(6);
+        write!(f, "{:>4} {:>width$} {:>width$} {t:>11} {s:>11}", "step", "t", "s")?;
         let names: &[&str] = if thresholded { &["p", "q", "a", "b", "c", "σ = d"] } else { &["A", "B", "σ = d"] };
         for name in names {
             write!(f, " {name:>11}")?;
@@ -31,7 +32,7 @@ impl fmt::Display for Plan {
         for step in &self.steps {
             let s = step.s.map_or_else(|| "clean".to_owned(), |s| Digits::time(s).to_string());
             let (t, from, to) = (Digits::time(step.t).to_string(), shown(&step.from), shown(&step.to));
-            write!(f, "\n{:>4} {t:>7} {s:>7} {} {}", step.index, Cell(from), Cell(to))?;
+            write!(f, "\n{:>4} {t:>width$} {s:>width$} {} {}", step.index, Cell(from), Cell(to))?;
             let k = &step.coefficients;
             let values: &[f64] = if thresholded { &[k.p, k.q, k.a, k.b, k.c, k.d] } else { &[k.x, k.model, k.d] };
             for value in values {
