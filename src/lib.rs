@@ -102,11 +102,11 @@ pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, S
 pub use plan::{Lint, Plan, PlanBuilder, Point, Step};
 pub use posterior::Conditional;
 pub use prediction::{Conversion, Prediction};
-pub use predictor::{Guidance, Predictor, RescaledGuidance};
+pub use predictor::{Guidance, GuidanceScale, Predictor, RescaledGuidance};
 pub use sample::{Sampling, sample};
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 pub use solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
-pub use tensor::{Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
+pub use tensor::{Batch, Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
 pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
 
 /// The README's example, compiled and run with the documentation's.

@@ -382,10 +382,10 @@ fn gradients_flow_through_a_variance_that_is_learned() {
     let z = random(2, &[2, 3, 3], DType::F64);
     for k in [Weights::All(0.7), Weights::PerRow(&[0.7, 0.7])] {
         let (_, v) = output.as_tensor().halve_channels().unwrap();
-        let gradients = z.times_exp(&v, k).unwrap().backward().unwrap();
+        let gradients = z.times_exp(&v, k, 1.5.into()).unwrap().backward().unwrap();
         let found = gradients.get(output.as_tensor()).unwrap().narrow(1, 3, 3).unwrap();
         for ((found, z), v) in host(&found).into_iter().zip(host(&z)).zip(host(&v)) {
-            let wanted = 0.7 * z * (0.7 * v).exp();
+            let wanted = 1.5 * 0.7 * z * (0.7 * v).exp();
             assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
         }
     }

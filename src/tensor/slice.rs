@@ -47,7 +47,8 @@ pub fn step_in_place<E: Element>(
     kernel::step(x, m, noise, Rows { count, len: x.len() / count }, coefficients)
 }
 
-/// A vector is one sample: it has one row, and its first axis is the channels.
+/// A `Vec` is **one sample**, whatever its length: a flattened image, or an action. Its first axis is the channels. For several
+/// samples use [`Batch`](crate::Batch).
 impl<E: Element> Tensor for Vec<E> {
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
         let Some((_, first)) = terms.first() else {
@@ -68,25 +69,28 @@ impl<E: Element> Tensor for Vec<E> {
         Ok(self)
     }
 
+    fn same_shape(&self, other: &Self) -> Result<bool, Error> {
+        Ok(self.len() == other.len())
+    }
+
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
-        Ok(vec![kernel::abs_quantile(self.len(), ratio, kernel::widened(self))])
+        check_len("the operand", self.len(), self.len())?;
+        kernel::row_quantiles(self, self.rows_of_batch(), ratio)
     }
 
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
-        let half = self.len() / 2;
-        if self.len() % 2 != 0 {
-            let (expected, found) = (vec![2 * half], vec![self.len()]);
-            return Err(Error::Shape { operand: "the network's output, to be halved,", expected, found });
-        }
-        let (prediction, v) = self.split_at(half);
-        Ok((prediction.to_vec(), v.to_vec()))
+        let (m, v) = halves(self)?;
+        Ok((m.to_vec(), v.to_vec()))
     }
 
-    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+    fn join_channels(&self, second: &Self) -> Result<Self, Error> {
+        check_len("the second half of the channels", self.len(), second.len())?;
+        Ok([self.as_slice(), second].concat())
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
         check_len("v", self.len(), v.len())?;
-        k.check_rows(1)?;
-        let k = k.of_row(0)?;
-        Ok(self.iter().zip(v).map(|(z, v)| times_exp(*z, *v, k)).collect())
+        Ok(kernel::times_exp(self, v, k, d, self.rows_of_batch())?.into_iter().map(E::narrow).collect())
     }
 
     fn step(mut self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
@@ -95,6 +99,23 @@ impl<E: Element> Tensor for Vec<E> {
         }
         step_in_place(&mut self, &m, z.map(Vec::as_slice), rows)?;
         Ok(Stepped::new(self, Some(m)))
+    }
+
+    fn step_learned(
+        mut self,
+        output: Self,
+        z: Option<&Self>,
+        k: Weights<'_>,
+        coefficients: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let z = noise_term(z, coefficients)?;
+        let (m, v) = halves(&output)?;
+        check_len("x", self.len(), self.len())?;
+        check_len("half of the network's output", self.len(), m.len())?;
+        z.map_or(Ok(()), |z| check_len("z", self.len(), z.len()))?;
+        let rows = self.rows_of_batch();
+        kernel::step_learned(&mut self, [m, v], z.map(Vec::as_slice), k, rows, coefficients)?;
+        Ok(Stepped::new(self, Some(output)))
     }
 }
 
@@ -148,7 +169,19 @@ impl<E: Element> RowReduce for Vec<E> {
     }
 }
 
-/// `Ok` for slices of one and the same length, which is not 0.
+/// A network's output apart: m and v.
+fn halves<E>(output: &[E]) -> Result<(&[E], &[E]), Error> {
+    if output.is_empty() {
+        return Err(Error::Empty { operand: "the network's output", shape: vec![0] });
+    }
+    if output.len() % 2 != 0 {
+        let (expected, found) = (vec![(output.len() & !1).max(2)], vec![output.len()]);
+        return Err(Error::Shape { operand: "the network's output, to be halved,", expected, found });
+    }
+    Ok(output.split_at(output.len() / 2))
+}
+
+/// `Err` unless the slices are equally long and not empty.
 fn check_len(operand: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected != found {
         return Err(Error::Shape { operand, expected: vec![expected], found: vec![found] });
@@ -157,11 +190,6 @@ fn check_len(operand: &'static str, expected: usize, found: usize) -> Result<(),
         return Err(Error::Empty { operand, shape: vec![0] });
     }
     Ok(())
-}
-
-/// z·exp(k·v), rounded once.
-pub(super) fn times_exp<E: Element>(z: E, v: E, k: f64) -> E {
-    E::from_f64(z.to_f64() * libm::exp(k * v.to_f64()))
 }
 
 pub(super) fn check_count(expected: usize, found: usize) -> Result<(), Error> {
