@@ -14,7 +14,7 @@ use rand_core::Rng;
 use crate::coefficients::Coefficients;
 use crate::error::{BoxError, Error};
 use crate::plan::Step;
-use crate::tensor::{HostTensor, Rows, Stepped, Tensor, Weights, check_rows_of_noise, fill_like};
+use crate::tensor::{HostTensor, Stepped, Tensor, Weights, check_rows_of_noise, fill_like};
 
 /// Identifies a noise tensor of a run: the initial noise x_T, or the noise z of step i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -214,7 +214,7 @@ impl SeededNoise {
         if draws.len() != rows.count {
             return Err(Error::Rows { expected: rows.count, found: draws.len() });
         }
-        self.prepare(rows, |row| draws.get(row).copied().unwrap_or(Draw::Initial))?;
+        self.prepare(like, |row| draws.get(row).copied().unwrap_or(Draw::Initial))?;
         fill_like(like, &self.streams)
     }
 
@@ -248,7 +248,7 @@ impl SeededNoise {
         let learned: Vec<f64> = steps.iter().filter_map(|step| step.learned_noise).collect();
         let needs_noise = coefficients.iter().any(Coefficients::needs_noise);
         if needs_noise {
-            self.prepare(rows, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
+            self.prepare(&x, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
         }
         match learned.len() {
             0 if needs_noise => x.step_with_streams(m, &self.streams, &coefficients),
@@ -261,9 +261,13 @@ impl SeededNoise {
         }
     }
 
-    /// The streams of all rows for a draw.
-    fn prepare(&mut self, rows: Rows, draw: impl Fn(usize) -> Draw) -> Result<(), Error> {
-        // Rows without elements cost no memory, so there may be any number of them.
+    /// The streams of all rows of a tensor for a draw.
+    fn prepare<T: HostTensor>(&mut self, like: &T, draw: impl Fn(usize) -> Draw) -> Result<(), Error> {
+        let rows = like.rows_of_batch();
+        if rows.count == 0 || rows.len == 0 {
+            // Rows without elements cost no memory, so there may be any number of them. The backend names the whole shape.
+            T::linear_combination(&[(1.0.into(), like)])?;
+        }
         check_rows_of_noise(rows)?;
         let rows = rows.count;
         self.streams.clear();
@@ -290,12 +294,12 @@ impl SeededNoise {
 
 impl<T: HostTensor> NoiseSource<T> for SeededNoise {
     fn noise(&mut self, like: &T, draw: Draw) -> Result<T, Error> {
-        self.prepare(like.rows_of_batch(), |_| draw)?;
+        self.prepare(like, |_| draw)?;
         fill_like(like, &self.streams)
     }
 
     fn noise_into(&mut self, spare: T, draw: Draw) -> Result<T, Error> {
-        self.prepare(spare.rows_of_batch(), |_| draw)?;
+        self.prepare(&spare, |_| draw)?;
         spare.fill_with_streams(&self.streams)
     }
 
@@ -307,7 +311,7 @@ impl<T: HostTensor> NoiseSource<T> for SeededNoise {
             let z = self.noise(&x, Draw::Step(step.index))?;
             return step.step(x, m, Some(&z));
         }
-        self.prepare(x.rows_of_batch(), |_| Draw::Step(step.index))?;
+        self.prepare(&x, |_| Draw::Step(step.index))?;
         x.step_with_streams(m, &self.streams, &[step.coefficients])
     }
 }

@@ -1,7 +1,7 @@
-//! The laws of [`Tensor`], [`HostTensor`] and [`RowReduce`], as a suite that any implementation can be held to.
+//! Conformance tests for implementations of [`Tensor`], [`HostTensor`] and [`RowReduce`].
 //!
-//! The backends of this crate pass it, and one of your own should: what it checks is what every sampler here relies on. It asks for
-//! no more than a way to make a tensor and a way to read it, and compares with plain loops written out below.
+//! The backends of this crate pass them, and a custom backend should: they check what every sampler relies on. They need a way to
+//! make a tensor and a way to read it, and compare with plain loops, written out below.
 //!
 //! ```
 //! use alphabar::testing::{Arithmetic, Laws};
@@ -31,7 +31,7 @@ use crate::prediction::Prediction;
 use crate::solver::Combination;
 use crate::tensor::{HostTensor, RowReduce, Rows, Tensor, Weights, composed_step, divided};
 
-/// In what a tensor computes, which need not be in what it is stored: half precision is computed in `f32`.
+/// The type in which a tensor computes. It may differ from the stored type: half precision is computed in `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
     /// Products and sums are rounded to `f32`.
@@ -41,8 +41,8 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// A product or sum of two numbers of this type that was computed in `f64`, rounded to the type. For `f32` that is the
-    /// correctly rounded result, `f64` having more than twice the digits and two.
+    /// Rounds a product or sum of two numbers of this type that was computed in `f64`. For `f32` the result is correctly rounded,
+    /// since `f64` has more than twice the digits.
     fn round(self, value: f64) -> f64 {
         match self {
             Self::F32 => f64::from(value as f32),
@@ -57,9 +57,9 @@ impl Arithmetic {
 pub struct Violation {
     /// The law.
     pub law: &'static str,
-    /// The shape of the tensors at hand.
+    /// The shape of the tensors that break it.
     pub shape: Vec<usize>,
-    /// What was found where what was wanted.
+    /// The value found and the value wanted.
     pub detail: String,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Violation {
 
 impl core::error::Error for Violation {}
 
-/// The suite, for one type of tensor and one type of element.
+/// The conformance tests for one type of tensor and one type of element.
 ///
 /// `make(shape, elements)` makes a tensor, elements going in row-major order and being rounded to its type; it fails for shapes that
 /// the type does not have, which are then left out. `read` gives them back. The example is in the [module](self).
@@ -127,15 +127,15 @@ impl<M, R> Laws<M, R> {
         self
     }
 
-    /// Results may be off by this fraction of the sum of the magnitudes of their terms. The usual 0 asks for the same bits as a
-    /// plain loop gives, which every CPU backend without fused multiply-adds can.
+    /// Allows results to be off by this fraction of the sum of the magnitudes of their terms. The default 0 asks for the bits of a
+    /// plain loop, which every CPU backend without fused multiply-adds has.
     #[must_use]
     pub fn within(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// A tensor is one sample whatever its shape, and not a batch along axis 0.
+    /// For types like `Vec`: a tensor is one sample whatever its shape, and not a batch along axis 0.
     #[must_use]
     pub fn one_row(mut self) -> Self {
         self.one_row = true;
@@ -149,7 +149,7 @@ type Law = Result<(), String>;
 impl<M, R> Laws<M, R> {
     /// The laws of [`Tensor`]: combinations are sums in the order of their terms, a weight of 0 drops its term, NaN survives a clamp,
     /// shapes and numbers of rows must agree, operands stay as they are, a step is its formula, with one set of coefficients
-    /// and with one per row. The quantile and what learned variances need are held to their definitions unless they are
+    /// and with one per row. The quantile, and what learned variances need, are compared with their definitions unless they are
     /// [`Error::Unsupported`].
     ///
     /// # Errors
@@ -171,7 +171,8 @@ impl<M, R> Laws<M, R> {
             at.law("shapes agree, and nothing is broadcast", At::shapes_agree)?;
             at.law("a tensor without elements is refused", At::emptiness)?;
             at.law("a step is its formula", At::steps)?;
-            at.law("learned variances scale the noise", At::learned_variances)
+            at.law("learned variances scale the noise", At::learned_variances)?;
+            at.law("a step with a learned variance is its formula", At::learned_steps)
         })
     }
 
@@ -487,6 +488,38 @@ where
             Err(Error::Unsupported { .. }) => Ok(()),
             other => Err(format!("{channels} channels halved: {:?}", other.err())),
         }
+    }
+
+    fn learned_steps(&self) -> Law {
+        let text = |error: Error| error.to_string();
+        let [x, m, v, z] = [7, 8, 6, 9].map(|seed| self.numbers(seed));
+        let ((_, x), (m_tensor, m), (v_tensor, v), (z_tensor, z)) = (x?, m?, v?, z?);
+        let output = || match m_tensor.join_channels(&v_tensor) {
+            Ok(output) => Ok(Some(output)),
+            Err(Error::Unsupported { .. } | Error::Shape { .. }) => Ok(None),
+            Err(other) => Err(other.to_string()),
+        };
+        for k in coefficients()? {
+            if matches!(k.threshold, Threshold::Dynamic { .. }) {
+                continue;
+            }
+            let Some(output) = output()? else { return Ok(()) };
+            let z_tensor = k.needs_noise().then_some(&z_tensor);
+            let found = match self.make(&x)?.step_learned(output, z_tensor, 0.4.into(), &[k]) {
+                Ok(stepped) => self.read(&stepped.x)?,
+                Err(Error::Unsupported { .. }) => return Ok(()),
+                Err(other) => return Err(text(other)),
+            };
+            let scaled: Vec<f64> = z.iter().zip(&v).map(|(z, v)| z * libm::exp(0.4 * v)).collect();
+            let wanted = stepped_row(Arithmetic::F64, &k, &x, &m, &scaled);
+            for (element, (found, (wanted, magnitude))) in found.iter().zip(wanted).enumerate() {
+                let slack = (4e-6 + 2.0 * self.spacing()?) * (1e-3 + magnitude);
+                if !((found - wanted).abs() <= slack) {
+                    return Err(format!("element {element} is {found:?} and not {wanted:?}, with {k:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn numbers_of_rows(&self) -> Law {

@@ -15,6 +15,7 @@ mod noise;
 mod reference;
 mod sampling;
 mod schedules;
+mod serde_noise;
 mod song2021;
 mod tensors;
 mod timesteps;

@@ -7,10 +7,10 @@ use alphabar::objective::{self, Antithetic, LossAware, Uniform};
 use alphabar::predictor::{from_fn, guide, guide_rescaled};
 use alphabar::reference::{DataDistribution, Exact, FiniteData, Gaussian, GaussianMixture};
 use alphabar::{
-    BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, HostTensor, Leg,
-    MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor,
-    Respacing, RowReduce, SampleKey, Sampling, SeededNoise, Solver, Tensor, Threshold, Timesteps, Variance, Weights,
-    forward, posterior, sample, slerp, step_in_place,
+    BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, GuidanceScale,
+    HostTensor, Leg, MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
+    Prediction, Predictor, Respacing, RowReduce, SampleKey, Sampling, SeededNoise, Solver, Tensor, Threshold,
+    Timesteps, Variance, Weights, forward, posterior, sample, slerp, step_in_place,
 };
 use ndarray::{Array0, Array2, ArrayD, IxDyn, arr0};
 use proptest::prelude::*;
@@ -618,7 +618,31 @@ fn wrappers_have_domains() {
     for wrong in [f64::NAN, f64::INFINITY] {
         refused!(guide(&a, &a, &b, wrong), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
     }
+    let network = || |x: &Vec<f64>, _: Point| Ok::<_, BoxError>(x.clone());
+    let guidance = |scale: GuidanceScale| Guidance::new(network(), network(), scale);
+    let interval = |scale, sigma| guidance(GuidanceScale::Interval { scale, sigma });
+    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        refused!(
+            Guidance::new(network(), network(), wrong),
+            Error::Parameter { name: "the guidance scale", .. },
+            [wrong]
+        );
+        refused!(guidance(vec![1.0, wrong].into()), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
+        refused!(interval(wrong, 0.3..=3.0), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
+    }
+    refused!(guidance(vec![].into()), Error::Length { expected: 1, found: 0, .. }, ["guidance scales"]);
+    for wrong in [f64::NAN, f64::INFINITY, -0.5] {
+        refused!(interval(2.0, wrong..=3.0), Error::Parameter { .. }, ["lower end", wrong]);
+    }
+    for wrong in [f64::NAN, 0.2] {
+        refused!(interval(2.0, 0.3..=wrong), Error::Parameter { .. }, ["upper end", wrong]);
+    }
     for wrong in [-0.1, 1.1, f64::NAN] {
+        refused!(
+            guidance(2.0.into()).unwrap().rescaled(wrong),
+            Error::Parameter { name: "the guidance rescale", .. },
+            [wrong, "[0, 1]"]
+        );
         refused!(
             guide_rescaled(&a, &a, &b, 2.0, wrong),
             Error::Parameter { name: "the guidance rescale", .. },

@@ -481,3 +481,20 @@ fn there_is_no_noise_for_tensors_without_elements() {
         assert!(matches!(rng.noise(&empty, Draw::Initial), Err(Error::Empty { .. })));
     }
 }
+
+/// Rows without elements take no memory, so a tensor may have any number of them; a stream for each would.
+#[test]
+fn the_number_of_rows_of_an_empty_tensor_costs_nothing() {
+    let empty = Array2::<f32>::zeros((isize::MAX as usize, 0));
+    let mut seeded = SeededNoise::new(1);
+    let plan =
+        Plan::new(&NoiseSchedule::ddpm().unwrap(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::new(1.0).unwrap());
+    for error in [
+        seeded.noise(&empty, Draw::Initial).unwrap_err(),
+        seeded.noise_into(empty.clone(), Draw::Initial).unwrap_err(),
+        seeded.step(empty.clone(), empty.clone(), &plan.unwrap().steps()[0]).unwrap_err(),
+        RngNoise::new(StdRng::seed_from_u64(1)).noise(&empty, Draw::Initial).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Empty { .. }), "{error:?}");
+    }
+}

@@ -3,9 +3,9 @@
 use alphabar::predictor::{ByRef, from_fn, guide, guide_rescaled};
 use alphabar::reference::{FiniteData, Gaussian};
 use alphabar::{
-    BoxError, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, HostTensor, Leg, Lint,
-    NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor, SampleKey, Sampling,
-    SeededNoise, Solver, Step, Tensor, Threshold, Timesteps, Variance, noise, sample,
+    BoxError, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, GuidanceScale, HostTensor,
+    Leg, Lint, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor, SampleKey,
+    Sampling, SeededNoise, Solver, Step, Tensor, Threshold, Timesteps, Variance, noise, sample,
 };
 use ndarray::{Array2, array, aview1};
 use proptest::prelude::*;
@@ -535,6 +535,95 @@ fn guidance_between_different_predictions_is_refused() {
         let error = error.downcast::<Error>().unwrap();
         assert!(matches!(*error, Error::PredictionMismatch { plan: Prediction::Velocity, model: Prediction::Epsilon }));
     }
+}
+
+/// Counts its calls.
+struct Counted<'a>(f64, &'a std::cell::Cell<usize>);
+
+impl Predictor<Vec<f64>> for Counted<'_> {
+    fn predict(&mut self, x: &Vec<f64>, _: Point) -> Result<Vec<f64>, BoxError> {
+        self.1.set(self.1.get() + 1);
+        Ok(vec![self.0; x.len()])
+    }
+}
+
+/// Kynkäänniemi et al. 2024: guidance inside an interval of σ, and elsewhere the conditional network alone.
+#[test]
+fn guidance_in_an_interval_calls_the_unconditional_network_inside_it_only() {
+    let plan = plan(50, &Ddim::deterministic());
+    let calls = [std::cell::Cell::new(0), std::cell::Cell::new(0)];
+    let scale = GuidanceScale::Interval { scale: 3.0, sigma: 0.5..=5.0 };
+    let networks = (Counted(1.0, &calls[0]), Counted(0.25, &calls[1]));
+    let mut guided = Guidance::new(networks.0, networks.1, scale.clone()).unwrap();
+    let mut inside = 0;
+    for step in plan.steps() {
+        // σ = √((1−ᾱ)/ᾱ) by its definition.
+        let alpha_bar = step.from.alpha_bar();
+        let is_inside = (0.5..=5.0).contains(&((1.0 - alpha_bar) / alpha_bar).sqrt());
+        inside += usize::from(is_inside);
+        let m = guided.predict(&vec![0.0], step.point()).unwrap();
+        assert_eq!(m, [if is_inside { 0.25 + 3.0 * 0.75 } else { 1.0 }]);
+        assert_eq!(scale.at(step.point()).unwrap(), if is_inside { 3.0 } else { 1.0 });
+    }
+    assert!(inside > 5 && inside < 45, "{inside}");
+    assert_eq!(calls.map(|calls| calls.get()), [50, inside]);
+    // Both ends belong to it, also an infinite one.
+    let level = NoiseLevel::from_alpha_bar(0.5).unwrap();
+    let ends = GuidanceScale::Interval { scale: 3.0, sigma: level.sigma()..=level.sigma() };
+    assert_eq!(ends.at(Point::new(0, level)).unwrap(), 3.0);
+    let open = GuidanceScale::Interval { scale: 3.0, sigma: 0.0..=f64::INFINITY };
+    for level in [NoiseLevel::PURE_NOISE, NoiseLevel::CLEAN] {
+        assert_eq!(open.at(Point::new(0, level)).unwrap(), 3.0);
+    }
+}
+
+#[test]
+fn guidance_may_have_a_scale_for_each_step() {
+    let plan = plan(3, &Ddim::deterministic());
+    let calls = [std::cell::Cell::new(0), std::cell::Cell::new(0)];
+    let mut guided = Guidance::new(Counted(1.0, &calls[0]), Counted(0.25, &calls[1]), vec![2.0, 1.0, 0.0]).unwrap();
+    for (step, wanted) in plan.steps().iter().zip([1.75, 1.0, 0.25]) {
+        assert_eq!(guided.predict(&vec![0.0], step.point()).unwrap(), [wanted]);
+    }
+    assert_eq!(calls.each_ref().map(|calls| calls.get()), [3, 2]);
+    // The same rescaled: a scale of 1 asks the conditional network alone.
+    let mut rescaled = guided.rescaled(0.5).unwrap();
+    assert_eq!(rescaled.predict(&vec![0.0], plan.steps()[1].point()).unwrap(), [1.0]);
+    assert_eq!(calls[1].get(), 2);
+    // A list that ends before the plan does.
+    let mut short = Guidance::new(Counted(1.0, &calls[0]), Counted(0.25, &calls[1]), vec![2.0, 1.0]).unwrap();
+    let error = sample(&plan, vec![0.5], &mut short, &mut NoNoise).unwrap_err();
+    let Error::AtStep { index: 2, source, .. } = error else { panic!("{error:?}") };
+    let Error::Predictor(source) = *source else { panic!("{source:?}") };
+    assert!(matches!(*source.downcast::<Error>().unwrap(), Error::Length { expected: 3, found: 2, .. }));
+}
+
+// Buffers.
+
+/// The loop by hand may keep the buffer of the network's output, and a run may be handed one.
+#[test]
+fn buffers_are_handed_in_and_out() {
+    let plan = plan(20, &Ddim::new(1.0).unwrap());
+    let start = initial(&vec![0.0_f64; 50]);
+    let whole = run(&plan, start.clone(), &mut SeededNoise::new(3));
+
+    let (mut model, mut noise) = (InPlace::default(), SeededNoise::new(3));
+    let spare = vec![f64::NAN; 50];
+    let at = spare.as_ptr();
+    let mut sampling = Sampling::new(&plan, start.clone(), &mut model, &mut noise).unwrap().with_spare(spare);
+    while sampling.advance().unwrap().is_some() {}
+    let stepped = sampling.into_stepped().unwrap();
+    assert_eq!((&stepped.x, stepped.spare.unwrap().as_ptr(), model.allocated), (&whole, at, 0));
+
+    let (mut x, mut spare) = (start, None);
+    let mut noise = SeededNoise::new(3);
+    for step in plan.steps() {
+        let m = model.predict_into(&x, step.point(), spare.take()).unwrap();
+        let z = step.needs_noise().then(|| noise.noise(&x, Draw::Step(step.index)).unwrap());
+        let stepped = step.step(x, m, z.as_ref()).unwrap();
+        (x, spare) = (stepped.x, stepped.spare);
+    }
+    assert_eq!((x, model.allocated), (whole, 1));
 }
 
 // Plans.

@@ -11,17 +11,46 @@ use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weigh
 /// The slices are a batch of `coefficients.len()` rows of equal length: one row for a single set of coefficients.
 ///
 /// # Errors
-/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] where the rows do not divide them,
-/// [`Error::MissingNoise`].
+/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of the
+/// number of rows, [`Error::MissingNoise`].
+///
+/// # A control loop without allocation
+/// A robot's policy samples its next actions 100 times a second. The plan is made once. In the loop [`NormalStream::fill`] makes
+/// the noise in place, the network writes into its buffer, and nothing is allocated:
 ///
 /// ```
-/// use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps, step_in_place};
+/// use alphabar::{Ddpm, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps, step_in_place};
 ///
-/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-/// let mut action = [0.3_f32, -1.2, 0.8];
-/// for step in plan.steps() {
-///     let eps = action.map(|x| 0.1 * x); // a network
-///     step_in_place(&mut action, &eps, None, &[step.coefficients])?;
+/// /// 16 actions of 7 joints.
+/// const ACTIONS: usize = 16 * 7;
+///
+/// /// The policy network: ε for these noisy actions, given the observation.
+/// fn policy(observation: &[f32], actions: &[f32], t: usize, eps: &mut [f32]) {
+///     # let _ = (observation, t);
+///     eps.iter_mut().zip(actions).for_each(|(eps, x)| *eps = 0.5 * x);
+/// }
+///
+/// // At start-up: DDPM in 10 of 100 training steps, actions clipped to ±1.
+/// let (schedule, tau) = (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
+/// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddpm::default())?;
+/// let (mut actions, mut eps, mut z) = ([0.0_f32; ACTIONS], [0.0; ACTIONS], [0.0; ACTIONS]);
+///
+/// for tick in 0..3 {
+///     let observation = [0.0; 32];
+///     // Seed 42, one sample a tick: a run can be repeated, number by number.
+///     NormalStream::new(42, tick, Draw::Initial.stream()).fill(0, &mut actions);
+///     for step in plan.steps() {
+///         policy(&observation, &actions, step.t, &mut eps);
+///         let noise = if step.needs_noise() {
+///             NormalStream::new(42, tick, Draw::Step(step.index).stream()).fill(0, &mut z);
+///             Some(&z[..])
+///         } else {
+///             None
+///         };
+///         step_in_place(&mut actions, &eps, noise, &[step.coefficients])?;
+///     }
+///     // Send the actions, wait for the next tick.
+///     assert!(actions.iter().all(|action| action.abs() <= 1.0));
 /// }
 /// # Ok::<(), alphabar::Error>(())
 /// ```
