@@ -14,8 +14,17 @@ use crate::tensor::Tensor;
 /// A closure is a predictor, and counts as ε-prediction. For a network that predicts something else use [`from_fn`], which is told
 /// what, or implement the trait for a struct.
 ///
-/// **Write the types of a closure's arguments**, `|x: &Vec<f32>, at: Point|`. Without them rustc reports "implementation of
-/// `FnOnce` is not general enough" or "type annotations needed": it takes `x` for a reference of one lifetime.
+/// **Write the types of a closure's arguments**, `|x: &Vec<f32>, at: Point|`. rustc infers the types of a closure from a bound on
+/// `Fn`, and this is a trait of its own: without the types it takes `x` for a reference of one particular lifetime, and reports
+/// "implementation of `FnOnce` is not general enough" or "type annotations needed".
+///
+/// ```compile_fail
+/// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Timesteps, sample};
+/// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+/// let mut model = |x, _at| Ok::<_, BoxError>(Vec::<f32>::clone(x)); // not general enough
+/// let image = sample(&plan, vec![0.3_f32, -0.8], &mut model, &mut NoNoise)?;
+/// # Ok::<(), alphabar::Error>(())
+/// ```
 ///
 /// ```
 /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Prediction, Timesteps, predictor, sample};

@@ -19,7 +19,9 @@ pub use element::{Element, Real};
 pub use host::{HostTensor, RowReduce};
 pub use slice::step_in_place;
 
-pub(crate) use composed::{composed_step, divided, noise_term, predicted_x0};
+#[cfg(feature = "testing")]
+pub(crate) use composed::divided;
+pub(crate) use composed::{composed_step, noise_term, predicted_x0};
 pub(crate) use host::{check_rows_of_noise, fill_like};
 
 use crate::coefficients::Coefficients;
