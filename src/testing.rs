@@ -430,7 +430,7 @@ where
         if nan == [self.rows.count - 1] { Ok(()) } else { Err(format!("NaN for rows {nan:?} instead of the last")) }
     }
 
-    /// The distance from 1 to the next element.
+    /// The distance from 1 to the next element. It makes tensors to find out: not to be called for each element.
     fn spacing(&self) -> Result<f64, String> {
         for spacing in [f64::EPSILON, f64::from(f32::EPSILON), 2_f64.powi(-10)] {
             if self.stored(&vec![1.0 + spacing; self.len()])?.first() == Some(&(1.0 + spacing)) {
@@ -442,6 +442,7 @@ where
 
     fn learned_variances(&self) -> Law {
         let ((z, z_values), (v, v_values)) = (self.numbers(5)?, self.numbers(6)?);
+        let spacing = self.spacing()?;
         let per_row = numbers(7, self.rows.count);
         let deviations: Vec<f64> = numbers(8, self.rows.count).into_iter().map(f64::abs).collect();
         // At last exp(100·v), which `f32` does not hold, with a d that makes up for it; an exponent of 300 costs digits.
@@ -460,7 +461,7 @@ where
                 let [k, d] = [k, d].map(|weights| weights.of_row(row).unwrap_or(f64::NAN));
                 let (found, wanted) = (at(&found, element), z * (d * libm::exp(k * v)));
                 // An exponential is not correctly rounded everywhere, and k·v is rounded before it.
-                let slack = (4e-6 + rounding + self.spacing()?) * wanted.abs();
+                let slack = (4e-6 + rounding + spacing) * wanted.abs();
                 // 6e-8 is the least number above 0 in `f16`.
                 if !((found - wanted).abs() <= slack + 6e-8) {
                     return Err(format!("element {element} is {found:?} and not {d}·exp({k}·{v})·{z} = {wanted:?}"));
@@ -499,6 +500,7 @@ where
             Err(Error::Unsupported { .. } | Error::Shape { .. }) => Ok(None),
             Err(other) => Err(other.to_string()),
         };
+        let spacing = self.spacing()?;
         for k in coefficients()? {
             if matches!(k.threshold, Threshold::Dynamic { .. }) {
                 continue;
@@ -513,7 +515,7 @@ where
             let scaled: Vec<f64> = z.iter().zip(&v).map(|(z, v)| z * libm::exp(0.4 * v)).collect();
             let wanted = stepped_row(Arithmetic::F64, &k, &x, &m, &scaled);
             for (element, (found, (wanted, magnitude))) in found.iter().zip(wanted).enumerate() {
-                let slack = (4e-6 + 2.0 * self.spacing()?) * (1e-3 + magnitude);
+                let slack = (4e-6 + 2.0 * spacing) * (1e-3 + magnitude);
                 if !((found - wanted).abs() <= slack) {
                     return Err(format!("element {element} is {found:?} and not {wanted:?}, with {k:?}"));
                 }
@@ -712,6 +714,9 @@ where
         let text = |error: Error| error.to_string();
         let (x, m) = (self.numbers(7)?.1, self.numbers(8)?.1);
         let z = self.numbers(1)?.0.fill_with_streams(&self.streams()).map_err(text)?;
+        // In half precision, noise made within the step need not have been rounded to it.
+        let spacing = self.spacing()?;
+        let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
         for k in coefficients()? {
             if matches!(k.threshold, Threshold::Dynamic { .. }) && !self.has_quantile()? {
                 continue;
@@ -719,9 +724,6 @@ where
             let within = self.make(&x)?.step_with_streams(self.make(&m)?, &self.streams(), &[k]).map_err(text)?.x;
             let given = self.make(&x)?.step(self.make(&m)?, Some(&z), &[k]).map_err(text)?.x;
             let (within, given) = (self.read(&within)?, self.read(&given)?);
-            // Of half precision, noise made within the step need not have been rounded to it.
-            let spacing = self.spacing()?;
-            let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
             for (element, (within, given)) in within.iter().zip(&given).enumerate() {
                 let slack = (rounding + self.laws.tolerance) * (8.0 + given.abs());
                 if !(within.to_bits() == given.to_bits() || (within - given).abs() <= slack) {

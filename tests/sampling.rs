@@ -613,7 +613,8 @@ fn buffers_are_handed_in_and_out() {
     let mut sampling = Sampling::new(&plan, start.clone(), &mut model, &mut noise).unwrap().with_spare(spare);
     while sampling.advance().unwrap().is_some() {}
     let stepped = sampling.into_stepped().unwrap();
-    assert_eq!((&stepped.x, stepped.spare.unwrap().as_ptr(), model.allocated), (&whole, at, 0));
+    let spare = stepped.spare.unwrap();
+    assert_eq!((&stepped.x, spare.as_ptr(), model.allocated), (&whole, at, 0));
 
     let (mut x, mut spare) = (start, None);
     let mut noise = SeededNoise::new(3);
