@@ -248,7 +248,7 @@ impl<M, R> At<'_, M, R> {
         element / self.rows.len.max(1)
     }
 
-    /// The same bits, NaN for NaN, or as near as the suite was told to ask for.
+    /// `Err` unless the values have equal bits, are both NaN, or are as close as the tolerance asks.
     fn same(&self, what: &str, found: &[f64], wanted: &[f64], magnitudes: &[f64]) -> Law {
         if found.len() != wanted.len() {
             return Err(format!("{what}: {} elements for {}", found.len(), wanted.len()));

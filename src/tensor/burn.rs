@@ -145,7 +145,7 @@ impl<const D: usize> HostTensor for Burn<D> {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        // Uploaded as it is made, in `f32`, whatever the type of x.
+        // The noise is uploaded as it is made, in `f32`, for every type of x.
         check([("x", &self)])?;
         let batch = self.rows_of_batch();
         let elements = noise_elements(batch, streams)?;
@@ -201,7 +201,7 @@ enum Compute {
 }
 
 impl Compute {
-    /// Exact; without a copy where the type is the same.
+    /// The tensor in this type; exact, and no copy if it has the type already.
     fn widen<const D: usize>(self, tensor: Burn<D>) -> Burn<D> {
         tensor.cast(match self {
             Self::F64 => DType::F64,
@@ -210,7 +210,7 @@ impl Compute {
     }
 }
 
-/// Everything that burn would panic on, or broadcast; and the type in which operands like the first one are computed.
+/// `Err` for operands that burn would panic on or broadcast; else the type in which operands like the first one are computed.
 fn check<'a, const D: usize>(
     operands: impl IntoIterator<Item = (&'static str, &'a Burn<D>)>,
 ) -> Result<Compute, Error> {
@@ -232,8 +232,8 @@ fn check<'a, const D: usize>(
         if Float::of(operand, tensor)? == Float::F64 && compute == Compute::F32 {
             return Err(Error::ElementType { operand, expected: "f32 or half precision", found: "F64".into() });
         }
-        // Tensors with and without autodiff go together, as constants and variables do; but where there is autodiff, its ways
-        // of checkpointing have to agree, in which devices that are equal may differ.
+        // Tensors with and without autodiff may be combined, as constants and variables are. But two tensors with autodiff must
+        // have one checkpointing strategy, in which devices that are equal may differ.
         let other = if its_device != device {
             Some(&device)
         } else if its_device.is_autodiff() {
@@ -251,7 +251,7 @@ fn check<'a, const D: usize>(
     Ok(compute)
 }
 
-/// One step, which takes its operands so that burn may write into their buffers where nobody shares them.
+/// One step. It takes its operands by value, so that burn may write into buffers that are not shared.
 fn step<const D: usize>(
     x: Burn<D>,
     m: Burn<D>,
@@ -287,7 +287,7 @@ fn step<const D: usize>(
     Ok(Stepped::new(narrowed(sum, shape, &device, dtype), None))
 }
 
-/// Σ kᵢ·tᵢ in the order of the terms; `None` where all of them are dropped.
+/// Σ kᵢ·tᵢ in the order of the terms; `None` if all of them are dropped.
 fn combine<'a, const D: usize>(terms: impl Iterator<Item = (Weights<'a>, Burn<D>)>) -> Option<Burn<D>> {
     terms.filter_map(|(weights, tensor)| weighted(weights, tensor)).reduce(|sum, term| sum + term)
 }

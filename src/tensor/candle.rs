@@ -254,23 +254,23 @@ impl Kind {
         }
     }
 
-    /// In what arithmetic on such elements is done.
+    /// The kind in which arithmetic on such elements is done.
     fn compute(self) -> Self {
         if self == Self::F64 { Self::F64 } else { Self::F32 }
     }
 
-    /// This kind where all the tensors are of it, otherwise the one of its arithmetic, which holds them all.
+    /// This kind if all the tensors have it, otherwise the kind of its arithmetic, which holds them all.
     fn shared_by<'a>(self, mut tensors: impl Iterator<Item = &'a Candle>) -> Self {
         if tensors.all(|tensor| tensor.dtype() == self.dtype()) { self } else { self.compute() }
     }
 
-    /// The tensor with elements of this kind; without a copy where it has them already.
+    /// The tensor with elements of this kind; no copy if it has them already.
     fn cast(self, tensor: &Candle) -> Result<Candle, Error> {
         Ok(tensor.to_dtype(self.dtype())?)
     }
 }
 
-/// Everything that candle would fail on, or broadcast; and the kind of the first operand's elements, which the result has.
+/// `Err` for operands that candle would fail on or broadcast; else the kind of the first operand's elements, which the result has.
 fn check<'a>(operands: impl IntoIterator<Item = (&'static str, &'a Candle)>) -> Result<Kind, Error> {
     let mut operands = operands.into_iter().peekable();
     let Some(&(operand, first)) = operands.peek() else {
@@ -374,7 +374,7 @@ fn composed_step(
     combine(&terms)
 }
 
-/// Σ kᵢ·tᵢ in the order of the terms; `None` where all of them are dropped.
+/// Σ kᵢ·tᵢ in the order of the terms; `None` if all of them are dropped.
 fn combine(terms: &[(Weights<'_>, Candle)]) -> Result<Option<Candle>, Error> {
     let mut sum: Option<Candle> = None;
     for (weights, tensor) in terms {
@@ -435,8 +435,7 @@ fn column(rows: usize, tensor: &Candle) -> Vec<usize> {
     shape
 }
 
-/// A tensor's elements as `E` in row-major order in this process's memory, apart from any graph; without a copy where they are
-/// so already.
+/// A tensor's elements as `E` in row-major order in this process's memory, apart from any graph; no copy if they are so already.
 fn laid_out<E: WithDType>(tensor: &Candle) -> Result<Candle, Error> {
     Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(E::DTYPE)?.contiguous()?)
 }

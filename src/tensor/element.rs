@@ -340,7 +340,7 @@ mod half_precision {
 
         #[test]
         fn numbers_narrow_as_the_crate_half_narrows_them() {
-            // A stride coprime to 2³² that visits every exponent, and around each half the numbers where rounding turns.
+            // A stride coprime to 2³² that visits every exponent, and the numbers around each half at which rounding turns.
             let spread = (0..1 << 22).map(|i: u32| i.wrapping_mul(1_000_003));
             let edges = (0..=u16::MAX).flat_map(|bits| {
                 [f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()].into_iter().flat_map(|wide| {
