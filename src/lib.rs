@@ -144,7 +144,7 @@ pub use posterior::Conditional;
 #[doc(inline)]
 pub use prediction::{Conversion, CustomPrediction, Prediction, SigmaData};
 #[doc(inline)]
-pub use predictor::{Guidance, Predictor, RescaledGuidance};
+pub use predictor::{Guidance, GuidanceScale, Predictor, RescaledGuidance};
 #[doc(inline)]
 pub use sample::{Sampling, sample};
 #[doc(inline)]
@@ -152,7 +152,7 @@ pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 #[doc(inline)]
 pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
 #[doc(inline)]
-pub use tensor::{Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
+pub use tensor::{Batch, Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
 #[doc(inline)]
 pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 

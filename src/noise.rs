@@ -1,8 +1,9 @@
 //! Where z comes from.
 //!
-//! The library draws nothing by itself: a step that adds noise is given it, by a [`NoiseSource`] or as a tensor. The source
-//! that comes with the crate, [`SeededNoise`], is counter-based: its numbers are a function of (seed, sample, step) and of
-//! the element's place, so that they do not depend on the size of the batch, on threads, or on where a run was resumed.
+//! The library never draws by itself: a step that adds noise gets it from a [`NoiseSource`] or as a tensor.
+//!
+//! [`SeededNoise`] is counter-based: each number is a function of (seed, sample, step, element). It does not depend on the size
+//! of the batch, on the number of threads, or on where a run was resumed.
 
 mod normal;
 
@@ -13,26 +14,25 @@ use rand_core::Rng;
 use crate::coefficients::Coefficients;
 use crate::error::{BoxError, Error};
 use crate::plan::Step;
-use crate::sample::learned_step;
-use crate::tensor::{HostTensor, Rows, Stepped, Tensor, Weights, kernel};
+use crate::tensor::{HostTensor, Stepped, Tensor, Weights, check_rows_of_noise, fill_like};
 
-/// Which noise of a run is meant.
+/// Identifies a noise tensor of a run: the initial noise x_T, or the noise z of step i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Draw {
     /// x_T, from which a run starts.
+    #[doc(alias = "latents")]
+    #[doc(alias = "initial noise")]
+    #[doc(alias = "x_T")]
     Initial,
-    /// z of the step with this index in its plan. A loop of one's own that draws more often than once a step, as inpainting
-    /// does, counts its draws and takes their number for the index: equal numbers are equal noise.
+    /// z of the step with this index in its plan. A custom loop that needs noise more than once a step (RePaint, for example)
+    /// must pass a running counter here. The same number gives the same noise.
     Step(usize),
 }
 
 impl Draw {
     /// The number of the stream: 0 for x_T, 1 + i for step i.
-    ///
-    /// ```
-    /// # use alphabar::Draw;
-    /// assert_eq!((Draw::Initial.stream(), Draw::Step(4).stream()), (0, 5));
-    /// ```
     #[must_use]
     pub fn stream(self) -> u64 {
         match self {
@@ -42,12 +42,12 @@ impl Draw {
     }
 }
 
-/// A source of z ~ N(0, I). It is asked only where a step adds noise.
+/// A source of z ~ N(0, I). A run asks it only for steps that add noise.
 ///
 /// ```
 /// use alphabar::{BoxError, Draw, NoiseSource, Error, noise};
 ///
-/// // Tensors of one's own, by a closure.
+/// // Custom noise from a closure.
 /// let mut zeros = noise::from_fn(|like: &Vec<f32>, _draw: Draw| Ok::<_, BoxError>(vec![0.0; like.len()]));
 /// assert_eq!(zeros.noise(&vec![1.0_f32; 3], Draw::Step(0))?, [0.0; 3]);
 /// # Ok::<(), Error>(())
@@ -56,17 +56,18 @@ pub trait NoiseSource<T: Tensor> {
     /// Noise of the shape, type and device of `like`.
     ///
     /// # Errors
-    /// Whatever the source fails with.
+    /// Any error of the source; a closure's own error becomes [`Error::Noise`].
     fn noise(&mut self, like: &T, draw: Draw) -> Result<T, Error>;
 
-    /// The same in the place of a tensor that is not needed any more, of whose shape, type and device the noise is: no new
-    /// memory, from sources and backends that can write over it.
+    /// [`NoiseSource::noise`] that may overwrite `spare` and return it. The noise has its shape, type and device. Sources and
+    /// backends that can write in place allocate nothing.
     ///
     /// # Errors
     /// As [`NoiseSource::noise`].
     ///
     /// ```
-    /// # use alphabar::{Draw, NoiseSource, SeededNoise};
+    /// use alphabar::{Draw, NoiseSource, SeededNoise};
+    ///
     /// let used = vec![7.0_f32; 100];
     /// let x = SeededNoise::new(1).noise_into(used, Draw::Initial)?;
     /// assert_eq!(x, SeededNoise::new(1).noise(&vec![0.0_f32; 100], Draw::Initial)?);
@@ -76,17 +77,14 @@ pub trait NoiseSource<T: Tensor> {
         self.noise(&spare, draw)
     }
 
-    /// One step of a run with the noise it asks for. Sources that can make their noise within the step's pass over memory
+    /// Takes one step, with noise if the step needs it. Sources that can make their noise within the step's pass over memory
     /// override this.
     ///
     /// # Errors
     /// Those of [`NoiseSource::noise`] and [`Tensor::step`].
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
         let z = if step.needs_noise() { Some(self.noise(&x, Draw::Step(step.index))?) } else { None };
-        match step.learned_noise {
-            None => x.step(m, z.as_ref(), &[step.coefficients]),
-            Some(k) => learned_step(x, &m, z.as_ref(), k.into(), &[step.coefficients]),
-        }
+        step.step(x, m, z.as_ref())
     }
 }
 
@@ -104,10 +102,10 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
     }
 }
 
-/// The noise of a seed: sample i of a seed has the same noise wherever and in whatever company it is made.
+/// The noise of a seed: sample i always gets the same noise, whatever the batch size, thread count or process.
 ///
-/// The element at place e of sample i at step k is a function of (seed, i, k, e) alone; [`NormalStream`] is that function.
-/// Values are `f32`, the same for every element type up to its rounding.
+/// Element e of sample i at step k is a function of (seed, i, k, e) alone; [`NormalStream`] is that function. Values are made in
+/// `f32` and rounded to the element type.
 ///
 /// ```
 /// use alphabar::{Draw, NoiseSource, SeededNoise};
@@ -118,14 +116,21 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
 /// assert_eq!(batch.slice(s![7..8, ..]), seventh);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+///
+/// With the feature `serde` its key can be stored: the seed and the first sample, or one key a row.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+#[doc(alias = "generator")]
+#[doc(alias = "seed")]
+#[doc(alias = "manual_seed")]
 pub struct SeededNoise {
     keys: Keys,
     /// Kept between steps, so that a step allocates nothing.
+    #[cfg_attr(feature = "serde", serde(skip))]
     streams: Vec<NormalStream>,
 }
 
-/// Equal sources give equal noise; what they were last asked for does not matter.
+/// Equal sources give equal noise; earlier calls do not matter.
 impl PartialEq for SeededNoise {
     fn eq(&self, other: &Self) -> bool {
         self.keys == other.keys
@@ -134,8 +139,9 @@ impl PartialEq for SeededNoise {
 
 impl Eq for SeededNoise {}
 
-/// What noise is keyed by, beside the step.
+/// The key of a sample's noise: with the step and the element it determines every number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct SampleKey {
     /// The seed.
     pub seed: u64,
@@ -144,29 +150,27 @@ pub struct SampleKey {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Keys {
     /// Row r is sample `first` + r.
+    #[cfg_attr(feature = "serde", serde(rename = "first"))]
     Consecutive(SampleKey),
-    /// A key of its own for each row.
+    /// A key for each row.
     PerRow(Vec<SampleKey>),
 }
 
 impl SeededNoise {
     /// The noise of a seed; row r of a batch is sample r.
-    ///
-    /// ```
-    /// # use alphabar::SeededNoise;
-    /// assert_eq!(SeededNoise::new(1), SeededNoise::new(1).from_sample(0));
-    /// ```
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { keys: Keys::Consecutive(SampleKey { seed, sample: 0 }), streams: Vec::new() }
     }
 
-    /// Row r of a batch is sample `first` + r (modulo 2⁶⁴): for a later batch, or another process's share.
+    /// Row r of a batch is sample `first` + r (modulo 2⁶⁴): for a later batch, or for another process's part of one.
     ///
     /// ```
-    /// # use alphabar::SeededNoise;
+    /// use alphabar::SeededNoise;
+    ///
     /// let second_batch_of_16 = SeededNoise::new(1).from_sample(16);
     /// ```
     #[must_use]
@@ -180,52 +184,55 @@ impl SeededNoise {
         self
     }
 
-    /// A key for each row: requests with seeds of their own in one batch.
+    /// A key for each row: requests with different seeds in one batch.
     ///
     /// ```
-    /// # use alphabar::{SampleKey, SeededNoise};
+    /// use alphabar::{SampleKey, SeededNoise};
+    ///
     /// let noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
     /// ```
     #[must_use]
-    pub fn per_row(keys: impl IntoIterator<Item = SampleKey>) -> Self {
-        Self { keys: Keys::PerRow(keys.into_iter().collect()), streams: Vec::new() }
+    pub fn per_row(keys: impl Into<Vec<SampleKey>>) -> Self {
+        Self { keys: Keys::PerRow(keys.into()), streams: Vec::new() }
     }
 
     /// Noise for rows at different steps of their runs: one draw per row.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless there is a draw, and a key if they were given one by one, for each row.
+    /// [`Error::Rows`] unless there is one draw a row, and one key a row after [`SeededNoise::per_row`].
     ///
     /// ```
-    /// # use alphabar::{Draw, NoiseSource, SampleKey, SeededNoise};
-    /// # use ndarray::Array2;
+    /// use alphabar::{Draw, NoiseSource, SampleKey, SeededNoise};
+    /// use ndarray::Array2;
+    ///
     /// let mut noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
     /// let z = noise.noise_per_row(&Array2::<f32>::zeros((2, 10)), &[Draw::Step(3), Draw::Initial])?;
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn noise_per_row<T: HostTensor>(&mut self, like: &T, draws: &[Draw]) -> Result<T, Error> {
-        let rows = like.rows_of_batch().count;
-        if draws.len() != rows {
-            return Err(Error::Rows { expected: rows, found: draws.len() });
+        let rows = like.rows_of_batch();
+        if draws.len() != rows.count {
+            return Err(Error::Rows { expected: rows.count, found: draws.len() });
         }
-        self.prepare(rows, |row| draws.get(row).copied().unwrap_or(Draw::Initial))?;
+        self.prepare(like, |row| draws.get(row).copied().unwrap_or(Draw::Initial))?;
         fill_like(like, &self.streams)
     }
 
-    /// One step of a batch whose rows are at different steps, of one plan or of several, with the noise that each asks for:
-    /// what a server calls once for all the requests it has.
+    /// One step of a batch of requests, each at its own step of its own plan, with the noise that each needs. A server calls it
+    /// once for all its requests.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless there is a step for each row, [`Error::Length`] where the network predicts a variance for the
-    /// steps of some rows only, and those of [`Tensor::step`].
+    /// [`Error::Rows`] unless there is one step a row, [`Error::Length`] if only some rows' steps have a learned variance, and
+    /// those of [`Tensor::step`].
     ///
     /// ```
-    /// # use alphabar::{Ddim, Ddpm, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
-    /// # use ndarray::array;
-    /// # let schedule = NoiseSchedule::ddpm()?;
-    /// # let fast = Plan::new(&schedule, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let slow = Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::default())?;
-    /// // One request is at step 2 of one plan, the other at step 700 of another, each with a seed of its own.
+    /// use alphabar::{Ddim, Ddpm, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
+    /// use ndarray::array;
+    ///
+    /// let schedule = NoiseSchedule::ddpm()?;
+    /// let fast = Plan::new(&schedule, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+    /// let slow = Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::default())?;
+    /// // One request is at step 2 of one plan, the other at step 700 of another; each has its own seed.
     /// let mut noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
     /// let steps = [&fast.steps()[2], &slow.steps()[700]];
     /// let (x, eps) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![[0.1_f32, 0.2], [0.3, 0.4]]);
@@ -233,37 +240,36 @@ impl SeededNoise {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn step_per_row<T: HostTensor>(&mut self, x: T, m: T, steps: &[&Step]) -> Result<Stepped<T>, Error> {
-        let rows = x.rows_of_batch().count;
-        if steps.len() != rows {
-            return Err(Error::Rows { expected: rows, found: steps.len() });
+        let rows = x.rows_of_batch();
+        if steps.len() != rows.count {
+            return Err(Error::Rows { expected: rows.count, found: steps.len() });
         }
         let coefficients: Vec<Coefficients> = steps.iter().map(|step| step.coefficients).collect();
         let learned: Vec<f64> = steps.iter().filter_map(|step| step.learned_noise).collect();
-        if !learned.is_empty() {
-            if learned.len() != rows {
-                return Err(Error::Length {
-                    what: "rows with a learned variance",
-                    expected: rows,
-                    found: learned.len(),
-                });
+        let needs_noise = coefficients.iter().any(Coefficients::needs_noise);
+        if needs_noise {
+            self.prepare(&x, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
+        }
+        match learned.len() {
+            0 if needs_noise => x.step_with_streams(m, &self.streams, &coefficients),
+            0 => x.step(m, None, &coefficients),
+            found if found == rows.count => {
+                let z = if needs_noise { Some(fill_like(&x, &self.streams)?) } else { None };
+                x.step_learned(m, z.as_ref(), Weights::PerRow(&learned), &coefficients)
             }
-            let z = if coefficients.iter().any(Coefficients::needs_noise) {
-                self.prepare(rows, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
-                Some(fill_like(&x, &self.streams)?)
-            } else {
-                None
-            };
-            return learned_step(x, &m, z.as_ref(), Weights::PerRow(&learned), &coefficients);
+            found => Err(Error::Length { what: "rows with a learned variance", expected: rows.count, found }),
         }
-        if !coefficients.iter().any(Coefficients::needs_noise) {
-            return x.step(m, None, &coefficients);
-        }
-        self.prepare(rows, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
-        x.step_with_streams(m, &self.streams, &coefficients)
     }
 
-    /// The streams of all rows for a draw.
-    fn prepare(&mut self, rows: usize, draw: impl Fn(usize) -> Draw) -> Result<(), Error> {
+    /// The streams of all rows of a tensor for a draw.
+    fn prepare<T: HostTensor>(&mut self, like: &T, draw: impl Fn(usize) -> Draw) -> Result<(), Error> {
+        let rows = like.rows_of_batch();
+        if rows.count == 0 || rows.len == 0 {
+            // Rows without elements cost no memory, so there may be any number of them. The backend names the whole shape.
+            T::linear_combination(&[(1.0.into(), like)])?;
+        }
+        check_rows_of_noise(rows)?;
+        let rows = rows.count;
         self.streams.clear();
         match &self.keys {
             Keys::Consecutive(SampleKey { seed, sample }) => {
@@ -288,40 +294,32 @@ impl SeededNoise {
 
 impl<T: HostTensor> NoiseSource<T> for SeededNoise {
     fn noise(&mut self, like: &T, draw: Draw) -> Result<T, Error> {
-        self.prepare(like.rows_of_batch().count, |_| draw)?;
+        self.prepare(like, |_| draw)?;
         fill_like(like, &self.streams)
     }
 
     fn noise_into(&mut self, spare: T, draw: Draw) -> Result<T, Error> {
-        self.prepare(spare.rows_of_batch().count, |_| draw)?;
+        self.prepare(&spare, |_| draw)?;
         spare.fill_with_streams(&self.streams)
     }
 
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
-        if let Some(k) = step.learned_noise {
-            let z = if step.needs_noise() { Some(self.noise(&x, Draw::Step(step.index))?) } else { None };
-            return learned_step(x, &m, z.as_ref(), k.into(), &[step.coefficients]);
-        }
         if !step.needs_noise() {
-            return x.step(m, None, &[step.coefficients]);
+            return step.step(x, m, None);
         }
-        self.prepare(x.rows_of_batch().count, |_| Draw::Step(step.index))?;
+        if step.learned_noise.is_some() {
+            let z = self.noise(&x, Draw::Step(step.index))?;
+            return step.step(x, m, Some(&z));
+        }
+        self.prepare(&x, |_| Draw::Step(step.index))?;
         x.step_with_streams(m, &self.streams, &[step.coefficients])
     }
 }
 
-/// A tensor like another, filled from one stream a row.
-pub(crate) fn fill_like<T: HostTensor>(like: &T, streams: &[NormalStream]) -> Result<T, Error> {
-    let rows = like.rows_of_batch();
-    let mut elements = vec![0.0_f32; rows.count * rows.len];
-    kernel::fill_with_noise(&mut elements, rows, streams)?;
-    like.from_host_f32(elements)
-}
-
-/// Noise from a generator of the caller's, drawn in the order in which it is asked for.
+/// Noise from your own random number generator, drawn in call order.
 ///
-/// Which numbers a run gets then depends on what was drawn before. The same transform as in [`NormalStream`] turns the
-/// generator's words into normal variates.
+/// The numbers of a run then depend on all earlier draws. The transform of [`NormalStream`] turns the generator's words into
+/// normal variates.
 ///
 /// ```
 /// use alphabar::{Draw, NoiseSource, RngNoise};
@@ -338,11 +336,6 @@ pub struct RngNoise<R> {
 
 impl<R: Rng> RngNoise<R> {
     /// Noise from this generator; `&mut rng` works too.
-    ///
-    /// ```
-    /// # use alphabar::RngNoise;
-    /// let noise = RngNoise::new(rand::rng());
-    /// ```
     pub fn new(rng: R) -> Self {
         Self { rng }
     }
@@ -353,11 +346,7 @@ const GROUP: usize = 16;
 
 impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
     fn noise(&mut self, like: &T, _draw: Draw) -> Result<T, Error> {
-        let Rows { count, len } = like.rows_of_batch();
-        if count == 0 || len == 0 {
-            return Err(Error::Empty { operand: "the tensor to make noise for", shape: vec![count, len] });
-        }
-        let mut elements = vec![0.0; count * len];
+        let mut elements = vec![0.0; check_rows_of_noise(like.rows_of_batch())?];
         for group in elements.chunks_mut(GROUP) {
             let words: [u32; GROUP] = core::array::from_fn(|_| self.rng.next_u32());
             let (mut cosines, mut sines) = ([0.0; GROUP / 2], [0.0; GROUP / 2]);
@@ -368,7 +357,7 @@ impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
     }
 }
 
-/// For runs that add no noise; asking it for some is an error.
+/// A source for runs that add no noise (DDIM with η = 0); a request for noise is an error.
 ///
 /// ```
 /// use alphabar::{Draw, Error, NoNoise, NoiseSource};
@@ -380,19 +369,25 @@ pub struct NoNoise;
 
 impl<T: Tensor> NoiseSource<T> for NoNoise {
     fn noise(&mut self, _like: &T, draw: Draw) -> Result<T, Error> {
-        Err(Error::Noise(format!("NoNoise was asked for the noise of {draw:?}").into()))
+        Err(no_noise(draw))
     }
 
     fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
-        // Without a z, a step that needs one says so.
-        match step.learned_noise {
-            None => x.step(m, None, &[step.coefficients]),
-            Some(k) => learned_step(x, &m, None, k.into(), &[step.coefficients]),
-        }
+        if step.needs_noise() { Err(no_noise(Draw::Step(step.index))) } else { step.step(x, m, None) }
     }
 }
 
-/// A source from a closure, for tensors of one's own.
+fn no_noise(draw: Draw) -> Error {
+    let reason = match draw {
+        Draw::Initial => "NoNoise has no initial noise; use SeededNoise".to_owned(),
+        Draw::Step(index) => format!(
+            "the plan adds noise at step {index}, but NoNoise has none; use SeededNoise, or a deterministic plan (η = 0)"
+        ),
+    };
+    Error::Noise(reason.into())
+}
+
+/// A source from a closure: recorded noise, or noise from your framework's generator.
 ///
 /// ```
 /// use alphabar::{BoxError, Draw, noise};
@@ -400,7 +395,7 @@ impl<T: Tensor> NoiseSource<T> for NoNoise {
 /// let recorded = vec![vec![0.1_f32, -0.3], vec![1.2, 0.4]];
 /// let mut replay = noise::from_fn(move |_: &Vec<f32>, draw| match draw {
 ///     Draw::Step(index) => recorded.get(index).cloned().ok_or("no noise was recorded for this step"),
-///     Draw::Initial => Err("x_T was not recorded"),
+///     _ => Err("x_T was not recorded"),
 /// });
 /// # let _: &mut dyn alphabar::NoiseSource<Vec<f32>> = &mut replay;
 /// ```

@@ -1,14 +1,45 @@
-//! The network's side: the trait of ε-predictors and wrappers around them.
+//! The network's side: the trait for networks, and wrappers around them.
 
-use crate::error::{BoxError, Error};
+mod guidance;
+
+pub use guidance::{Guidance, GuidanceScale, RescaledGuidance, guide, guide_rescaled};
+
+use crate::error::BoxError;
 use crate::path::Point;
 use crate::prediction::Prediction;
-use crate::tensor::{RowReduce, Tensor, Weights};
+use crate::tensor::Tensor;
 
 /// A network that predicts ε (or x₀, v, the score) of a noisy x.
 ///
-/// A closure that takes x and the [`Point`] is one; a struct implements the trait, and may say that it predicts something
-/// else than ε.
+/// A closure is a predictor, and counts as ε-prediction. For a network that predicts something else use [`from_fn`], which is told
+/// what, or implement the trait for a struct.
+///
+/// **Write the types of a closure's arguments**, `|x: &Vec<f32>, at: Point|`. rustc infers the types of a closure from a bound on
+/// `Fn`, and this is a trait of its own: without the types it takes `x` for a reference of one particular lifetime, and reports
+/// "implementation of `FnOnce` is not general enough" or "type annotations needed".
+///
+/// ```compile_fail
+/// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Timesteps, sample};
+/// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+/// let mut model = |x, _at| Ok::<_, BoxError>(Vec::<f32>::clone(x)); // not general enough
+/// let image = sample(&plan, vec![0.3_f32, -0.8], &mut model, &mut NoNoise)?;
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+///
+/// ```
+/// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Prediction, Timesteps, predictor, sample};
+///
+/// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 10)?);
+/// let plan = Plan::new(&schedule, &tau, &Ddim::deterministic())?;
+/// let mut model = |x: &Vec<f32>, _at: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
+/// let image = sample(&plan, vec![0.3_f32, -0.8], &mut model, &mut NoNoise)?;
+///
+/// // A network that predicts v.
+/// let plan = Plan::builder(&schedule, &tau).prediction(Prediction::Velocity).build(&Ddim::deterministic())?;
+/// let mut model = predictor::from_fn(Prediction::Velocity, model);
+/// let image = sample(&plan, vec![0.3_f32, -0.8], &mut model, &mut NoNoise)?;
+/// # Ok::<(), alphabar::Error>(())
+/// ```
 ///
 /// ```
 /// use alphabar::{BoxError, Point, Prediction, Predictor};
@@ -25,16 +56,20 @@ use crate::tensor::{RowReduce, Tensor, Weights};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a network for tensors of type `{T}`",
+    note = "a closure must have the form `|x: &{T}, at: Point| -> Result<{T}, _>`, with the types of its arguments written out, and \
+            an error type that converts into `alphabar::BoxError`"
+)]
 pub trait Predictor<T> {
-    /// The prediction for x at a point of the path; of the shape of x, but for a network that also predicts the variance
-    /// ([`Variance::LearnedRange`](crate::Variance)), which returns twice the channels.
+    /// The prediction for x at a point of the path. It has the shape of x, except for a network with a learned variance
+    /// ([`Variance::LearnedRange`](crate::Variance)), which returns twice the channels: m, then v.
     ///
     /// # Errors
-    /// Whatever the network fails with; a run stops and reports it as [`Error::Predictor`].
+    /// Any error of the network. The run stops and reports it as [`Error::Predictor`](crate::Error::Predictor).
     fn predict(&mut self, x: &T, at: Point) -> Result<T, BoxError>;
 
-    /// The same, with the buffer of an earlier prediction, its contents unspecified, that may be written over instead of
-    /// allocating.
+    /// Like `predict`, but may write its result into `spare` (an earlier output, content arbitrary) to avoid an allocation.
     ///
     /// # Errors
     /// As [`Predictor::predict`].
@@ -43,7 +78,8 @@ pub trait Predictor<T> {
         self.predict(x, at)
     }
 
-    /// What is predicted.
+    /// What the network predicts.
+    #[doc(alias = "prediction_type")]
     fn prediction(&self) -> Prediction {
         Prediction::Epsilon
     }
@@ -59,7 +95,7 @@ where
     }
 }
 
-/// A predictor from a closure and what it predicts; also helps the compiler with closures whose arguments have no types.
+/// A predictor from a closure and what it predicts.
 ///
 /// ```
 /// use alphabar::{BoxError, Prediction, Predictor, predictor};
@@ -96,14 +132,15 @@ where
     }
 }
 
-/// A borrowed predictor, for handing one to several runs in turn.
+/// A borrowed predictor, to hand one network to several runs or wrappers.
 ///
 /// ```
-/// use alphabar::{BoxError, Point, Predictor, predictor::ByRef};
+/// use alphabar::{BoxError, Guidance, Point, predictor::ByRef};
 ///
 /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-/// let mut borrowed = ByRef(&mut model);
-/// assert!(Predictor::<Vec<f32>>::prediction(&borrowed) == alphabar::Prediction::Epsilon);
+/// let unconditional = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(vec![0.0; x.len()]);
+/// let guided = Guidance::new(ByRef(&mut model), unconditional, 7.5)?;
+/// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct ByRef<'a, P: ?Sized>(pub &'a mut P);
@@ -122,10 +159,10 @@ impl<T, P: Predictor<T> + ?Sized> Predictor<T> for ByRef<'_, P> {
     }
 }
 
-/// A network that also predicts the variance, with that half of its channels dropped: for methods that set their own, such as
-/// DDIM.
+/// Drops the learned variance of a network: the second half of its output's channels. For samplers that set their own variance,
+/// such as DDIM.
 ///
-/// [`Ddpm`](crate::Ddpm) with a learned [`Variance`](crate::Variance) takes the network's whole output.
+/// [`Ddpm`](crate::Ddpm) with a learned [`Variance`](crate::Variance) needs the network's whole output, without this wrapper.
 ///
 /// ```
 /// use alphabar::{BoxError, Point, Predictor, predictor::WithoutVariance};
@@ -148,149 +185,4 @@ impl<T: Tensor, P: Predictor<T>> Predictor<T> for WithoutVariance<P> {
     fn prediction(&self) -> Prediction {
         self.0.prediction()
     }
-}
-
-/// Classifier-free guidance (Ho and Salimans 2022): of a conditional and an unconditional prediction,
-/// m = m_uncond + scale·(m_cond − m_uncond).
-///
-/// A scale of 1 is the conditional network alone, and then the other is not called. Networks that make both predictions in one
-/// batched call use [`guide`] in a closure.
-///
-/// ```
-/// use alphabar::{BoxError, Guidance, Point, Predictor};
-///
-/// let conditional = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(vec![1.0; x.len()]);
-/// let unconditional = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(vec![0.5; x.len()]);
-/// let mut guided = Guidance::new(conditional, unconditional, 7.5);
-/// # let level = alphabar::NoiseLevel::CLEAN;
-/// let m = guided.predict(&vec![0.0_f32; 2], Point::new(0, level))?;
-/// assert_eq!(m, [4.25, 4.25]);
-/// # Ok::<(), BoxError>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Guidance<C, U> {
-    conditional: C,
-    unconditional: U,
-    scale: f64,
-}
-
-impl<C, U> Guidance<C, U> {
-    /// Guidance of a scale; Stable Diffusion uses 7.5. A scale that is not finite is an error when it is used.
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Guidance, Point};
-    /// # let network = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// let guided = Guidance::new(network, network, 7.5);
-    /// ```
-    pub fn new(conditional: C, unconditional: U, scale: f64) -> Self {
-        Self { conditional, unconditional, scale }
-    }
-
-    /// The same with the rescaling of Lin et al. (2023, section 3.4), Python's `guidance_rescale`: [`guide_rescaled`] with
-    /// φ = `rescale`, 0 for none and 0.7 as they recommend.
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Guidance, Point};
-    /// # let network = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// let guided = Guidance::new(network, network, 7.5).rescaled(0.7);
-    /// ```
-    pub fn rescaled(self, rescale: f64) -> RescaledGuidance<C, U> {
-        RescaledGuidance { guidance: self, rescale }
-    }
-}
-
-impl<T, C, U> Predictor<T> for Guidance<C, U>
-where
-    T: Tensor,
-    C: Predictor<T>,
-    U: Predictor<T>,
-{
-    fn predict(&mut self, x: &T, at: Point) -> Result<T, BoxError> {
-        check_same_prediction(&self.conditional, &self.unconditional)?;
-        let conditional = self.conditional.predict(x, at)?;
-        if self.scale == 1.0 {
-            return Ok(conditional);
-        }
-        let unconditional = self.unconditional.predict(x, at)?;
-        Ok(guide(&conditional, &unconditional, self.scale)?)
-    }
-
-    fn prediction(&self) -> Prediction {
-        self.conditional.prediction()
-    }
-}
-
-/// Guidance with the rescaling of its standard deviation: [`Guidance::rescaled`].
-#[derive(Clone, Copy, Debug)]
-pub struct RescaledGuidance<C, U> {
-    guidance: Guidance<C, U>,
-    rescale: f64,
-}
-
-impl<T, C, U> Predictor<T> for RescaledGuidance<C, U>
-where
-    T: RowReduce,
-    C: Predictor<T>,
-    U: Predictor<T>,
-{
-    fn predict(&mut self, x: &T, at: Point) -> Result<T, BoxError> {
-        let Guidance { conditional, unconditional, scale } = &mut self.guidance;
-        check_same_prediction(conditional, unconditional)?;
-        let (conditional, unconditional) = (conditional.predict(x, at)?, unconditional.predict(x, at)?);
-        Ok(guide_rescaled(&conditional, &unconditional, *scale, self.rescale)?)
-    }
-
-    fn prediction(&self) -> Prediction {
-        self.guidance.conditional.prediction()
-    }
-}
-
-fn check_same_prediction<T, C: Predictor<T>, U: Predictor<T>>(conditional: &C, unconditional: &U) -> Result<(), Error> {
-    let (plan, model) = (conditional.prediction(), unconditional.prediction());
-    if plan == model { Ok(()) } else { Err(Error::PredictionMismatch { plan, model }) }
-}
-
-/// scale·m_cond + (1 − scale)·m_uncond (Ho and Salimans 2022, Eq. 6).
-///
-/// # Errors
-/// [`Error::Parameter`] unless the scale is finite, and those of [`Tensor::linear_combination`].
-///
-/// ```
-/// use alphabar::predictor::guide;
-///
-/// assert_eq!(guide(&vec![1.0_f64], &vec![0.5], 3.0)?, [2.0]);
-/// # Ok::<(), alphabar::Error>(())
-/// ```
-pub fn guide<T: Tensor>(conditional: &T, unconditional: &T, scale: f64) -> Result<T, Error> {
-    crate::error::require(scale.is_finite(), "the guidance scale", scale, "finite")?;
-    T::linear_combination(&[(scale.into(), conditional), ((1.0 - scale).into(), unconditional)])
-}
-
-/// [`guide`], then each sample pulled towards the standard deviation of its conditional prediction (Lin et al. 2023, Eq. 15
-/// and 16): m ← φ·m·std(m_cond)/std(m) + (1 − φ)·m.
-///
-/// # Errors
-/// [`Error::Parameter`] unless φ is in [0, 1] and the scale finite, and those of [`RowReduce`]. A guided prediction that is
-/// constant over a sample has no standard deviation to divide by and stays as it is.
-///
-/// ```
-/// use alphabar::predictor::guide_rescaled;
-///
-/// // The guided prediction (4, −4) is pulled all the way back to the conditional one's standard deviation.
-/// assert_eq!(guide_rescaled(&vec![2.0_f64, -2.0], &vec![0.0, 0.0], 2.0, 1.0)?, [2.0, -2.0]);
-/// # Ok::<(), alphabar::Error>(())
-/// ```
-pub fn guide_rescaled<T: RowReduce>(conditional: &T, unconditional: &T, scale: f64, rescale: f64) -> Result<T, Error> {
-    crate::error::require((0.0..=1.0).contains(&rescale), "the guidance rescale", rescale, "inside [0, 1]")?;
-    let guided = guide(conditional, unconditional, scale)?;
-    if rescale == 0.0 {
-        return Ok(guided);
-    }
-    let factors: Vec<f64> = conditional
-        .row_variance()?
-        .into_iter()
-        .zip(guided.row_variance()?)
-        .map(|(wanted, found)| if found == 0.0 { 1.0 } else { rescale * (wanted / found).sqrt() + (1.0 - rescale) })
-        .collect();
-    T::linear_combination(&[(Weights::PerRow(&factors), &guided)])
 }

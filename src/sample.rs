@@ -1,13 +1,14 @@
-//! The loop.
+//! The sampling loop.
 
-use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::noise::NoiseSource;
 use crate::plan::{Plan, Step};
 use crate::predictor::Predictor;
-use crate::tensor::{Stepped, Tensor, Weights, predicted_x0};
+use crate::tensor::{Stepped, Tensor, predicted_x0};
 
-/// Runs a whole plan from x_T (or from an image, for an encoding plan).
+/// Runs a whole plan: from x_T to clean data, or from an image to its noise if the plan encodes (DDIM inversion).
+///
+/// [`Sampling`] does this step by step, with previews, and can be handed a buffer. [`Step::apply`] is for a custom loop.
 ///
 /// ```
 /// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps, reference, sample};
@@ -24,7 +25,7 @@ use crate::tensor::{Stepped, Tensor, Weights, predicted_x0};
 /// ```
 ///
 /// # Errors
-/// [`Error::PredictionMismatch`] before the first step; then [`Error::AtStep`] with whatever failed there.
+/// [`Error::PredictionMismatch`] before the first step; then [`Error::AtStep`] with the error of that step.
 pub fn sample<T, P, N>(plan: &Plan, x: T, model: &mut P, noise: &mut N) -> Result<T, Error>
 where
     T: Tensor,
@@ -36,10 +37,10 @@ where
     run.into_x()
 }
 
-/// A run of a plan, driven step by step: for progress, cancelling, previews, and for stopping here and resuming there.
+/// A run of a plan, driven step by step: for progress, cancelling, previews, and to stop here and resume there.
 ///
-/// Its state is x and the index of the next step. A run is cancelled by dropping it and resumed from a saved x by
-/// [`Sampling::resume`], with the same result as if it had never stopped.
+/// Its state is x and the index of the next step. Drop it to cancel the run. [`Sampling::resume`] continues from a saved x, with
+/// the same result as a run that never stopped.
 ///
 /// ```
 /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
@@ -58,7 +59,7 @@ where
 pub struct Sampling<'a, T, P: ?Sized, N: ?Sized> {
     plan: &'a Plan,
     next: usize,
-    /// `None` after a step that failed with x in its hands.
+    /// `None` if an earlier step failed after it had consumed x.
     x: Option<T>,
     spare: Option<T>,
     model: &'a mut P,
@@ -74,16 +75,7 @@ where
     /// A run from the first step.
     ///
     /// # Errors
-    /// [`Error::PredictionMismatch`] where the plan is built for another prediction than the network makes.
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// let mut noise = NoNoise;
-    /// let run = Sampling::new(&plan, vec![0.3_f32], &mut model, &mut noise)?;
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// [`Error::PredictionMismatch`] if the plan is built for another prediction than the network makes.
     pub fn new(plan: &'a Plan, x: T, model: &'a mut P, noise: &'a mut N) -> Result<Self, Error> {
         Self::resume(plan, 0, x, model, noise)
     }
@@ -94,9 +86,10 @@ where
     /// [`Error::PredictionMismatch`], and [`Error::Count`] for a step past the end (the end itself is a finished run).
     ///
     /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
+    /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
+    ///
+    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+    /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
     /// let saved = vec![0.3_f32];
     /// let mut noise = NoNoise;
     /// let mut run = Sampling::resume(&plan, 7, saved, &mut model, &mut noise)?;
@@ -111,24 +104,53 @@ where
         Ok(Self { plan, next: step, x: Some(x), spare: None, model, noise })
     }
 
-    /// Takes one step, with one call of the network. `None` once the plan is done.
+    /// Hands the run a buffer for the network's first output, of the shape of such an output; its content does not matter.
     ///
-    /// If the network fails, x is still there and the step may be tried again.
-    ///
-    /// # Errors
-    /// [`Error::AtStep`] with whatever failed; [`Error::RunFailed`] after a step that failed with x in its hands.
+    /// The network gets it as the `spare` of [`Predictor::predict_into`]. With it, a network that writes in place, and tensors
+    /// that step in place (`Vec`, [`Batch`](crate::Batch), ndarray), a run allocates nothing.
     ///
     /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// # let mut noise = NoNoise;
-    /// # let mut run = Sampling::new(&plan, vec![0.3_f32], &mut model, &mut noise)?;
-    /// while let Some(step) = run.advance()? {
-    ///     println!("step {} done", step.index);
+    /// use alphabar::{BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, Predictor, Sampling, SeededNoise, Timesteps};
+    ///
+    /// struct Network;
+    ///
+    /// impl Predictor<Vec<f32>> for Network {
+    ///     fn predict(&mut self, x: &Vec<f32>, at: Point) -> Result<Vec<f32>, BoxError> {
+    ///         self.predict_into(x, at, None)
+    ///     }
+    ///     fn predict_into(&mut self, x: &Vec<f32>, _: Point, spare: Option<Vec<f32>>) -> Result<Vec<f32>, BoxError> {
+    ///         let mut eps = spare.unwrap_or_else(|| vec![0.0; x.len()]);
+    ///         eps.iter_mut().zip(x).for_each(|(eps, x)| *eps = 0.5 * x);
+    ///         Ok(eps)
+    ///     }
+    /// }
+    ///
+    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::new(1.0)?)?;
+    /// let (mut model, mut noise) = (Network, SeededNoise::new(1));
+    /// // Two buffers for any number of runs.
+    /// let (mut x, mut spare) = (vec![0.0_f32; 4], vec![0.0; 4]);
+    /// for request in 0..3 {
+    ///     noise = noise.from_sample(request);
+    ///     x = noise.noise_into(x, Draw::Initial)?;
+    ///     let mut run = Sampling::new(&plan, x, &mut model, &mut noise)?.with_spare(spare);
+    ///     while run.advance()?.is_some() {}
+    ///     let stepped = run.into_stepped()?;
+    ///     (x, spare) = (stepped.x, stepped.spare.unwrap_or_default());
     /// }
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[must_use]
+    pub fn with_spare(mut self, spare: T) -> Self {
+        self.spare = Some(spare);
+        self
+    }
+
+    /// Takes one step, with one call of the network. `None` once the plan is done.
+    ///
+    /// If the network fails, the run keeps x, and the step may be tried again.
+    ///
+    /// # Errors
+    /// [`Error::AtStep`] with the error of the step; [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn advance(&mut self) -> Result<Option<&'a Step>, Error> {
         let Some(step) = self.plan.steps().get(self.next) else { return Ok(None) };
         let m = self.predict(step)?;
@@ -136,20 +158,10 @@ where
         Ok(Some(step))
     }
 
-    /// [`Sampling::advance`], and x̂₀ as the step saw it: thresholded, and one combination dearer.
+    /// [`Sampling::advance`] that also returns the (clipped) x̂₀ as a preview. Costs one extra pass over the tensor.
     ///
     /// # Errors
     /// As [`Sampling::advance`].
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// # let mut noise = NoNoise;
-    /// # let mut run = Sampling::new(&plan, vec![0.3_f32], &mut model, &mut noise)?;
-    /// let (_, x0) = run.advance_with_x0()?.expect("there are ten steps");
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn advance_with_x0(&mut self) -> Result<Option<(&'a Step, T)>, Error> {
         let Some(step) = self.plan.steps().get(self.next) else { return Ok(None) };
         let m = self.predict(step)?;
@@ -177,60 +189,75 @@ where
     /// The x that the next step takes.
     ///
     /// # Errors
-    /// [`Error::RunFailed`] after a step that failed with x in its hands.
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// let mut noise = NoNoise;
-    /// let run = Sampling::new(&plan, vec![0.3_f32], &mut model, &mut noise)?;
-    /// assert_eq!(run.x()?, &[0.3]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn x(&self) -> Result<&T, Error> {
         self.x.as_ref().ok_or(Error::RunFailed)
     }
 
     /// The index of the next step; [`Plan::len`] when the run is done.
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// let mut noise = NoNoise;
-    /// assert_eq!(Sampling::new(&plan, vec![0.3_f32], &mut model, &mut noise)?.next_step(), 0);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn next_step(&self) -> usize {
         self.next
     }
 
-    /// The last x, by value.
+    /// The result: the x of the last step taken.
     ///
     /// # Errors
-    /// [`Error::RunFailed`] after a step that failed with x in its hands.
-    ///
-    /// ```
-    /// # use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
-    /// # let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// # let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-    /// let mut noise = NoNoise;
-    /// assert_eq!(Sampling::new(&plan, vec![0.3_f32], &mut model, &mut noise)?.into_x()?, [0.3]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn into_x(self) -> Result<T, Error> {
         self.x.ok_or(Error::RunFailed)
     }
-}
 
-/// For loops of one's own.
-impl Step {
-    /// x′, from the network's output and, where [`Step::needs_noise`], z.
+    /// [`Sampling::into_x`] with the buffer of the network's output, for the [`with_spare`](Sampling::with_spare) of the next run.
     ///
     /// # Errors
-    /// As [`Tensor::step`].
+    /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
+    pub fn into_stepped(self) -> Result<Stepped<T>, Error> {
+        Ok(Stepped::new(self.x.ok_or(Error::RunFailed)?, self.spare))
+    }
+}
+
+/// For custom loops.
+impl Step {
+    /// x′, from the network's output and, if [`Step::needs_noise`], z. Returns the buffer of the network's output too.
+    ///
+    /// A network with a learned variance returns twice the channels; pass its output as it is.
+    ///
+    /// # Errors
+    /// As [`Tensor::step`] and, for a learned variance, [`Tensor::step_learned`].
+    ///
+    /// ```
+    /// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
+    ///
+    /// /// Writes its prediction over `buffer`.
+    /// fn network(x: &[f32], t: usize, mut buffer: Vec<f32>) -> Vec<f32> {
+    ///     buffer.resize(x.len(), 0.0);
+    ///     buffer.iter_mut().zip(x).for_each(|(eps, x)| *eps = 0.5 * x);
+    ///     buffer
+    /// }
+    ///
+    /// // A loop that allocates in its first step only.
+    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+    /// let (mut x, mut spare) = (SeededNoise::new(1).noise(&vec![0.0_f32; 4], Draw::Initial)?, None);
+    /// for step in plan.steps() {
+    ///     let eps = network(&x, step.t, spare.take().unwrap_or_default());
+    ///     let stepped = step.step(x, eps, None)?;
+    ///     (x, spare) = (stepped.x, stepped.spare);
+    /// }
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn step<T: Tensor>(&self, x: T, m: T, z: Option<&T>) -> Result<Stepped<T>, Error> {
+        let rows = &[self.coefficients];
+        match self.learned_noise {
+            None => x.step(m, z, rows),
+            Some(k) => x.step_learned(m, z, k.into(), rows),
+        }
+    }
+
+    /// [`Step::step`] without the buffer: x′ alone.
+    ///
+    /// # Errors
+    /// As [`Step::step`].
     ///
     /// ```
     /// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
@@ -239,49 +266,38 @@ impl Step {
     /// let mut noise = SeededNoise::new(1);
     /// let mut x = noise.noise(&vec![0.0_f32; 4], Draw::Initial)?;
     /// for step in plan.steps() {
-    ///     let eps: Vec<f32> = x.iter().map(|x| 0.5 * x).collect(); // the network, told step.t
+    ///     let eps: Vec<f32> = x.iter().map(|x| 0.5 * x).collect(); // the network, with step.t
     ///     let z = if step.needs_noise() { Some(noise.noise(&x, Draw::Step(step.index))?) } else { None };
     ///     x = step.apply(x, eps, z.as_ref())?;
     /// }
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "step")]
+    #[doc(alias = "prev_sample")]
     pub fn apply<T: Tensor>(&self, x: T, m: T, z: Option<&T>) -> Result<T, Error> {
-        let Some(k) = self.learned_noise else { return Ok(x.step(m, z, &[self.coefficients])?.x) };
-        Ok(learned_step(x, &m, z.filter(|_| self.needs_noise()), k.into(), &[self.coefficients])?.x)
+        Ok(self.step(x, m, z)?.x)
     }
 
-    /// x̂₀ = threshold(p·x + q·m): what the network takes x to be the noisy form of; a preview.
+    /// The predicted clean data, x̂₀ = threshold(p·x + q·m): a preview.
     ///
     /// # Errors
     /// As [`Tensor::linear_combination`].
     ///
     /// ```
-    /// # use alphabar::{Ddim, NoiseSchedule, Plan, Threshold, Timesteps};
+    /// use alphabar::{Ddim, NoiseSchedule, Plan, Threshold, Timesteps};
+    ///
     /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 10)?);
     /// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddim::deterministic())?;
     /// let x0 = plan.steps()[0].x0(&vec![1.0_f32], &vec![0.5])?;
     /// assert_eq!(x0, [1.0]);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "pred_original_sample")]
+    #[doc(alias = "preview")]
     pub fn x0<T: Tensor>(&self, x: &T, m: &T) -> Result<T, Error> {
         match self.learned_noise {
             None => predicted_x0(x, m, &[self.coefficients]),
             Some(_) => predicted_x0(x, &m.halve_channels()?.0, &[self.coefficients]),
         }
     }
-}
-
-/// A step for a network that also predicts how much noise is to be added: m holds its prediction and v, and z is multiplied by
-/// exp(k·v).
-pub(crate) fn learned_step<T: Tensor>(
-    x: T,
-    m: &T,
-    z: Option<&T>,
-    k: Weights<'_>,
-    rows: &[Coefficients],
-) -> Result<Stepped<T>, Error> {
-    let (m, v) = m.halve_channels()?;
-    let z = z.map(|z| z.times_exp(&v, k)).transpose()?;
-    // Half a buffer is of no use to a network whose outputs are whole.
-    Ok(Stepped::new(x.step(m, z.as_ref(), rows)?.x, None))
 }

@@ -1,7 +1,7 @@
-//! The laws of [`Tensor`], [`HostTensor`] and [`RowReduce`], as a suite that any implementation can be held to.
+//! Conformance tests for implementations of [`Tensor`], [`HostTensor`] and [`RowReduce`].
 //!
-//! The backends of this crate pass it, and one of your own should: what it checks is what every sampler here relies on. It asks for
-//! no more than a way to make a tensor and a way to read it, and compares with plain loops written out below.
+//! The backends of this crate pass them, and a custom backend should: they check what every sampler relies on. They need a way to
+//! make a tensor and a way to read it, and compare with plain loops, written out below.
 //!
 //! ```
 //! use alphabar::testing::{Arithmetic, Laws};
@@ -31,7 +31,7 @@ use crate::prediction::Prediction;
 use crate::solver::Combination;
 use crate::tensor::{HostTensor, RowReduce, Rows, Tensor, Weights, composed_step, divided};
 
-/// In what a tensor computes, which need not be in what it is stored: half precision is computed in `f32`.
+/// The type in which a tensor computes. It may differ from the stored type: half precision is computed in `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
     /// Products and sums are rounded to `f32`.
@@ -41,8 +41,8 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// A product or sum of two numbers of this type that was computed in `f64`, rounded to the type. For `f32` that is the
-    /// correctly rounded result, `f64` having more than twice the digits and two.
+    /// Rounds a product or sum of two numbers of this type that was computed in `f64`. For `f32` the result is correctly rounded,
+    /// since `f64` has more than twice the digits.
     fn round(self, value: f64) -> f64 {
         match self {
             Self::F32 => f64::from(value as f32),
@@ -57,9 +57,9 @@ impl Arithmetic {
 pub struct Violation {
     /// The law.
     pub law: &'static str,
-    /// The shape of the tensors at hand.
+    /// The shape of the tensors that break it.
     pub shape: Vec<usize>,
-    /// What was found where what was wanted.
+    /// The value found and the value wanted.
     pub detail: String,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Violation {
 
 impl core::error::Error for Violation {}
 
-/// The suite, for one type of tensor and one type of element.
+/// The conformance tests for one type of tensor and one type of element.
 ///
 /// `make(shape, elements)` makes a tensor, elements going in row-major order and being rounded to its type; it fails for shapes that
 /// the type does not have, which are then left out. `read` gives them back. The example is in the [module](self).
@@ -127,15 +127,15 @@ impl<M, R> Laws<M, R> {
         self
     }
 
-    /// Results may be off by this fraction of the sum of the magnitudes of their terms. The usual 0 asks for the same bits as a
-    /// plain loop gives, which every CPU backend without fused multiply-adds can.
+    /// Allows results to be off by this fraction of the sum of the magnitudes of their terms. The default 0 asks for the bits of a
+    /// plain loop, which every CPU backend without fused multiply-adds has.
     #[must_use]
     pub fn within(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// A tensor is one sample whatever its shape, and not a batch along axis 0.
+    /// For types like `Vec`: a tensor is one sample whatever its shape, and not a batch along axis 0.
     #[must_use]
     pub fn one_row(mut self) -> Self {
         self.one_row = true;
@@ -149,7 +149,7 @@ type Law = Result<(), String>;
 impl<M, R> Laws<M, R> {
     /// The laws of [`Tensor`]: combinations are sums in the order of their terms, a weight of 0 drops its term, NaN survives a clamp,
     /// shapes and numbers of rows must agree, operands stay as they are, a step is its formula, with one set of coefficients
-    /// and with one per row. The quantile and what learned variances need are held to their definitions unless they are
+    /// and with one per row. The quantile, and what learned variances need, are compared with their definitions unless they are
     /// [`Error::Unsupported`].
     ///
     /// # Errors
@@ -171,7 +171,8 @@ impl<M, R> Laws<M, R> {
             at.law("shapes agree, and nothing is broadcast", At::shapes_agree)?;
             at.law("a tensor without elements is refused", At::emptiness)?;
             at.law("a step is its formula", At::steps)?;
-            at.law("learned variances scale the noise", At::learned_variances)
+            at.law("learned variances scale the noise", At::learned_variances)?;
+            at.law("a step with a learned variance is its formula", At::learned_steps)
         })
     }
 
@@ -247,7 +248,7 @@ impl<M, R> At<'_, M, R> {
         element / self.rows.len.max(1)
     }
 
-    /// The same bits, NaN for NaN, or as near as the suite was told to ask for.
+    /// `Err` unless the values have equal bits, are both NaN, or are as close as the tolerance asks.
     fn same(&self, what: &str, found: &[f64], wanted: &[f64], magnitudes: &[f64]) -> Law {
         if found.len() != wanted.len() {
             return Err(format!("{what}: {} elements for {}", found.len(), wanted.len()));
@@ -414,6 +415,11 @@ where
             let found = x.abs_quantile(ratio).map_err(|error| error.to_string())?;
             self.same(&format!("ratio {ratio}"), &found, &wanted, &wanted)?;
         }
+        for wrong in [-0.1, 1.5, f64::NAN] {
+            if !matches!(x.abs_quantile(wrong), Err(Error::Parameter { .. })) {
+                return Err(format!("ratio {wrong} is not refused with Error::Parameter"));
+            }
+        }
         // NaN for the row that holds one, and for no other.
         let mut values = values;
         if let Some(last) = values.last_mut() {
@@ -424,7 +430,7 @@ where
         if nan == [self.rows.count - 1] { Ok(()) } else { Err(format!("NaN for rows {nan:?} instead of the last")) }
     }
 
-    /// The distance from 1 to the next element.
+    /// The distance from 1 to the next element. It makes tensors to find out: not to be called for each element.
     fn spacing(&self) -> Result<f64, String> {
         for spacing in [f64::EPSILON, f64::from(f32::EPSILON), 2_f64.powi(-10)] {
             if self.stored(&vec![1.0 + spacing; self.len()])?.first() == Some(&(1.0 + spacing)) {
@@ -436,19 +442,29 @@ where
 
     fn learned_variances(&self) -> Law {
         let ((z, z_values), (v, v_values)) = (self.numbers(5)?, self.numbers(6)?);
+        let spacing = self.spacing()?;
         let per_row = numbers(7, self.rows.count);
-        for k in [Weights::All(0.4), Weights::PerRow(&per_row)] {
-            let found = match z.times_exp(&v, k) {
+        let deviations: Vec<f64> = numbers(8, self.rows.count).into_iter().map(f64::abs).collect();
+        // At last exp(100·v), which `f32` does not hold, with a d that makes up for it; an exponent of 300 costs digits.
+        for (k, d, rounding) in [
+            (Weights::All(0.4), Weights::All(0.7), 0.0),
+            (Weights::PerRow(&per_row), Weights::PerRow(&deviations), 0.0),
+            (Weights::All(100.0), Weights::All(libm::exp(-300.0)), 1e-4),
+        ] {
+            let found = match z.times_exp(&v, k, d) {
                 Ok(found) => self.read(&found)?,
                 Err(Error::Unsupported { .. }) => break,
                 Err(other) => return Err(other.to_string()),
             };
             for (element, (z, v)) in z_values.iter().zip(&v_values).enumerate() {
-                let k = k.of_row(self.row_of(element)).map_err(|error| error.to_string())?;
-                let (found, wanted) = (at(&found, element), z * libm::exp(k * v));
+                let row = self.row_of(element);
+                let [k, d] = [k, d].map(|weights| weights.of_row(row).unwrap_or(f64::NAN));
+                let (found, wanted) = (at(&found, element), z * (d * libm::exp(k * v)));
                 // An exponential is not correctly rounded everywhere, and k·v is rounded before it.
-                if !((found - wanted).abs() <= (4e-6 + self.spacing()?) * wanted.abs()) {
-                    return Err(format!("element {element} is {found:?} and not {z}·exp({k}·{v}) = {wanted:?}"));
+                let slack = (4e-6 + rounding + spacing) * wanted.abs();
+                // 6e-8 is the least number above 0 in `f16`.
+                if !((found - wanted).abs() <= slack + 6e-8) {
+                    return Err(format!("element {element} is {found:?} and not {d}·exp({k}·{v})·{z} = {wanted:?}"));
                 }
             }
         }
@@ -462,12 +478,50 @@ where
                     (0..*rows).flat_map(of_row).copied().collect()
                 };
                 self.same("the first half", &self.read(&first)?, &wanted(0), &[])?;
-                self.same("the second half", &self.read(&second)?, &wanted(half), &[])
+                self.same("the second half", &self.read(&second)?, &wanted(half), &[])?;
+                match first.join_channels(&second) {
+                    Ok(joined) => self.same("the halves joined", &self.read(&joined)?, &z_values, &[]),
+                    Err(Error::Unsupported { .. }) => Ok(()),
+                    Err(other) => Err(other.to_string()),
+                }
             }
             Err(Error::Shape { .. }) if channels % 2 == 1 => Ok(()),
             Err(Error::Unsupported { .. }) => Ok(()),
             other => Err(format!("{channels} channels halved: {:?}", other.err())),
         }
+    }
+
+    fn learned_steps(&self) -> Law {
+        let text = |error: Error| error.to_string();
+        let [x, m, v, z] = [7, 8, 6, 9].map(|seed| self.numbers(seed));
+        let ((_, x), (m_tensor, m), (v_tensor, v), (z_tensor, z)) = (x?, m?, v?, z?);
+        let output = || match m_tensor.join_channels(&v_tensor) {
+            Ok(output) => Ok(Some(output)),
+            Err(Error::Unsupported { .. } | Error::Shape { .. }) => Ok(None),
+            Err(other) => Err(other.to_string()),
+        };
+        let spacing = self.spacing()?;
+        for k in coefficients()? {
+            if matches!(k.threshold, Threshold::Dynamic { .. }) {
+                continue;
+            }
+            let Some(output) = output()? else { return Ok(()) };
+            let z_tensor = k.needs_noise().then_some(&z_tensor);
+            let found = match self.make(&x)?.step_learned(output, z_tensor, 0.4.into(), &[k]) {
+                Ok(stepped) => self.read(&stepped.x)?,
+                Err(Error::Unsupported { .. }) => return Ok(()),
+                Err(other) => return Err(text(other)),
+            };
+            let scaled: Vec<f64> = z.iter().zip(&v).map(|(z, v)| z * libm::exp(0.4 * v)).collect();
+            let wanted = stepped_row(Arithmetic::F64, &k, &x, &m, &scaled);
+            for (element, (found, (wanted, magnitude))) in found.iter().zip(wanted).enumerate() {
+                let slack = (4e-6 + 2.0 * spacing) * (1e-3 + magnitude);
+                if !((found - wanted).abs() <= slack) {
+                    return Err(format!("element {element} is {found:?} and not {wanted:?}, with {k:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn numbers_of_rows(&self) -> Law {
@@ -493,11 +547,17 @@ where
     }
 
     fn shapes_agree(&self) -> Law {
+        if !self.numbers(1)?.0.same_shape(&self.numbers(2)?.0).map_err(|error| error.to_string())? {
+            return Err("two tensors of one shape are taken for tensors of two".to_owned());
+        }
         let k = *coefficients()?.first().ok_or("no coefficients")?;
         for shape in other_shapes(self.shape) {
             // Shapes that the type does not have cannot be confused with others.
             let Ok(other) = (self.laws.make)(&shape, &numbers(5, shape.iter().product())) else { continue };
             let (x, _) = self.numbers(1)?;
+            if x.same_shape(&other).map_err(|error| error.to_string())? {
+                return Err(format!("{shape:?} is taken for the same shape"));
+            }
             let refused = [
                 ("a combination", T::linear_combination(&[(1.0.into(), &x), (1.0.into(), &other)]).err()),
                 ("one the other way round", T::linear_combination(&[(1.0.into(), &other), (1.0.into(), &x)]).err()),
@@ -654,6 +714,9 @@ where
         let text = |error: Error| error.to_string();
         let (x, m) = (self.numbers(7)?.1, self.numbers(8)?.1);
         let z = self.numbers(1)?.0.fill_with_streams(&self.streams()).map_err(text)?;
+        // In half precision, noise made within the step need not have been rounded to it.
+        let spacing = self.spacing()?;
+        let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
         for k in coefficients()? {
             if matches!(k.threshold, Threshold::Dynamic { .. }) && !self.has_quantile()? {
                 continue;
@@ -661,9 +724,6 @@ where
             let within = self.make(&x)?.step_with_streams(self.make(&m)?, &self.streams(), &[k]).map_err(text)?.x;
             let given = self.make(&x)?.step(self.make(&m)?, Some(&z), &[k]).map_err(text)?.x;
             let (within, given) = (self.read(&within)?, self.read(&given)?);
-            // Of half precision, noise made within the step need not have been rounded to it.
-            let spacing = self.spacing()?;
-            let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
             for (element, (within, given)) in within.iter().zip(&given).enumerate() {
                 let slack = (rounding + self.laws.tolerance) * (8.0 + given.abs());
                 if !(within.to_bits() == given.to_bits() || (within - given).abs() <= slack) {

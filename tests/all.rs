@@ -19,6 +19,7 @@ mod reference;
 mod rooms;
 mod sampling;
 mod schedules;
+mod serde_noise;
 #[cfg(feature = "serde")]
 mod serde_plan;
 mod serde_schedule;

@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, EpsilonAfter, NoiseSchedule, NoiseSource, Plan, Point, Predictor, SeededNoise, Solver,
-    Threshold, Timesteps, Variance, sample, step_in_place,
+    BoxError, Ddim, Ddpm, Draw, EpsilonAfter, NoiseSchedule, NoiseSource, NormalStream, Plan, Point, Predictor,
+    Sampling, SeededNoise, Solver, Threshold, Timesteps, Variance, sample, step_in_place,
 };
 use ndarray::Array2;
 
@@ -100,11 +100,42 @@ fn a_run_allocates_its_first_prediction_and_nothing_else() {
         }
     }
 
-    let plan = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap();
-    let (mut x, m) = (vec![1.0_f32; LEN], vec![0.5_f32; LEN]);
-    let before = ALLOCATIONS.get();
-    for step in plan.steps() {
-        step_in_place(&mut x, &m, None, &[step.coefficients]).unwrap();
+    // The second run with the buffers of the first, and the noise of each step among them.
+    let plan = Plan::new(&schedule, &tau, &Ddim::new(1.0).unwrap()).unwrap();
+    let (mut noise, mut model) = (SeededNoise::new(1), InPlace { seen: Vec::with_capacity(2 * plan.len()) });
+    let (mut x, mut spare) = (Array2::zeros((ROWS, LEN)), Some(Array2::zeros((ROWS, LEN))));
+    for run in 0..2 {
+        let before = ALLOCATIONS.get();
+        x = noise.noise_into(x, Draw::Initial).unwrap();
+        let mut sampling = Sampling::new(&plan, x, &mut model, &mut noise).unwrap().with_spare(spare.take().unwrap());
+        while sampling.advance().unwrap().is_some() {}
+        let stepped = sampling.into_stepped().unwrap();
+        (x, spare) = (stepped.x, stepped.spare);
+        // The first makes the list of streams.
+        assert_eq!(ALLOCATIONS.get() - before, 1 - run, "run {run}");
     }
-    assert_eq!(ALLOCATIONS.get(), before);
+
+    // A control loop: noise, network and steps on slices, without an allocation from the first tick on.
+    let plans = [
+        Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap(),
+        Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddpm::new(Variance::Posterior)).unwrap(),
+    ];
+    let (mut actions, mut eps, mut z) = ([0.0_f32; 16 * 7], [0.0_f32; 16 * 7], [0.0_f32; 16 * 7]);
+    for plan in &plans {
+        let before = ALLOCATIONS.get();
+        for tick in 0..100 {
+            NormalStream::new(42, tick, Draw::Initial.stream()).fill(0, &mut actions);
+            for step in plan.steps() {
+                eps.iter_mut().zip(&actions).for_each(|(eps, x)| *eps = 0.5 * x);
+                let z = if step.needs_noise() {
+                    NormalStream::new(42, tick, Draw::Step(step.index).stream()).fill(0, &mut z);
+                    Some(&z[..])
+                } else {
+                    None
+                };
+                step_in_place(&mut actions, &eps, z, &[step.coefficients]).unwrap();
+            }
+        }
+        assert_eq!(ALLOCATIONS.get(), before);
+    }
 }

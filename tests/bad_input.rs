@@ -7,10 +7,10 @@ use alphabar::objective::{self, Antithetic, LossAware, Uniform};
 use alphabar::predictor::{from_fn, guide, guide_rescaled};
 use alphabar::reference::{DataDistribution, Exact, FiniteData, Gaussian, GaussianMixture};
 use alphabar::{
-    BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, HostTensor, Leg,
-    MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor,
-    Respacing, RowReduce, SampleKey, Sampling, SeededNoise, Solver, Spacing, Tensor, Threshold, Timesteps, Variance,
-    Weights, forward, posterior, sample, slerp, step_in_place,
+    BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, GuidanceScale,
+    HostTensor, Leg, MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
+    Prediction, Predictor, Respacing, RowReduce, SampleKey, Sampling, SeededNoise, Solver, Spacing, Tensor, Threshold,
+    Timesteps, Variance, Weights, forward, posterior, sample, slerp, step_in_place,
 };
 use ndarray::{Array0, Array2, ArrayD, IxDyn, arr0};
 use proptest::prelude::*;
@@ -580,7 +580,7 @@ fn shapes_have_to_agree() {
     );
     refused!(forward::add_noise(&x, &x, &[]), Error::Rows { expected: 2, found: 0 }, ["got 0", "a batch of 2"]);
     refused!(slerp(&x, &other, 0.5), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
-    refused!(guide(&x, &other, 2.0), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
+    refused!(guide(&x, &x, &other, 2.0), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
     refused!(objective::simple_loss(&x, &other), Error::Shape { .. }, ["[2, 3]", "[2, 1]"]);
     refused!(
         x.clone().step(x.clone(), Some(&x), &[step.coefficients; 3]),
@@ -598,8 +598,8 @@ fn noise_is_not_forgotten() {
     refused!(step.apply(vec![0.0_f32], vec![0.0], None), Error::MissingNoise { d: told } if *told == d, [format!("d = {d:.4}"), "pass noise.noise(&x, Draw::Step(step.index))?"]);
     let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
     let result = sample(&plan, vec![0.0_f32], &mut model, &mut NoNoise);
-    refused!(at_step(result, 0), Error::MissingNoise { .. }, [format!("d = {d:.4}"), "SeededNoise"]);
-    refused!(NoNoise.noise(&vec![0.0_f32], Draw::Step(3)), Error::Noise(_), ["Step(3)"]);
+    refused!(at_step(result, 0), Error::Noise(_), ["step 0", "η = 0"]);
+    refused!(NoNoise.noise(&vec![0.0_f32], Draw::Step(3)), Error::Noise(_), ["step 3"]);
 }
 
 #[test]
@@ -655,11 +655,35 @@ fn arrays_without_elements_are_refused_and_arrays_without_axes_work() {
 fn wrappers_have_domains() {
     let (a, b) = (vec![1.0_f64, 2.0], vec![0.5, -0.5]);
     for wrong in [f64::NAN, f64::INFINITY] {
-        refused!(guide(&a, &b, wrong), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
+        refused!(guide(&a, &a, &b, wrong), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
+    }
+    let network = || |x: &Vec<f64>, _: Point| Ok::<_, BoxError>(x.clone());
+    let guidance = |scale: GuidanceScale| Guidance::new(network(), network(), scale);
+    let interval = |scale, sigma| guidance(GuidanceScale::Interval { scale, sigma });
+    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        refused!(
+            Guidance::new(network(), network(), wrong),
+            Error::Parameter { name: "the guidance scale", .. },
+            [wrong]
+        );
+        refused!(guidance(vec![1.0, wrong].into()), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
+        refused!(interval(wrong, 0.3..=3.0), Error::Parameter { name: "the guidance scale", .. }, [wrong]);
+    }
+    refused!(guidance(vec![].into()), Error::Length { expected: 1, found: 0, .. }, ["guidance scales"]);
+    for wrong in [f64::NAN, f64::INFINITY, -0.5] {
+        refused!(interval(2.0, wrong..=3.0), Error::Parameter { .. }, ["lower end", wrong]);
+    }
+    for wrong in [f64::NAN, 0.2] {
+        refused!(interval(2.0, 0.3..=wrong), Error::Parameter { .. }, ["upper end", wrong]);
     }
     for wrong in [-0.1, 1.1, f64::NAN] {
         refused!(
-            guide_rescaled(&a, &b, 2.0, wrong),
+            guidance(2.0.into()).unwrap().rescaled(wrong),
+            Error::Parameter { name: "the guidance rescale", .. },
+            [wrong, "[0, 1]"]
+        );
+        refused!(
+            guide_rescaled(&a, &a, &b, 2.0, wrong),
             Error::Parameter { name: "the guidance rescale", .. },
             [wrong, "[0, 1]"]
         );
@@ -1239,7 +1263,7 @@ proptest! {
         let _ = (forward::convert(&x, &y, from, to, &[t]), forward::add_noise(&x, &y, &[t, s]));
         let _ = (forward::renoise(&x, &y, &s, &t), forward::velocity(&x, &y, &[]));
         let _ = (slerp(&x, &y, a), slerp(&x, &y, 0.3), objective::simple_loss(&x, &y));
-        let _ = (guide(&x, &y, a), guide_rescaled(&x, &y, a, b), guide_rescaled(&x, &y, 2.0, 0.5));
+        let _ = (guide(&x, &x, &y, a), guide_rescaled(&x, &x, &y, a, b), guide_rescaled(&x, &y, &y, 2.0, 0.5));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![cfg(feature = "testing")]
 
 use alphabar::testing::{Arithmetic, Laws, Violation};
-use alphabar::{BoxError, Coefficients, Element, Error, HostTensor, RowReduce, Stepped, Tensor, Weights};
+use alphabar::{Batch, BoxError, Coefficients, Element, Error, HostTensor, RowReduce, Stepped, Tensor, Weights};
 use ndarray::{Array, ArrayD, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn, ShapeBuilder};
 
 fn all<T: HostTensor + RowReduce>(
@@ -68,6 +68,21 @@ fn arrays_of_all_dimensions<E: Element>(arithmetic: Arithmetic) {
 fn vectors_obey_the_laws() {
     vectors::<f32>(Arithmetic::F32).unwrap();
     vectors::<f64>(Arithmetic::F64).unwrap();
+}
+
+fn batches<E: Element>(arithmetic: Arithmetic) -> Result<(), Violation> {
+    let make = |shape: &[usize], elements: &[f64]| match shape {
+        [rows, _] if !elements.is_empty() => Ok(Batch::new(elements.iter().map(|x| E::from_f64(*x)).collect(), *rows)?),
+        _ => Err("a batch has two axes and is not empty".into()),
+    };
+    let read = |x: &Batch<E>| Ok(x.as_slice().iter().map(|x| x.to_f64()).collect());
+    all(arithmetic, false, &[&[1, 1], &[3, 7], &[1, 16], &[2, 128], &[4, 1]], make, read)
+}
+
+#[test]
+fn batches_obey_the_laws() {
+    batches::<f32>(Arithmetic::F32).unwrap();
+    batches::<f64>(Arithmetic::F64).unwrap();
 }
 
 #[test]

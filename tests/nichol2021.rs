@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use alphabar::predictor::WithoutVariance;
+use alphabar::predictor::{self, WithoutVariance, guide, guide_rescaled};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Error, NoNoise, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Predictor, SampleKey,
-    Sampling, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, noise, sample,
+    Batch, BoxError, Ddim, Ddpm, Draw, Error, Guidance, HostTensor, NoNoise, NoiseSchedule, NoiseSource, PathEnd, Plan,
+    Point, Predictor, RowReduce, SampleKey, Sampling, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights,
+    noise, sample,
 };
 use ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, array, concatenate, s};
 use proptest::prelude::*;
@@ -163,7 +164,7 @@ fn every_source_gives_the_same_run() {
     let mut closure = noise::from_fn(|like: &Array4<f64>, draw: Draw| SeededNoise::new(3).noise(like, draw));
     assert_eq!(sample(&plan, start(), &mut { network }, &mut closure).unwrap(), seeded);
     let error = sample(&plan, start(), &mut { network }, &mut NoNoise).unwrap_err();
-    assert!(matches!(error, Error::AtStep { index: 0, source, .. } if matches!(*source, Error::MissingNoise { .. })));
+    assert!(matches!(error, Error::AtStep { index: 0, source, .. } if matches!(*source, Error::Noise(_))));
 }
 
 /// Requests at different steps of different plans in one batch, as each by itself.
@@ -200,15 +201,16 @@ fn ddim_drops_the_variance() {
     assert!(sample(&plan, start(), &mut { network }, &mut NoNoise).is_err());
 }
 
-/// A buffer of half the size is not handed to a network that fills the whole.
+/// The network gets its whole output back as a buffer, never a half of it.
 #[test]
-fn no_half_buffer_is_handed_on() {
+fn the_whole_buffer_is_handed_on() {
     struct Network<'a>(&'a AtomicUsize);
     impl Predictor<Vec<f32>> for Network<'_> {
         fn predict(&mut self, x: &Vec<f32>, _: Point) -> Result<Vec<f32>, BoxError> {
             Ok([x.clone(), x.clone()].concat())
         }
         fn predict_into(&mut self, x: &Vec<f32>, at: Point, spare: Option<Vec<f32>>) -> Result<Vec<f32>, BoxError> {
+            assert!(spare.as_ref().is_none_or(|spare| spare.len() == 2 * x.len()));
             self.0.fetch_add(usize::from(spare.is_some()), Ordering::Relaxed);
             self.predict(x, at)
         }
@@ -217,7 +219,7 @@ fn no_half_buffer_is_handed_on() {
     let plan = Plan::new(&NoiseSchedule::ddpm().unwrap(), &tau, &Ddpm::new(Variance::LearnedRange)).unwrap();
     let spares = AtomicUsize::new(0);
     sample(&plan, vec![0.5_f32; 8], &mut Network(&spares), &mut SeededNoise::new(1)).unwrap();
-    assert_eq!(spares.into_inner(), 0);
+    assert_eq!(spares.into_inner(), 5);
 }
 
 #[test]
@@ -261,9 +263,203 @@ proptest! {
         k in prop::collection::vec(-1.0_f64..1.0, 2),
     ) {
         let shaped = |values: &[f64]| Array2::from_shape_vec((2, 3), values.to_vec()).unwrap();
-        let scaled = shaped(&z).times_exp(&shaped(&v), Weights::PerRow(&k)).unwrap();
+        let scaled = shaped(&z).times_exp(&shaped(&v), Weights::PerRow(&k), Weights::PerRow(&[0.3, 2.0])).unwrap();
         for (i, scaled) in scaled.iter().enumerate() {
-            assert_close!(*scaled, z[i] * (k[i / 3] * v[i]).exp());
+            assert_close!(*scaled, [0.3, 2.0][i / 3] * z[i] * (k[i / 3] * v[i]).exp());
         }
     }
+}
+
+// Guidance of networks with a learned variance.
+
+/// ε = 0 and v = `v`, whatever x is.
+fn constant<T: HostTensor>(v: f64) -> impl Predictor<T> {
+    predictor::from_fn(alphabar::Prediction::Epsilon, move |x: &T, _| {
+        let zeros = x.from_host(vec![0.0; x.to_host()?.len()])?;
+        let v = x.from_host(vec![v; x.to_host()?.len()])?;
+        zeros.join_channels(&v)
+    })
+}
+
+/// DiT, IF and GLIDE guide ε and keep the v of the conditional network: with v = 1 the noise has the standard deviation √β.
+fn guided_noise<T: HostTensor + RowReduce + Clone>(like: &T) {
+    let schedule = NoiseSchedule::ddpm().unwrap();
+    let tau = Timesteps::trailing(1000, 10).unwrap();
+    let plan = Plan::new(&schedule, &tau, &Ddpm::new(Variance::LearnedRange)).unwrap();
+    let alpha_bar = alpha_bars(&schedule);
+    let elements = like.to_host().unwrap().len();
+    let (x, z) = (like.from_host(vec![0.0; elements]).unwrap(), like.from_host(vec![1.0; elements]).unwrap());
+    for (index, wanted) in [(8, 0.51507), (4, 0.81896)] {
+        let step = &plan.steps()[index];
+        let beta = 1.0 - alpha_bar[step.t] / alpha_bar[step.s.unwrap()];
+        assert_close!(beta.sqrt(), wanted, 1e-5);
+        let guided = || Guidance::new(constant(1.0), constant(-1.0), 4.0).unwrap();
+        for mut model in [
+            Box::new(guided()) as Box<dyn Predictor<T>>,
+            Box::new(guided().rescaled(0.7).unwrap()),
+            Box::new(predictor::from_fn(alphabar::Prediction::Epsilon, |x: &T, at| {
+                guide(x, &constant(1.0).predict(x, at)?, &constant(-1.0).predict(x, at)?, 4.0).map_err(BoxError::from)
+            })),
+            // An unconditional network without a variance of its own.
+            Box::new(
+                Guidance::new(
+                    constant(1.0),
+                    predictor::from_fn(alphabar::Prediction::Epsilon, |x: &T, _| {
+                        x.from_host(vec![0.0; x.to_host()?.len()])
+                    }),
+                    4.0,
+                )
+                .unwrap(),
+            ),
+        ] {
+            let m = model.predict(&x, step.point()).unwrap();
+            let next = step.apply(x.clone(), m, Some(&z)).unwrap().to_host().unwrap();
+            next.iter().for_each(|next| assert_close!(*next, beta.sqrt(), 1e-6));
+        }
+    }
+}
+
+#[test]
+fn guidance_guides_the_prediction_and_keeps_the_conditional_variance() {
+    guided_noise(&vec![0.0_f32; 5]);
+    guided_noise(&vec![0.0_f64; 1]);
+    guided_noise(&Batch::new(vec![0.0_f32; 6], 3).unwrap());
+    guided_noise(&Array2::<f64>::zeros((3, 2)));
+    guided_noise(&Array4::<f32>::zeros((2, 3, 2, 2)));
+    guided_noise(&ArrayD::<f64>::zeros(IxDyn(&[2, 3, 5])));
+}
+
+/// The deviation of Lin et al. 2023, Eq. 15, is that of the prediction: a v of any size does not change it.
+#[test]
+fn rescaling_looks_at_the_prediction_alone() {
+    let x = array![[0.0_f64, 0.0], [0.0, 0.0]];
+    let (m, m_uncond) = (array![[1.0, -1.0], [10.0, -10.0]], array![[0.0, 0.0], [5.0, -5.0]]);
+    let (v, v_uncond) = (array![[1e3, -7.0], [0.25, 1e-3]], array![[-1e5, 4.0], [1.0, 2.0]]);
+    let joined = |m: &Array2<f64>, v: &Array2<f64>| concatenate(Axis(1), &[m.view(), v.view()]).unwrap();
+    let (conditional, unconditional) = (joined(&m, &v), joined(&m_uncond, &v_uncond));
+    for phi in [0.0, 0.5, 1.0] {
+        let wanted = joined(&guide_rescaled(&x, &m, &m_uncond, 3.0, phi).unwrap(), &v);
+        assert_eq!(guide_rescaled(&x, &conditional, &unconditional, 3.0, phi).unwrap(), wanted);
+    }
+    assert_eq!(
+        guide(&x, &conditional, &unconditional, 3.0).unwrap(),
+        joined(&guide(&x, &m, &m_uncond, 3.0).unwrap(), &v)
+    );
+}
+
+#[test]
+fn outputs_that_are_neither_a_prediction_nor_one_with_a_variance_are_not_guided() {
+    let x = Array2::<f32>::zeros((2, 3));
+    for (rows, channels) in [(2, 2), (2, 4), (2, 9), (1, 6), (2, 1), (3, 2)] {
+        let wrong = Array2::<f32>::zeros((rows, channels));
+        for result in [
+            guide(&x, &wrong, &x, 2.0),
+            guide(&x, &x, &wrong, 2.0),
+            guide(&x, &wrong, &wrong, 2.0),
+            guide_rescaled(&x, &wrong, &wrong, 2.0, 0.5),
+        ] {
+            match result {
+                Err(Error::Shape { expected, found, .. }) => {
+                    assert_eq!((expected, found), (vec![2, 3], vec![rows, channels]));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// With a variance that spans 25 decades exp(k·v) is 1e6 and more: noise of half precision is not stored before d makes up for it.
+#[test]
+fn a_learned_variance_is_computed_to_the_end_before_it_is_rounded() {
+    let tau = Timesteps::explicit(2, [1]).unwrap().ending(PathEnd::FirstLevel);
+    for beta in [1e-25, 1e-100, 1e-250] {
+        let schedule = NoiseSchedule::from_betas(vec![beta, 0.5]).unwrap();
+        let plan = Plan::new(&schedule, &tau, &Ddpm::new(Variance::LearnedRange)).unwrap();
+        let step = &plan.steps()[0];
+        // x′ = √ᾱ_s·β/(1−ᾱ_t)·x̂₀ + √β·z with √(1−ᾱ_s) ≈ 0: 0.5/0.5·x/√0.5 + √0.5.
+        let wanted = 0.5_f64.sqrt().mul_add(1.0, 0.6 / 0.5_f64.sqrt());
+        let next = step.apply(vec![0.6_f64], vec![0.0, 1.0], Some(&vec![1.0])).unwrap();
+        assert_close!(next[0], wanted, 1e-12);
+        let next = step.apply(vec![0.6_f32], vec![0.0, 1.0], Some(&vec![1.0])).unwrap();
+        assert_close!(f64::from(next[0]), wanted, 1e-6);
+        #[cfg(feature = "half")]
+        {
+            use alphabar::Element;
+            use half::{bf16, f16};
+            fn halves<E: Element>(step: &alphabar::Step, wanted: f64, spacing: f64) {
+                let of = |values: &[f64]| values.iter().map(|value| E::from_f64(*value)).collect::<Vec<E>>();
+                let wanted = 0.6_f64.mul_add(0.0, wanted) + (of(&[0.6])[0].to_f64() - 0.6) / 0.5_f64.sqrt();
+                // Rounded once.
+                let right = E::from_f64(wanted).to_f64();
+                let (x, m, z) = (of(&[0.6]), of(&[0.0, 1.0]), of(&[1.0]));
+                assert_eq!(step.apply(x.clone(), m.clone(), Some(&z)).unwrap()[0].to_f64(), right);
+                let batch = |values: Vec<E>| Batch::new(values, 1).unwrap();
+                let next = step.apply(batch(x), batch(m), Some(&batch(z))).unwrap();
+                assert_eq!(next.as_slice()[0].to_f64(), right);
+                assert_close!(right, wanted, spacing);
+            }
+            halves::<f16>(step, wanted, 5e-4);
+            halves::<bf16>(step, wanted, 4e-3);
+        }
+    }
+}
+
+/// x′ of half precision is the one of f32, rounded once, for every v.
+#[cfg(feature = "half")]
+#[test]
+fn a_learned_step_on_halves_is_the_step_on_floats_rounded_once() {
+    use alphabar::Element;
+    fn check<E: Element<Compute = f32>>() {
+        let tau = Timesteps::trailing(1000, 6).unwrap();
+        let schedule = NoiseSchedule::ddpm().unwrap();
+        for threshold in [Threshold::None, Threshold::Clip(0.9), Threshold::Dynamic { ratio: 0.8, max: 2.0 }] {
+            let builder = Plan::builder(&schedule, &tau).threshold(threshold);
+            let plan = builder.build(&Ddpm::new(Variance::LearnedRange)).unwrap();
+            for step in plan.steps() {
+                let of = |seed: usize, shape| {
+                    Array2::from_shape_fn(shape, |(i, j)| E::from_f64(((seed + 31 * i + 7 * j) as f64).sin() * 2.0))
+                };
+                let (x, m, z) = (of(1, (3, 20)), of(2, (3, 40)), of(3, (3, 20)));
+                let single = step.apply(x.mapv(E::widen), m.mapv(E::widen), Some(&z.mapv(E::widen))).unwrap();
+                assert_eq!(step.apply(x, m, Some(&z)).unwrap(), single.mapv(E::narrow));
+            }
+        }
+    }
+    check::<half::f16>();
+    check::<half::bf16>();
+}
+
+/// A tensor that has no step of its own takes the same one.
+#[test]
+fn the_composed_learned_step_is_the_fused_one() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Least(Vec<f64>);
+    impl Tensor for Least {
+        fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+            let terms: Vec<_> = terms.iter().map(|(weights, Self(tensor))| (*weights, tensor)).collect();
+            Tensor::linear_combination(&terms).map(Self)
+        }
+        fn clamp_abs(self, bound: Weights<'_>) -> Result<Self, Error> {
+            self.0.clamp_abs(bound).map(Self)
+        }
+        fn halve_channels(&self) -> Result<(Self, Self), Error> {
+            self.0.halve_channels().map(|(m, v)| (Self(m), Self(v)))
+        }
+        fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
+            self.0.times_exp(&v.0, k, d).map(Self)
+        }
+    }
+    let tau = Timesteps::trailing(1000, 6).unwrap();
+    let plan = Plan::new(&NoiseSchedule::ddpm().unwrap(), &tau, &Ddpm::new(Variance::LearnedRange)).unwrap();
+    let (x, m, z) = (vec![0.3, -0.8], vec![0.1, 0.2, -0.7, 0.4], vec![1.1, -0.2]);
+    for step in plan.steps() {
+        let wanted = step.apply(x.clone(), m.clone(), Some(&z)).unwrap();
+        assert_eq!(step.apply(Least(x.clone()), Least(m.clone()), Some(&Least(z.clone()))).unwrap().0, wanted);
+    }
+    // Shapes are told apart by the required methods; what is missing is named.
+    let [x, m] = [x, m].map(Least);
+    assert!(x.same_shape(&x).unwrap() && !x.same_shape(&m).unwrap());
+    assert_eq!(guide(&x, &x, &x, 2.0).unwrap(), x);
+    let error = guide(&x, &m, &m, 2.0).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { operation } if operation.contains("join_channels")), "{error}");
 }

@@ -515,7 +515,7 @@ fn run(record: &Value, schedule: &NoiseSchedule) -> (Vec<f64>, Vec<f64>) {
     let mut model = network(record, prediction(record));
     let mut noise = noise::from_fn(|like: &Vec<f64>, draw| match draw {
         Draw::Step(step) => Ok(vec![z_of(step); like.len()]),
-        Draw::Initial => Err(BoxError::from("x_T is given")),
+        _ => Err(BoxError::from("x_T is given")),
     });
     let mut run = Sampling::new(&plan, vec![1.3], &mut model, &mut noise).unwrap();
     let (mut xs, mut x0s) = (Vec::new(), Vec::new());

@@ -3,9 +3,9 @@
 use alphabar::predictor::{ByRef, from_fn, guide, guide_rescaled};
 use alphabar::reference::{FiniteData, Gaussian};
 use alphabar::{
-    BoxError, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, HostTensor, Leg, NoNoise,
-    NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor, SampleKey, Sampling,
-    SeededNoise, Solver, Step, Tensor, Threshold, Timesteps, Variance, noise, sample,
+    BoxError, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, GuidanceScale, HostTensor,
+    Leg, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor, SampleKey,
+    Sampling, SeededNoise, Solver, Step, Tensor, Threshold, Timesteps, Variance, noise, sample,
 };
 use ndarray::{Array2, array, aview1};
 use proptest::prelude::*;
@@ -415,7 +415,7 @@ proptest! {
         pairs in prop::collection::vec((-3.0_f64..3.0, -3.0_f64..3.0), 1..20), scale in -2.0_f64..15.0,
     ) {
         let (conditional, unconditional): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-        let found = guide(&conditional, &unconditional, scale).unwrap();
+        let found = guide(&conditional, &conditional, &unconditional, scale).unwrap();
         for ((found, c), u) in found.iter().zip(&conditional).zip(&unconditional) {
             prop_assert!((found - (u + scale * (c - u))).abs() < 1e-15 * 10.0 * (1.0 + scale.abs()));
         }
@@ -436,7 +436,7 @@ proptest! {
             let mean = row.iter().sum::<f64>() / row.len() as f64;
             (row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / row.len() as f64).sqrt()
         };
-        let found = guide_rescaled(&conditional, &unconditional, scale, phi).unwrap();
+        let found = guide_rescaled(&conditional, &conditional, &unconditional, scale, phi).unwrap();
         for row in 0..shape.0 {
             let guided: Vec<f64> =
                 conditional.row(row).iter().zip(unconditional.row(row)).map(|(c, u)| u + scale * (c - u)).collect();
@@ -458,8 +458,12 @@ fn rescaling_leaves_predictions_that_are_constant_over_a_sample_as_they_are() {
     for value in [0.1, 0.3, 1.7, 1e3 + 0.1, -7.3e-5] {
         for len in [1, 3, 7, 48, 1000] {
             let (conditional, unconditional) = (Array2::from_elem((2, len), value), Array2::zeros((2, len)));
-            let guided = guide(&conditional, &unconditional, 2.0).unwrap();
-            assert_eq!(guide_rescaled(&conditional, &unconditional, 2.0, 0.7).unwrap(), guided, "{value}, {len}");
+            let guided = guide(&conditional, &conditional, &unconditional, 2.0).unwrap();
+            assert_eq!(
+                guide_rescaled(&conditional, &conditional, &unconditional, 2.0, 0.7).unwrap(),
+                guided,
+                "{value}, {len}"
+            );
         }
     }
 }
@@ -470,9 +474,18 @@ fn rescaling_is_per_sample() {
     let unconditional = array![[0.0, 0.0], [5.0, -5.0]];
     // Guided to (3, −3) and (20, −20); pulled back to the deviations 1 and 10, all the way and half of it.
     let close = |found: Array2<f64>, wanted: Array2<f64>| assert!((found - wanted).iter().all(|d| d.abs() < 1e-14));
-    close(guide_rescaled(&conditional, &unconditional, 3.0, 1.0).unwrap(), array![[1.0, -1.0], [10.0, -10.0]]);
-    close(guide_rescaled(&conditional, &unconditional, 3.0, 0.5).unwrap(), array![[2.0, -2.0], [15.0, -15.0]]);
-    close(guide_rescaled(&conditional, &unconditional, 3.0, 0.0).unwrap(), array![[3.0, -3.0], [20.0, -20.0]]);
+    close(
+        guide_rescaled(&conditional, &conditional, &unconditional, 3.0, 1.0).unwrap(),
+        array![[1.0, -1.0], [10.0, -10.0]],
+    );
+    close(
+        guide_rescaled(&conditional, &conditional, &unconditional, 3.0, 0.5).unwrap(),
+        array![[2.0, -2.0], [15.0, -15.0]],
+    );
+    close(
+        guide_rescaled(&conditional, &conditional, &unconditional, 3.0, 0.0).unwrap(),
+        array![[3.0, -3.0], [20.0, -20.0]],
+    );
 }
 
 #[test]
@@ -485,14 +498,14 @@ fn the_wrappers_are_guide_and_guide_rescaled() {
     let run =
         |model: &mut dyn Predictor<Array2<f64>>| sample(&plan, start.clone(), model, &mut SeededNoise::new(3)).unwrap();
     let mut by_hand = from_fn(Prediction::Velocity, |x: &Array2<f64>, at| {
-        Ok::<_, BoxError>(guide(&conditional(x, at)?, &unconditional(x, at)?, 4.0)?)
+        Ok::<_, BoxError>(guide(x, &conditional(x, at)?, &unconditional(x, at)?, 4.0)?)
     });
     let mut by_hand_too = from_fn(Prediction::Velocity, |x: &Array2<f64>, at| {
-        Ok::<_, BoxError>(guide_rescaled(&conditional(x, at)?, &unconditional(x, at)?, 4.0, 0.7)?)
+        Ok::<_, BoxError>(guide_rescaled(x, &conditional(x, at)?, &unconditional(x, at)?, 4.0, 0.7)?)
     });
     let networks = || (from_fn(Prediction::Velocity, conditional), from_fn(Prediction::Velocity, unconditional));
-    let mut guided = Guidance::new(networks().0, networks().1, 4.0);
-    let mut rescaled = Guidance::new(networks().0, networks().1, 4.0).rescaled(0.7);
+    let mut guided = Guidance::new(networks().0, networks().1, 4.0).unwrap();
+    let mut rescaled = Guidance::new(networks().0, networks().1, 4.0).unwrap().rescaled(0.7).unwrap();
     assert_eq!(run(&mut guided), run(&mut by_hand));
     assert_eq!(run(&mut rescaled), run(&mut by_hand_too));
 }
@@ -502,11 +515,11 @@ fn a_scale_of_1_is_the_conditional_network_alone() {
     let conditional = |_: &Vec<f64>, _: Point| Ok::<_, BoxError>(vec![0.25, -1.0]);
     let unconditional = |_: &Vec<f64>, _: Point| -> Result<Vec<f64>, BoxError> { panic!("called") };
     let at = Point::new(0.0, schedule().level(0).unwrap());
-    let mut guided = Guidance::new(conditional, unconditional, 1.0);
+    let mut guided = Guidance::new(conditional, unconditional, 1.0).unwrap();
     assert_eq!(guided.predict(&vec![0.0, 0.0], at).unwrap(), [0.25, -1.0]);
     // And one of 0 the unconditional; a NaN of the other does not leak.
     let poisoned = |_: &Vec<f64>, _: Point| Ok::<_, BoxError>(vec![f64::NAN, f64::INFINITY]);
-    assert_eq!(Guidance::new(poisoned, conditional, 0.0).predict(&vec![0.0, 0.0], at).unwrap(), [0.25, -1.0]);
+    assert_eq!(Guidance::new(poisoned, conditional, 0.0).unwrap().predict(&vec![0.0, 0.0], at).unwrap(), [0.25, -1.0]);
 }
 
 #[test]
@@ -514,14 +527,104 @@ fn guidance_between_different_predictions_is_refused() {
     let network = |kind| from_fn(kind, |x: &Vec<f64>, _| Ok::<_, BoxError>(x.clone()));
     let at = Point::new(0.0, schedule().level(0).unwrap());
     let (mut plain, mut rescaled) = (
-        Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0),
-        Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0).rescaled(0.5),
+        Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0).unwrap(),
+        Guidance::new(network(Prediction::Velocity), network(Prediction::Epsilon), 2.0).unwrap().rescaled(0.5).unwrap(),
     );
     assert_eq!((plain.prediction(), rescaled.prediction()), (Prediction::Velocity, Prediction::Velocity));
     for error in [plain.predict(&vec![0.0], at).unwrap_err(), rescaled.predict(&vec![0.0], at).unwrap_err()] {
         let error = error.downcast::<Error>().unwrap();
         assert!(matches!(*error, Error::PredictionMismatch { plan: Prediction::Velocity, model: Prediction::Epsilon }));
     }
+}
+
+/// Counts its calls.
+struct Counted<'a>(f64, &'a std::cell::Cell<usize>);
+
+impl Predictor<Vec<f64>> for Counted<'_> {
+    fn predict(&mut self, x: &Vec<f64>, _: Point) -> Result<Vec<f64>, BoxError> {
+        self.1.set(self.1.get() + 1);
+        Ok(vec![self.0; x.len()])
+    }
+}
+
+/// Kynkäänniemi et al. 2024: guidance inside an interval of σ, and elsewhere the conditional network alone.
+#[test]
+fn guidance_in_an_interval_calls_the_unconditional_network_inside_it_only() {
+    let plan = plan(50, &Ddim::deterministic());
+    let calls = [std::cell::Cell::new(0), std::cell::Cell::new(0)];
+    let scale = GuidanceScale::Interval { scale: 3.0, sigma: 0.5..=5.0 };
+    let networks = (Counted(1.0, &calls[0]), Counted(0.25, &calls[1]));
+    let mut guided = Guidance::new(networks.0, networks.1, scale.clone()).unwrap();
+    let mut inside = 0;
+    for step in plan.steps() {
+        // σ = √((1−ᾱ)/ᾱ) by its definition.
+        let alpha_bar = step.from.alpha_bar();
+        let is_inside = (0.5..=5.0).contains(&((1.0 - alpha_bar) / alpha_bar).sqrt());
+        inside += usize::from(is_inside);
+        let m = guided.predict(&vec![0.0], step.point()).unwrap();
+        assert_eq!(m, [if is_inside { 0.25 + 3.0 * 0.75 } else { 1.0 }]);
+        assert_eq!(scale.at(step.point()).unwrap(), if is_inside { 3.0 } else { 1.0 });
+    }
+    assert!(inside > 5 && inside < 45, "{inside}");
+    assert_eq!(calls.map(|calls| calls.get()), [50, inside]);
+    // Both ends belong to it, also an infinite one.
+    let level = NoiseLevel::from_alpha_bar(0.5).unwrap();
+    let ends = GuidanceScale::Interval { scale: 3.0, sigma: level.sigma()..=level.sigma() };
+    assert_eq!(ends.at(Point::new(0, level)).unwrap(), 3.0);
+    let open = GuidanceScale::Interval { scale: 3.0, sigma: 0.0..=f64::INFINITY };
+    for level in [NoiseLevel::PURE_NOISE, NoiseLevel::CLEAN] {
+        assert_eq!(open.at(Point::new(0, level)).unwrap(), 3.0);
+    }
+}
+
+#[test]
+fn guidance_may_have_a_scale_for_each_step() {
+    let plan = plan(3, &Ddim::deterministic());
+    let calls = [std::cell::Cell::new(0), std::cell::Cell::new(0)];
+    let mut guided = Guidance::new(Counted(1.0, &calls[0]), Counted(0.25, &calls[1]), vec![2.0, 1.0, 0.0]).unwrap();
+    for (step, wanted) in plan.steps().iter().zip([1.75, 1.0, 0.25]) {
+        assert_eq!(guided.predict(&vec![0.0], step.point()).unwrap(), [wanted]);
+    }
+    assert_eq!(calls.each_ref().map(|calls| calls.get()), [3, 2]);
+    // The same rescaled: a scale of 1 asks the conditional network alone.
+    let mut rescaled = guided.rescaled(0.5).unwrap();
+    assert_eq!(rescaled.predict(&vec![0.0], plan.steps()[1].point()).unwrap(), [1.0]);
+    assert_eq!(calls[1].get(), 2);
+    // A list that ends before the plan does.
+    let mut short = Guidance::new(Counted(1.0, &calls[0]), Counted(0.25, &calls[1]), vec![2.0, 1.0]).unwrap();
+    let error = sample(&plan, vec![0.5], &mut short, &mut NoNoise).unwrap_err();
+    let Error::AtStep { index: 2, source, .. } = error else { panic!("{error:?}") };
+    let Error::Predictor(source) = *source else { panic!("{source:?}") };
+    assert!(matches!(*source.downcast::<Error>().unwrap(), Error::Length { expected: 3, found: 2, .. }));
+}
+
+// Buffers.
+
+/// The loop by hand may keep the buffer of the network's output, and a run may be handed one.
+#[test]
+fn buffers_are_handed_in_and_out() {
+    let plan = plan(20, &Ddim::new(1.0).unwrap());
+    let start = initial(&vec![0.0_f64; 50]);
+    let whole = run(&plan, start.clone(), &mut SeededNoise::new(3));
+
+    let (mut model, mut noise) = (InPlace::default(), SeededNoise::new(3));
+    let spare = vec![f64::NAN; 50];
+    let at = spare.as_ptr();
+    let mut sampling = Sampling::new(&plan, start.clone(), &mut model, &mut noise).unwrap().with_spare(spare);
+    while sampling.advance().unwrap().is_some() {}
+    let stepped = sampling.into_stepped().unwrap();
+    let spare = stepped.spare.unwrap();
+    assert_eq!((&stepped.x, spare.as_ptr(), model.allocated), (&whole, at, 0));
+
+    let (mut x, mut spare) = (start, None);
+    let mut noise = SeededNoise::new(3);
+    for step in plan.steps() {
+        let m = model.predict_into(&x, step.point(), spare.take()).unwrap();
+        let z = step.needs_noise().then(|| noise.noise(&x, Draw::Step(step.index)).unwrap());
+        let stepped = step.step(x, m, z.as_ref()).unwrap();
+        (x, spare) = (stepped.x, stepped.spare);
+    }
+    assert_eq!((x, model.allocated), (whole, 1));
 }
 
 // Plans.

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::ops::{Add, Mul};
 
 use alphabar::{
-    Coefficients, Combination, Element, EpsilonAfter, Error, HostTensor, NoiseLevel, Prediction, RowReduce, Rows,
-    Tensor, Threshold, Weights, step_in_place,
+    Batch, Coefficients, Combination, Element, EpsilonAfter, Error, HostTensor, NoiseLevel, Prediction, RowReduce,
+    Rows, Tensor, Threshold, Weights, step_in_place,
 };
 use ndarray::{
     Array, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, IxDyn, ShapeBuilder, Slice, arr0, array,
@@ -499,6 +499,93 @@ fn a_step_writes_where_x_lay_and_hands_the_networks_buffer_back() {
     let (at_x, at_m) = (x.as_ptr(), m.as_ptr());
     let stepped = x.step(m, None, &[k]).unwrap();
     assert_eq!((stepped.x.as_ptr(), stepped.spare.as_ref().unwrap().as_ptr()), (at_x, at_m));
+}
+
+// Reductions.
+
+/// In one pass, as the difference of two means, all digits of the first row are lost, and those of the second past the seventh,
+/// also if the first element is subtracted before.
+#[test]
+fn variances_are_taken_in_two_passes() {
+    // 10⁹ + i and, beside one element far off, numbers that are exact in binary.
+    let count = 100_000_i64;
+    let near: Vec<i64> = (0..count).map(|i| 1_000_000_000 + i % 7).collect();
+    let mut far: Vec<i64> = (0..count).map(|i| i % 5).collect();
+    far[0] = 1 << 40;
+    for row in [near, far] {
+        // n²·variance = n·Σx² − (Σx)², in whole numbers.
+        let (sum, squares) = row
+            .iter()
+            .fold((0_i128, 0_i128), |(sum, squares), x| (sum + i128::from(*x), squares + i128::from(*x).pow(2)));
+        let exact = (i128::from(count) * squares - sum * sum) as f64 / (count as f64).powi(2);
+        let values: Vec<f64> = row.iter().map(|x| *x as f64).collect();
+        let array = Array2::from_shape_vec((2, values.len()), [values.clone(), values.clone()].concat()).unwrap();
+        for found in values.row_variance().unwrap().into_iter().chain(array.row_variance().unwrap()) {
+            // Sums of 10⁵ terms round at 1e-12.
+            assert!((found / exact - 1.0).abs() < 1e-11, "{found:e} for {exact:e}");
+        }
+    }
+}
+
+// Domains.
+
+#[test]
+fn ratios_bounds_and_deviations_have_domains() {
+    let name = |error: Error| match error {
+        Error::Parameter { name, .. } => name,
+        other => panic!("{other:?}"),
+    };
+    fn check<T: Tensor + Clone>(x: &T, name: impl Fn(Error) -> &'static str) {
+        for wrong in [1.5, -0.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(name(x.abs_quantile(wrong).unwrap_err()), "the ratio of a quantile");
+        }
+        for wrong in [-0.5, f64::NAN] {
+            assert_eq!(name(x.clone().clamp_abs(wrong.into()).err().unwrap()), "the bound of a clamp");
+            let per_row = [wrong];
+            assert_eq!(name(x.clone().clamp_abs(Weights::PerRow(&per_row)).err().unwrap()), "the bound of a clamp");
+        }
+        for wrong in [f64::NAN, f64::INFINITY] {
+            assert!(name(x.times_exp(x, wrong.into(), 1.0.into()).err().unwrap()).contains("factor k"));
+            assert!(name(x.times_exp(x, 1.0.into(), wrong.into()).err().unwrap()).contains("deviation"));
+        }
+        assert!(name(x.times_exp(x, 1.0.into(), (-1.0).into()).err().unwrap()).contains("deviation"));
+        assert!(x.clone().clamp_abs(f64::INFINITY.into()).is_ok() && x.clone().clamp_abs(0.0.into()).is_ok());
+    }
+    check(&vec![1.0_f64, 2.0], name);
+    check(&Array2::<f32>::ones((1, 3)), name);
+    check(&Batch::new(vec![1.0_f32; 3], 1).unwrap(), name);
+    // A row that does not exist is an error, also the last one there could be.
+    assert!(matches!(Weights::PerRow(&[]).of_row(usize::MAX), Err(Error::Rows { found: 0, .. })));
+}
+
+// A batch without ndarray.
+
+#[test]
+fn a_batch_is_an_array_of_its_rows() {
+    let values: Vec<f32> = numbers(1, 12).into_iter().map(|value| value as f32).collect();
+    let batch = Batch::new(values.clone(), 3).unwrap();
+    assert_eq!(batch.rows_of_batch(), Rows { count: 3, len: 4 });
+    assert_eq!((batch.row(1), batch.row(3)), (Some(&values[4..8]), None));
+    let array = Array2::from_shape_vec((3, 4), values.clone()).unwrap();
+    let rows = [0, 8, 10].map(|index| coefficients()[index]);
+    let (m, z) = (batch.map(|x| 0.5 * x), batch.map(|x| -x));
+    let stepped = batch.clone().step(m.clone(), Some(&z), &rows).unwrap();
+    let wanted = array.clone().step(array.mapv(|x| 0.5 * x), Some(&array.mapv(|x| -x)), &rows).unwrap();
+    assert_eq!(stepped.x.as_slice(), wanted.x.as_slice().unwrap());
+    assert_eq!(stepped.spare.unwrap(), m);
+    let mut batch = batch;
+    batch.as_mut_slice()[0] = 7.0;
+    assert_eq!(batch.into_vec()[..2], [7.0, values[1]]);
+}
+
+#[test]
+fn a_batch_has_equal_rows() {
+    let batch = |elements, rows| Batch::new(vec![0.0_f32; elements], rows).unwrap_err();
+    assert!(matches!(batch(0, 3), Error::Empty { shape, .. } if shape == [3, 0]));
+    assert!(matches!(batch(4, 0), Error::Count { value: 0, min: 1, max: 4, .. }));
+    assert!(matches!(batch(4, 5), Error::Count { value: 5, min: 1, max: 4, .. }));
+    assert!(matches!(batch(4, usize::MAX), Error::Count { .. }));
+    assert!(matches!(batch(7, 3), Error::Length { expected: 9, found: 7, .. }));
 }
 
 // What a backend need not offer.

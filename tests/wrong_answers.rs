@@ -407,7 +407,7 @@ fn run_at_eta_one<E: Element>() -> Vec<f64> {
     let mut model = |x: &Array1<E>, _: Point| Ok::<_, BoxError>(x.mapv(|x| E::from_f64(0.5 * x.to_f64())));
     let mut noise = noise::from_fn(|_: &Array1<E>, draw: Draw| match draw {
         Draw::Step(index) => Ok(of([0.25 * index as f64, -0.5])),
-        Draw::Initial => Err("x_T is given"),
+        _ => Err("x_T is given"),
     });
     sample(&plan, of([1.0, -2.0]), &mut model, &mut noise).unwrap().iter().map(|x| x.to_f64()).collect()
 }

@@ -1,10 +1,11 @@
 //! The adapter for burn on its CPU backend, flex: what it makes of the same numbers as slices and arrays, to the last bit,
 //! and what it says to operands that burn would broadcast or panic on.
 
+use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, Plan, Point, RowReduce,
-    SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
+    RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
 use alphabar_backends::{assert_bits, coefficients, numbers};
 use burn_tensor::{DType, Device, Shape, Tensor as Burn, TensorData};
@@ -144,6 +145,30 @@ fn combinations_clamps_quantiles_and_reductions_are_those_of_arrays() {
         assert_bits(&found.to_host().unwrap(), &wanted.to_host().unwrap());
     }
     for_each_type_and_rank!(operations);
+}
+
+/// ε is guided and the conditional v is kept; with v = 1 the noise has the standard deviation √β. And it is computed to the end
+/// before it is rounded: exp(k·v) is 1e6 and more.
+#[test]
+fn guidance_keeps_a_learned_variance_also_in_half_precision() {
+    let schedule = NoiseSchedule::from_betas(vec![1e-25, 0.5]).unwrap();
+    let tau = Timesteps::explicit(2, [1]).unwrap().ending(PathEnd::FirstLevel);
+    let plan = Plan::new(&schedule, &tau, &Ddpm::new(Variance::LearnedRange)).unwrap();
+    let step = &plan.steps()[0];
+    for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+        let filled = |value: f64| tensor(&[value; 12], [2, 2, 3], dtype);
+        let (x, z) = (filled(0.0), filled(1.0));
+        let output = |v: f64| filled(0.0).join_channels(&filled(v)).unwrap();
+        for x in [x] {
+            let guided = guide(&x, &output(1.0), &output(-1.0), 4.0).unwrap();
+            assert_eq!((guided.dims().to_vec(), guided.dtype()), (vec![2, 4, 3], dtype));
+            let next = step.apply(x, guided, Some(&z)).unwrap();
+            assert_eq!(next.dtype(), dtype);
+            for next in next.to_host().unwrap() {
+                assert!((next - 0.5_f64.sqrt()).abs() < tolerance, "{next} in {dtype:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The adapter for candle on its CPU device: what it makes of the same numbers as slices and arrays, to the last bit, by the
 //! fused step and by candle's operations, and what it says to operands that candle would broadcast or fail on.
 
+use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, Plan, Point, RowReduce,
-    SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
+    RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
 use alphabar_backends::{assert_bits, coefficients, numbers};
 use candle_core::{DType, Device, Tensor as Candle, Var};
@@ -376,16 +377,40 @@ fn seeded_runs_are_those_of_arrays() {
     for_each_type_and_shape!(runs);
 }
 
+/// ε is guided and the conditional v is kept; with v = 1 the noise has the standard deviation √β. And it is computed to the end
+/// before it is rounded: exp(k·v) is 1e6 and more.
+#[test]
+fn guidance_keeps_a_learned_variance_also_in_half_precision() {
+    let schedule = NoiseSchedule::from_betas(vec![1e-25, 0.5]).unwrap();
+    let tau = Timesteps::explicit(2, [1]).unwrap().ending(PathEnd::FirstLevel);
+    let plan = Plan::new(&schedule, &tau, &Ddpm::new(Variance::LearnedRange)).unwrap();
+    let step = &plan.steps()[0];
+    for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+        let filled = |value: f64| tensor(&[value; 12], &[2, 2, 3], dtype);
+        let (x, z) = (filled(0.0), filled(1.0));
+        let output = |v: f64| filled(0.0).join_channels(&filled(v)).unwrap();
+        for x in [x.clone(), recorded(&x)] {
+            let guided = guide(&x, &output(1.0), &output(-1.0), 4.0).unwrap();
+            assert_eq!((guided.dims().to_vec(), guided.dtype()), (vec![2, 4, 3], dtype));
+            let next = step.apply(x, guided, Some(&z)).unwrap();
+            assert_eq!(next.dtype(), dtype);
+            for next in next.to_host().unwrap() {
+                assert!((next - 0.5_f64.sqrt()).abs() < tolerance, "{next} in {dtype:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_flow_through_a_variance_that_is_learned() {
     let output = Var::from_tensor(&random(1, &[2, 6, 3], DType::F64)).unwrap();
     let z = random(2, &[2, 3, 3], DType::F64);
     for k in [Weights::All(0.7), Weights::PerRow(&[0.7, 0.7])] {
         let (_, v) = output.as_tensor().halve_channels().unwrap();
-        let gradients = z.times_exp(&v, k).unwrap().backward().unwrap();
+        let gradients = z.times_exp(&v, k, 1.5.into()).unwrap().backward().unwrap();
         let found = gradients.get(output.as_tensor()).unwrap().narrow(1, 3, 3).unwrap();
         for ((found, z), v) in host(&found).into_iter().zip(host(&z)).zip(host(&v)) {
-            let wanted = 0.7 * z * (0.7 * v).exp();
+            let wanted = 1.5 * 0.7 * z * (0.7 * v).exp();
             assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
         }
     }

@@ -57,9 +57,10 @@ const LANES: usize = 8;
 /// Elements, and words, that are made together.
 const GROUP: usize = BLOCK * LANES;
 
-/// An endless sequence of independent standard normal numbers, of which any part can be had.
+/// An endless sequence of independent standard normal numbers with random access.
 ///
-/// It holds nothing but its key: to make or copy one costs nothing.
+/// It holds only its key: making or copying one costs nothing. For noise without allocation see
+/// [`step_in_place`](crate::step_in_place).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormalStream {
     key: [u32; 8],
@@ -68,11 +69,6 @@ pub struct NormalStream {
 impl NormalStream {
     /// The stream of one draw for one sample. By convention draw 0 is the initial noise x_T and
     /// draw 1 + i the noise of step i: [`Draw::stream`](crate::Draw::stream).
-    ///
-    /// ```
-    /// # use alphabar::NormalStream;
-    /// assert_ne!(NormalStream::new(1, 0, 0), NormalStream::new(1, 0, 1));
-    /// ```
     #[must_use]
     pub fn new(seed: u64, sample: u64, draw: u64) -> Self {
         let low = |part: u64| part as u32;
@@ -84,11 +80,12 @@ impl NormalStream {
 
     /// Writes `z[first]`, `z[first + 1]`, … into `out`.
     ///
-    /// However a range is split into calls, its values are the same. What begins and ends at multiples
-    /// of 128 wastes no work.
+    /// The values do not depend on how a range is split into calls. Ranges that begin and end at multiples
+    /// of 128 waste no work.
     ///
     /// ```
-    /// # use alphabar::NormalStream;
+    /// use alphabar::NormalStream;
+    ///
     /// let stream = NormalStream::new(42, 7, 0);
     /// let (mut whole, mut part) = ([0.0; 100], [0.0; 10]);
     /// stream.fill(0, &mut whole);

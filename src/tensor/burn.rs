@@ -6,20 +6,22 @@ use burn_tensor::{
 };
 
 use crate::coefficients::{Coefficients, Threshold};
-use crate::error::{Error, require};
+use crate::error::Error;
 use crate::noise::NormalStream;
+use crate::tensor::composed::{PerRow, bounded, step_weights};
+use crate::tensor::host::noise_elements;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, PerRow, RowReduce, Rows, Stepped, Tensor, Weights, bounded, half_the_channels, kernel,
-    noise_term, step_weights,
+    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels, kernel,
+    noise_term,
 };
 
-/// Axis 0 is the batch, also of a `Tensor<1>`, which is a batch of samples of one element.
+/// Axis 0 is the batch. A `Tensor<1>` of n elements is n samples of one element.
 ///
-/// Where burn would broadcast or panic, operands of other shapes, element types or devices are an error. An operand may have
-/// another element type than the first one, if the first one's arithmetic holds it exactly: `f32` latents go with a network in
-/// `bf16` or `f16`. Elements of half precision are computed in `f32`; the result has the type of the first operand. Quantised
-/// tensors are refused; `dequantize` them.
+/// Operands of different shapes or devices, and element types that do not go together, are errors. (burn would broadcast or
+/// panic.) An operand may have another element type than the first one, if the arithmetic of the first one's type holds it
+/// exactly: `f32` latents go with a network in `bf16` or `f16`. Half precision is computed in `f32`; the result has the type of
+/// the first operand. Quantised tensors are refused; `dequantize` them.
 ///
 /// Nothing is detached: on a device with autodiff, gradients flow through a step.
 ///
@@ -49,14 +51,13 @@ impl<const D: usize> Tensor for Burn<D> {
     fn clamp_abs(self, bound: Weights<'_>) -> Result<Self, Error> {
         let compute = check([("the operand", &self)])?;
         bound.check_rows(self.rows_of_batch().count)?;
-        // burn's clamp panics where the bounds are the wrong way round.
-        let checked = |bound: f64| require(bound >= 0.0, "the bound of a clamp", bound, "≥ 0");
+        // burn's clamp panics if the bounds are the wrong way round.
+        bound.check_bounds()?;
         let dtype = self.dtype();
         let values = compute.widen(self);
         let clamped = match bound {
-            Weights::All(bound) => values.clamp(-checked(bound)?, bound),
+            Weights::All(bound) => values.clamp(-bound, bound),
             Weights::PerRow(bounds) => {
-                bounds.iter().try_for_each(|bound| checked(*bound).map(drop))?;
                 let high = per_row(bounds, &values).expand(values.dims());
                 // By comparisons that are false for NaN, so that it stays.
                 values.min_pair(high.clone()).max_pair(high.neg())
@@ -67,11 +68,15 @@ impl<const D: usize> Tensor for Burn<D> {
 
     /// On the host.
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
-        let len = self.rows_of_batch().len;
-        Ok(match check([("the operand", self)])? {
-            Compute::F64 => row_quantiles(&read::<f64, D>(self)?, len, ratio),
-            Compute::F32 => row_quantiles(&read::<f32, D>(self)?, len, ratio),
-        })
+        let rows = self.rows_of_batch();
+        match check([("the operand", self)])? {
+            Compute::F64 => kernel::row_quantiles(&read::<f64, D>(self)?, rows, ratio),
+            Compute::F32 => kernel::row_quantiles(&read::<f32, D>(self)?, rows, ratio),
+        }
+    }
+
+    fn same_shape(&self, other: &Self) -> Result<bool, Error> {
+        Ok(self.dims() == other.dims())
     }
 
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
@@ -79,18 +84,25 @@ impl<const D: usize> Tensor for Burn<D> {
         Ok((self.clone().narrow(1, 0, half), self.clone().narrow(1, half, half)))
     }
 
-    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+    fn join_channels(&self, second: &Self) -> Result<Self, Error> {
+        check([("the first half of the channels", self), ("the second half of the channels", second)])?;
+        check_channels(&self.dims())?;
+        Ok(Burn::cat(vec![self.clone(), second.clone().cast(self.dtype())], 1))
+    }
+
+    /// In the type of the arithmetic.
+    fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
         let compute = check([("z", self), ("v", v)])?;
-        k.check_rows(self.rows_of_batch().count)?;
+        for weights in [k, d] {
+            weights.check_rows(self.rows_of_batch().count)?;
+        }
+        k.check_exponents()?;
+        d.check_deviations()?;
         let (z, v) = (compute.widen(self.clone()), compute.widen(v.clone()));
-        let exponent = match k {
-            Weights::All(k) => v.mul_scalar(k),
-            Weights::PerRow(k) => {
-                let k = per_row(k, &v);
-                v.mul(k)
-            }
-        };
-        Ok(z.mul(exponent.exp()).cast(self.dtype()))
+        // d·exp(k·v) = exp(k·v + ln d), which does not overflow in between.
+        let logarithms: Vec<f64> = d.values().iter().map(|d| libm::log(*d)).collect();
+        let (k, logarithms) = (per_row(k.values(), &v), per_row(&logarithms, &v));
+        Ok(z.mul((v.mul(k) + logarithms).exp()))
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
@@ -133,11 +145,10 @@ impl<const D: usize> HostTensor for Burn<D> {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        // Uploaded as it is made, in `f32`, whatever the type of x.
+        // The noise is uploaded as it is made, in `f32`, for every type of x.
         check([("x", &self)])?;
         let batch = self.rows_of_batch();
-        let mut elements = vec![0.0_f32; batch.count * batch.len];
-        kernel::fill_with_noise(&mut elements, batch, streams)?;
+        let elements = noise_elements(batch, streams)?;
         let z = Burn::from_data(TensorData::new(elements, self.dims()), (&self.device(), DType::F32));
         step(self, m, Some(z), rows)
     }
@@ -190,7 +201,7 @@ enum Compute {
 }
 
 impl Compute {
-    /// Exact; without a copy where the type is the same.
+    /// The tensor in this type; exact, and no copy if it has the type already.
     fn widen<const D: usize>(self, tensor: Burn<D>) -> Burn<D> {
         tensor.cast(match self {
             Self::F64 => DType::F64,
@@ -199,7 +210,7 @@ impl Compute {
     }
 }
 
-/// Everything that burn would panic on, or broadcast; and the type in which operands like the first one are computed.
+/// `Err` for operands that burn would panic on or broadcast; else the type in which operands like the first one are computed.
 fn check<'a, const D: usize>(
     operands: impl IntoIterator<Item = (&'static str, &'a Burn<D>)>,
 ) -> Result<Compute, Error> {
@@ -221,8 +232,8 @@ fn check<'a, const D: usize>(
         if Float::of(operand, tensor)? == Float::F64 && compute == Compute::F32 {
             return Err(Error::ElementType { operand, expected: "f32 or half precision", found: "F64".into() });
         }
-        // Tensors with and without autodiff go together, as constants and variables do; but where there is autodiff, its ways
-        // of checkpointing have to agree, in which devices that are equal may differ.
+        // Tensors with and without autodiff may be combined, as constants and variables are. But two tensors with autodiff must
+        // have one checkpointing strategy, in which devices that are equal may differ.
         let other = if its_device != device {
             Some(&device)
         } else if its_device.is_autodiff() {
@@ -240,7 +251,7 @@ fn check<'a, const D: usize>(
     Ok(compute)
 }
 
-/// One step, which takes its operands so that burn may write into their buffers where nobody shares them.
+/// One step. It takes its operands by value, so that burn may write into buffers that are not shared.
 fn step<const D: usize>(
     x: Burn<D>,
     m: Burn<D>,
@@ -276,7 +287,7 @@ fn step<const D: usize>(
     Ok(Stepped::new(narrowed(sum, shape, &device, dtype), None))
 }
 
-/// Σ kᵢ·tᵢ in the order of the terms; `None` where all of them are dropped.
+/// Σ kᵢ·tᵢ in the order of the terms; `None` if all of them are dropped.
 fn combine<'a, const D: usize>(terms: impl Iterator<Item = (Weights<'a>, Burn<D>)>) -> Option<Burn<D>> {
     terms.filter_map(|(weights, tensor)| weighted(weights, tensor)).reduce(|sum, term| sum + term)
 }
@@ -339,11 +350,6 @@ fn read<E: BurnElement, const D: usize>(tensor: &Burn<D>) -> Result<Vec<E>, Erro
 fn like<E: BurnElement, const D: usize>(tensor: &Burn<D>, elements: Vec<E>) -> Result<Burn<D>, Error> {
     check_count(tensor.dims().iter().product(), elements.len())?;
     Ok(Burn::from_data(TensorData::new(elements, tensor.dims()), (&tensor.device(), tensor.dtype())))
-}
-
-fn row_quantiles<E: Element>(elements: &[E], len: usize, ratio: f64) -> Vec<f64> {
-    let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
-    elements.chunks_exact(len.max(1)).map(quantile).collect()
 }
 
 /// burn's errors keep their text and their source.

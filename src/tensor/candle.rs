@@ -7,13 +7,14 @@ use candle_core::{DType, Device, Storage, StorageRef, Tensor as Candle, WithDTyp
 use half::{bf16, f16};
 
 use crate::coefficients::Coefficients;
-use crate::error::{Error, require};
+use crate::error::Error;
 use crate::noise::NormalStream;
+use crate::tensor::composed::{step_weights, thresholded_x0};
+use crate::tensor::host::noise_elements;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term, step_weights,
-    thresholded_x0,
+    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels, noise_term,
 };
 
 /// Runs `$body` with the Rust type of a kind's elements as `$element`.
@@ -40,18 +41,18 @@ macro_rules! with_element {
     };
 }
 
-/// Axis 0 is the batch, also of a tensor of rank 1, which is a batch of samples of one element; a tensor of rank 0 is one
-/// sample of one element.
+/// Axis 0 is the batch. A tensor of rank 1 with n elements is n samples of one element; a tensor of rank 0 is one sample of one
+/// element.
 ///
-/// Where candle would broadcast or fail deep inside, operands of other shapes, element types or devices are an error that names
-/// them. An operand may have another element type than the first one, if the first one's arithmetic holds it exactly: `f32`
-/// latents go with a network in `bf16` or `f16`, and are what to use with one, for latents in half precision lose a little at
-/// every step. Elements of half precision are computed in `f32`; the result has the type of the first operand.
+/// Operands of different shapes or devices, and element types that do not go together, are errors that name the operand. (candle
+/// would broadcast, or fail deep inside.) An operand may have another element type than the first one, if the arithmetic of the
+/// first one's type holds it exactly. Keep latents in `f32` with a network in `bf16` or `f16`: latents in half precision lose a
+/// little at every step. Half precision is computed in `f32`; the result has the type of the first operand.
 ///
-/// On the CPU a step is one pass, with the same result to the last bit as on slices. On other devices, and where gradients are
-/// recorded, it is made of candle's operations. Nothing is detached: gradients flow through a step, and as candle cannot know
-/// that they are not wanted, a network whose parameters are `Var`s keeps the graph of a whole run; `detach` its output to be
-/// rid of that. The result shares its memory with no operand.
+/// On the CPU a step is one pass over memory, with the same bits as on slices. On other devices, and if gradients are recorded, it
+/// is composed of candle's operations. Nothing is detached: gradients flow through a step. A network whose parameters are `Var`s
+/// therefore keeps the graph of a whole run; `detach` its output if you do not need gradients. The result shares no memory with
+/// any operand.
 ///
 /// ```
 /// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
@@ -90,13 +91,7 @@ impl Tensor for Candle {
         let kind = check([("the operand", &self)])?;
         let rows = self.rows_of_batch();
         bound.check_rows(rows.count)?;
-        let bounds = match &bound {
-            Weights::All(bound) => core::slice::from_ref(bound),
-            Weights::PerRow(bounds) => bounds,
-        };
-        for bound in bounds {
-            require(*bound >= 0.0, "the bound of a clamp", *bound, "≥ 0")?;
-        }
+        bound.check_bounds()?;
         if is_plain(&self) {
             return with_element!(kind, E => {
                 let mut values = copied::<E>(&self)?;
@@ -105,6 +100,7 @@ impl Tensor for Candle {
             });
         }
         let values = kind.compute().cast(&self)?;
+        let bounds = bound.values();
         let high = per_row(bounds, &values)?.broadcast_as(values.shape())?;
         let low = per_row(&bounds.iter().map(|bound| -bound).collect::<Vec<_>>(), &values)?;
         let low = low.broadcast_as(values.shape())?;
@@ -114,15 +110,16 @@ impl Tensor for Candle {
         kind.cast(&values)
     }
 
+    fn same_shape(&self, other: &Self) -> Result<bool, Error> {
+        Ok(self.dims() == other.dims())
+    }
+
     /// On the host, and a constant to gradients.
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let kind = check([("the operand", self)])?;
-        let len = self.rows_of_batch().len;
         with_element!(kind, E => {
             let tensor = laid_out::<E>(self)?;
-            let elements = Elements::of(&tensor)?;
-            let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
-            Ok(elements.get::<E>()?.chunks_exact(len.max(1)).map(quantile).collect())
+            kernel::row_quantiles(Elements::of(&tensor)?.get::<E>()?, self.rows_of_batch(), ratio)
         })
     }
 
@@ -132,15 +129,34 @@ impl Tensor for Candle {
         Ok((self.narrow(1, 0, half)?, self.narrow(1, half, half)?))
     }
 
-    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
-        let kind = check([("z", self), ("v", v)])?;
-        k.check_rows(self.rows_of_batch().count)?;
-        let (z, v) = (kind.compute().cast(self)?, kind.compute().cast(v)?);
-        let exponent = match k {
-            Weights::All(k) => v.affine(k, 0.0)?,
-            Weights::PerRow(k) => v.broadcast_mul(&per_row(k, &v)?)?,
-        };
-        kind.cast(&z.mul(&exponent.exp()?)?)
+    fn join_channels(&self, second: &Self) -> Result<Self, Error> {
+        check([("the first half of the channels", self), ("the second half of the channels", second)])?;
+        check_channels(self.dims())?;
+        Ok(Candle::cat(&[self, &second.to_dtype(self.dtype())?], 1)?)
+    }
+
+    /// In the type of the arithmetic.
+    fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
+        let compute = check([("z", self), ("v", v)])?.compute();
+        let rows = self.rows_of_batch();
+        if is_plain(self) && is_plain(v) {
+            return with_element!(compute, E => {
+                let (z, v) = (laid_out::<E>(self)?, laid_out::<E>(v)?);
+                let (z, v) = (Elements::of(&z)?, Elements::of(&v)?);
+                like(self, kernel::times_exp::<E>(z.get()?, v.get()?, k, d, rows)?)
+            });
+        }
+        for weights in [k, d] {
+            weights.check_rows(rows.count)?;
+        }
+        k.check_exponents()?;
+        d.check_deviations()?;
+        let (z, v) = (compute.cast(self)?, compute.cast(v)?);
+        // d·exp(k·v) = exp(k·v + ln d), which does not overflow in between.
+        let logarithms: Vec<f64> = d.values().iter().map(|d| libm::log(*d)).collect();
+        let (k, logarithms) = (per_row(k.values(), &v)?, per_row(&logarithms, &v)?);
+        let exponent = v.broadcast_mul(&k)?.broadcast_add(&logarithms)?;
+        Ok(z.mul(&exponent.exp()?)?)
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
@@ -238,23 +254,23 @@ impl Kind {
         }
     }
 
-    /// In what arithmetic on such elements is done.
+    /// The kind in which arithmetic on such elements is done.
     fn compute(self) -> Self {
         if self == Self::F64 { Self::F64 } else { Self::F32 }
     }
 
-    /// This kind where all the tensors are of it, otherwise the one of its arithmetic, which holds them all.
+    /// This kind if all the tensors have it, otherwise the kind of its arithmetic, which holds them all.
     fn shared_by<'a>(self, mut tensors: impl Iterator<Item = &'a Candle>) -> Self {
         if tensors.all(|tensor| tensor.dtype() == self.dtype()) { self } else { self.compute() }
     }
 
-    /// The tensor with elements of this kind; without a copy where it has them already.
+    /// The tensor with elements of this kind; no copy if it has them already.
     fn cast(self, tensor: &Candle) -> Result<Candle, Error> {
         Ok(tensor.to_dtype(self.dtype())?)
     }
 }
 
-/// Everything that candle would fail on, or broadcast; and the kind of the first operand's elements, which the result has.
+/// `Err` for operands that candle would fail on or broadcast; else the kind of the first operand's elements, which the result has.
 fn check<'a>(operands: impl IntoIterator<Item = (&'static str, &'a Candle)>) -> Result<Kind, Error> {
     let mut operands = operands.into_iter().peekable();
     let Some(&(operand, first)) = operands.peek() else {
@@ -306,8 +322,7 @@ fn step(x: &Candle, m: &Candle, noise: Noise<'_>, rows: &[Coefficients]) -> Resu
     } else {
         let uploaded = match noise {
             Noise::Streams(streams) if rows.iter().any(Coefficients::needs_noise) => {
-                let mut elements = vec![0.0_f32; batch.count * batch.len];
-                kernel::fill_with_noise(&mut elements, batch, streams)?;
+                let elements = noise_elements(batch, streams)?;
                 Some(Candle::from_vec(elements, x.shape(), x.device())?)
             }
             _ => None,
@@ -359,7 +374,7 @@ fn composed_step(
     combine(&terms)
 }
 
-/// Σ kᵢ·tᵢ in the order of the terms; `None` where all of them are dropped.
+/// Σ kᵢ·tᵢ in the order of the terms; `None` if all of them are dropped.
 fn combine(terms: &[(Weights<'_>, Candle)]) -> Result<Option<Candle>, Error> {
     let mut sum: Option<Candle> = None;
     for (weights, tensor) in terms {
@@ -420,8 +435,7 @@ fn column(rows: usize, tensor: &Candle) -> Vec<usize> {
     shape
 }
 
-/// A tensor's elements as `E` in row-major order in this process's memory, apart from any graph; without a copy where they are
-/// so already.
+/// A tensor's elements as `E` in row-major order in this process's memory, apart from any graph; no copy if they are so already.
 fn laid_out<E: WithDType>(tensor: &Candle) -> Result<Candle, Error> {
     Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(E::DTYPE)?.contiguous()?)
 }

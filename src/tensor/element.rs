@@ -7,35 +7,29 @@ use crate::tensor::lanes::Vectors;
 
 /// An element of a CPU tensor: `f32`, `f64`, and with the feature `half` its `f16` and `bf16`.
 ///
-/// Coefficients come as `f64` and are rounded to [`Element::Compute`] once, at the last moment; a result has the type of its
-/// operands. Sealed.
-///
-/// ```
-/// use alphabar::Element;
-///
-/// assert_eq!(f32::from_f64(0.1), 0.1_f32);
-/// ```
+/// Coefficients are `f64` and are rounded once to [`Element::Compute`], when they are applied. A result has the type of its
+/// operands. The trait is sealed.
 pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + Sync + 'static {
     /// The type in which arithmetic on these elements is done.
     type Compute: Real;
 
-    /// To the type of the arithmetic; exact.
+    /// This element in the type of the arithmetic; exact.
     #[must_use]
     fn widen(self) -> Self::Compute;
 
-    /// Back again, rounded to nearest.
+    /// The element nearest to a number of the arithmetic's type.
     #[must_use]
     fn narrow(value: Self::Compute) -> Self;
 
-    /// The nearest element.
+    /// The element nearest to an `f64`.
     #[must_use]
     fn from_f64(value: f64) -> Self;
 
-    /// Exact.
+    /// This element as an `f64`; exact.
     #[must_use]
     fn to_f64(self) -> f64;
 
-    /// The same memory, where elements are what noise is made in.
+    /// These elements as `f32`, the type in which noise is made, if that is their type.
     #[doc(hidden)]
     fn as_noise(elements: &mut [Self]) -> Option<&mut [f32]> {
         let _ = elements;
@@ -56,14 +50,7 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
     }
 }
 
-/// A type in which CPU tensors compute.
-///
-/// ```
-/// use alphabar::Real;
-///
-/// assert_eq!(<f32 as Real>::nearest(0.1), 0.1_f32);
-/// assert!(<f64 as Real>::clamp_abs(f64::NAN, 1.0).is_nan());
-/// ```
+/// A type in which CPU tensors compute: `f32` or `f64`.
 pub trait Real:
     sealed::Sealed + Copy + Debug + Add<Output = Self> + Mul<Output = Self> + Send + Sync + 'static
 {
@@ -77,7 +64,7 @@ pub trait Real:
     #[must_use]
     fn mask(keep: bool) -> Self::Mask;
 
-    /// The number, or [`Real::EMPTY_SUM`] where it is dropped. By bits, so that a loop has no branch and becomes vectors.
+    /// The number, or [`Real::EMPTY_SUM`] if the mask drops it. It works on bits, so that a loop has no branch and becomes vectors.
     #[must_use]
     fn masked(self, mask: Self::Mask) -> Self;
 
@@ -85,15 +72,15 @@ pub trait Real:
     #[must_use]
     fn nearest(value: f64) -> Self;
 
-    /// From noise, which is made in `f32`; exact.
+    /// This type's value of a noise element, which is made in `f32`; exact.
     #[must_use]
     fn from_noise(z: f32) -> Self;
 
-    /// Exact.
+    /// This number as an `f64`; exact.
     #[must_use]
     fn to_f64(self) -> f64;
 
-    /// Into ±bound; NaN stays NaN.
+    /// Clamps to ±bound; NaN stays NaN.
     #[must_use]
     fn clamp_abs(self, bound: Self) -> Self;
 
@@ -314,6 +301,22 @@ mod half_precision {
             }
         }
 
+        /// The sign stays, the payload is cut off, and a NaN is made quiet, lest it turn into an infinity.
+        #[test]
+        fn the_bits_of_nan_are_known() {
+            for (single, as_f16, as_bf16) in [
+                (0x7fc0_0000_u32, 0x7e00_u16, 0x7fc0_u16),
+                (0xffc0_0000, 0xfe00, 0xffc0),
+                (0x7f80_0001, 0x7e00, 0x7fc0), // signalling, with a payload that is cut off altogether
+                (0xff80_2000, 0xfe01, 0xffc0),
+                (0x7fa0_2000, 0x7f01, 0x7fe0),
+                (0x7fff_ffff, 0x7fff, 0x7fff),
+            ] {
+                assert_eq!(narrow_f16(f32::from_bits(single)), as_f16, "{single:#x}");
+                assert_eq!(narrow_bf16(f32::from_bits(single)), as_bf16, "{single:#x}");
+            }
+        }
+
         #[test]
         fn an_f64_becomes_the_nearest_half_also_next_to_a_tie() {
             // 1 + 2⁻⁸ is between two neighbours of type bf16, and 1 + 2⁻¹¹ between two of type f16; the even one is 1.
@@ -337,7 +340,7 @@ mod half_precision {
 
         #[test]
         fn numbers_narrow_as_the_crate_half_narrows_them() {
-            // A stride coprime to 2³² that visits every exponent, and around each half the numbers where rounding turns.
+            // A stride coprime to 2³² that visits every exponent, and the numbers around each half at which rounding turns.
             let spread = (0..1 << 22).map(|i: u32| i.wrapping_mul(1_000_003));
             let edges = (0..=u16::MAX).flat_map(|bits| {
                 [f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()].into_iter().flat_map(|wide| {

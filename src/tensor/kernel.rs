@@ -6,12 +6,13 @@
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
 use crate::noise::NormalStream;
+use crate::tensor::composed::{PerRow, divided, with_unit_noise};
 #[cfg(not(feature = "simd"))]
 use crate::tensor::lanes::Baseline;
 #[cfg(feature = "simd")]
 use crate::tensor::lanes::Found;
 use crate::tensor::lanes::Vectors;
-use crate::tensor::{Element, Real, Rows, Weights, divided, parallel};
+use crate::tensor::{Element, Real, Rows, Weights, check_ratio, parallel};
 
 /// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
 const BLOCK: usize = 1024;
@@ -21,9 +22,11 @@ const TASK: usize = 32 * BLOCK;
 
 /// Where z comes from.
 #[derive(Clone, Copy)]
-pub(crate) enum NoiseTerm<'a, E> {
+pub(crate) enum NoiseTerm<'a, E: Element> {
     None,
     Tensor(&'a [E]),
+    /// In the type of the arithmetic.
+    Computed(&'a [E::Compute]),
     /// One stream a row.
     Streams(&'a [NormalStream]),
 }
@@ -46,7 +49,11 @@ pub(crate) fn step<E: Element>(
     }
     // Without work that differs from row to row, the batch is one long row.
     let row_len = match (noise, coefficients) {
-        (NoiseTerm::None | NoiseTerm::Tensor(_), [k]) if !matches!(k.threshold, Threshold::Dynamic { .. }) => x.len(),
+        (NoiseTerm::None | NoiseTerm::Tensor(_) | NoiseTerm::Computed(_), [k])
+            if !matches!(k.threshold, Threshold::Dynamic { .. }) =>
+        {
+            x.len()
+        }
         _ => rows.len,
     };
     if row_len == 0 {
@@ -70,7 +77,7 @@ pub(crate) fn step<E: Element>(
     Ok(())
 }
 
-impl<'a, E> NoiseTerm<'a, E> {
+impl<'a, E: Element> NoiseTerm<'a, E> {
     /// The noise of `len` elements of a row from `offset` on.
     fn of_task(self, row: usize, row_len: usize, offset: usize, len: usize) -> TaskNoise<'a, E> {
         match self {
@@ -78,6 +85,10 @@ impl<'a, E> NoiseTerm<'a, E> {
             Self::Tensor(z) => {
                 let start = row * row_len + offset;
                 TaskNoise::Tensor(z.get(start..start + len).unwrap_or_default())
+            }
+            Self::Computed(z) => {
+                let start = row * row_len + offset;
+                TaskNoise::Computed(z.get(start..start + len).unwrap_or_default())
             }
             Self::Streams(streams) => {
                 streams.get(row).map_or(TaskNoise::None, |stream| TaskNoise::Stream(stream, offset as u64))
@@ -88,9 +99,10 @@ impl<'a, E> NoiseTerm<'a, E> {
 
 /// The noise of a piece of a row.
 #[derive(Clone, Copy)]
-enum TaskNoise<'a, E> {
+enum TaskNoise<'a, E: Element> {
     None,
     Tensor(&'a [E]),
+    Computed(&'a [E::Compute]),
     /// A stream, and the place in it of the first element.
     Stream(&'a NormalStream, u64),
 }
@@ -195,6 +207,11 @@ impl<C: Real> RowKernel<C> {
             TaskNoise::Tensor(z) => {
                 for ((x, m), z) in x.iter_mut().zip(m).zip(z) {
                     *x = E::narrow(mean.of(x.widen(), m.widen()) + d * z.widen());
+                }
+            }
+            TaskNoise::Computed(z) => {
+                for ((x, m), z) in x.iter_mut().zip(m).zip(z) {
+                    *x = E::narrow(mean.of(x.widen(), m.widen()) + d * *z);
                 }
             }
             TaskNoise::Stream(stream, first) => {
@@ -364,6 +381,7 @@ pub(crate) fn linear_combination<E: Element>(terms: &[(Weights<'_>, &[E])], rows
 /// Clamps each row to ±bound.
 pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: Rows) -> Result<(), Error> {
     bound.check_rows(rows.count)?;
+    bound.check_bounds()?;
     if rows.len == 0 {
         return Ok(());
     }
@@ -376,7 +394,47 @@ pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: 
     Ok(())
 }
 
-/// The inner product of each row with the same row of another tensor.
+/// d·exp(k·v)·z in the type of the arithmetic, rounded once. The slices are equally long, and `rows` divides them.
+pub(crate) fn times_exp<E: Element>(
+    z: &[E],
+    v: &[E],
+    k: Weights<'_>,
+    d: Weights<'_>,
+    rows: Rows,
+) -> Result<Vec<E::Compute>, Error> {
+    for weights in [k, d] {
+        weights.check_rows(rows.count)?;
+    }
+    k.check_exponents()?;
+    d.check_deviations()?;
+    let mut scaled = Vec::with_capacity(z.len());
+    for (row, (z, v)) in z.chunks_exact(rows.len.max(1)).zip(v.chunks_exact(rows.len.max(1))).enumerate() {
+        let (k, d) = (k.of_row(row)?, d.of_row(row)?);
+        let of = |(z, v): (&E, &E)| E::Compute::nearest(z.to_f64() * (d * libm::exp(k * v.to_f64())));
+        scaled.extend(z.iter().zip(v).map(of));
+    }
+    Ok(scaled)
+}
+
+/// The step of a network with a learned variance, in place. All slices are as long as x, and `rows` divides them.
+pub(crate) fn step_learned<E: Element>(
+    x: &mut [E],
+    [m, v]: [&[E]; 2],
+    z: Option<&[E]>,
+    k: Weights<'_>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> Result<(), Error> {
+    let Some(z) = z else {
+        return step(x, m, NoiseTerm::None, rows, coefficients);
+    };
+    check_rows(coefficients.len(), rows)?;
+    let d = PerRow::new(coefficients, |k| k.d);
+    let z = times_exp(z, v, k, d.weights(), rows)?;
+    step(x, m, NoiseTerm::Computed(&z), rows, &with_unit_noise(coefficients))
+}
+
+/// The inner product of each row with the corresponding row of another tensor.
 pub(crate) fn row_dots<E: Element>(a: &[E], b: &[E], rows: Rows) -> Vec<f64> {
     let len = rows.len.max(1);
     let dot = |(a, b): (&[E], &[E])| a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
@@ -397,12 +455,19 @@ pub(crate) fn row_variances<E: Element>(values: &[E], rows: Rows) -> Vec<f64> {
         .collect()
 }
 
+/// The `ratio` quantile of |x| in each row.
+pub(crate) fn row_quantiles<E: Element>(values: &[E], rows: Rows, ratio: f64) -> Result<Vec<f64>, Error> {
+    check_ratio(ratio)?;
+    let quantile = |row: &[E]| abs_quantile(row.len(), ratio, widened(row));
+    Ok(values.chunks_exact(rows.len.max(1)).map(quantile).collect())
+}
+
 /// The `ratio` quantile of the magnitudes of `count` values, by linear interpolation between order statistics; NaN if any is
 /// NaN. `values(start, out)` writes those from `start` on.
 ///
 /// Selection by the digits of the floating-point representation, whose order is that of the magnitudes: a few passes that
 /// count, O(n) and without a buffer for them all.
-pub(crate) fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(usize, &mut [C])) -> f64 {
+fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(usize, &mut [C])) -> f64 {
     if count == 0 {
         return f64::NAN;
     }
@@ -484,7 +549,7 @@ fn for_each_block<C: Real>(count: usize, values: &impl Fn(usize, &mut [C]), mut 
 }
 
 /// Writes a slice's elements from `start` on, widened: the values of [`abs_quantile`].
-pub(crate) fn widened<E: Element>(slice: &[E]) -> impl Fn(usize, &mut [E::Compute]) {
+fn widened<E: Element>(slice: &[E]) -> impl Fn(usize, &mut [E::Compute]) {
     move |start, out| {
         for (out, element) in out.iter_mut().zip(slice.get(start..).unwrap_or_default()) {
             *out = element.widen();

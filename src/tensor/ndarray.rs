@@ -6,14 +6,16 @@ use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::noise::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
-use crate::tensor::slice::{check_count, times_exp};
-use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term};
+use crate::tensor::slice::check_count;
+use crate::tensor::{
+    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels, noise_term,
+};
 
-/// Axis 0 is the batch, also of an `Array1`, which is a batch of samples of one element (a `Vec` is one sample); an array without
-/// axes is one sample of one element.
+/// Axis 0 is the batch. An `Array1` of n elements is n samples of one element; use the shape (1, n) for one sample of n elements.
+/// An array without axes is one sample of one element.
 ///
-/// Arrays in standard (row-major) layout are worked on as they lie. Others, transposed or with a stride, are first copied
-/// into that layout, in which the result then is.
+/// Arrays in standard (row-major) layout are used in place. Transposed or strided ones are copied into that layout first, and the
+/// result has it.
 impl<E: Element, D: Dimension> Tensor for Array<E, D> {
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
         let Some((_, first)) = terms.first() else {
@@ -37,11 +39,12 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
     }
 
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
-        let values = self.as_standard_layout();
-        let rows = self.rows_of_batch();
-        let elements = values.as_slice().unwrap_or_default();
-        let quantile = |row: &[E]| kernel::abs_quantile(row.len(), ratio, kernel::widened(row));
-        Ok(elements.chunks_exact(rows.len.max(1)).map(quantile).collect())
+        let values = standard("the operand", self, self)?;
+        kernel::row_quantiles(values.as_slice().unwrap_or_default(), self.rows_of_batch(), ratio)
+    }
+
+    fn same_shape(&self, other: &Self) -> Result<bool, Error> {
+        Ok(self.shape() == other.shape())
     }
 
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
@@ -50,21 +53,46 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
         Ok((prediction.as_standard_layout().into_owned(), v.as_standard_layout().into_owned()))
     }
 
-    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
-        check_shape("v", self, v)?;
-        let rows = self.rows_of_batch();
-        k.check_rows(rows.count)?;
-        let mut elements = Vec::with_capacity(self.len());
-        for (index, (z, v)) in self.iter().zip(v).enumerate() {
-            elements.push(times_exp(*z, *v, k.of_row(index / rows.len)?));
-        }
-        shaped_like(self, elements)
+    fn join_channels(&self, second: &Self) -> Result<Self, Error> {
+        check_shape("the second half of the channels", self, second)?;
+        check_channels(self.shape())?;
+        let (mut shape, half) = (self.raw_dim(), self.len_of(Axis(1)));
+        shape.as_array_view_mut().iter_mut().nth(1).into_iter().for_each(|channels| *channels = 2 * half);
+        let mut joined = Self::from_elem(shape, E::default());
+        let (mut first, mut last) = joined.view_mut().split_at(Axis(1), half);
+        first.assign(self);
+        last.assign(second);
+        Ok(joined)
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
+        let (z, v) = (standard("z", self, self)?, standard("v", self, v)?);
+        let (z, v) = (z.as_slice().unwrap_or_default(), v.as_slice().unwrap_or_default());
+        let scaled = kernel::times_exp(z, v, k, d, self.rows_of_batch())?;
+        shaped_like(self, scaled.into_iter().map(E::narrow).collect())
     }
 
     fn step(self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
         let z = noise_term(z, rows)?.map(|z| standard("z", &self, z)).transpose()?;
         let noise = z.as_ref().map_or(NoiseTerm::None, |z| NoiseTerm::Tensor(z.as_slice().unwrap_or_default()));
         step_with(self, m, noise, rows)
+    }
+
+    fn step_learned(
+        self,
+        output: Self,
+        z: Option<&Self>,
+        k: Weights<'_>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let z = noise_term(z, rows)?.map(|z| standard("z", &self, z)).transpose()?;
+        let (m, v) = output.halve_channels()?;
+        check_shape("half of the network's output", &self, &m)?;
+        let mut x = into_standard(self);
+        let (batch, z) = (x.rows_of_batch(), z.as_ref().map(|z| z.as_slice().unwrap_or_default()));
+        let halves = [&m, &v].map(|half| half.as_slice().unwrap_or_default());
+        kernel::step_learned(x.as_slice_mut().unwrap_or_default(), halves, z, k, batch, rows)?;
+        Ok(Stepped::new(x, Some(output)))
     }
 }
 
@@ -136,7 +164,7 @@ fn row_sums(mut values: impl Iterator<Item = f64>, rows: Rows) -> Vec<f64> {
     (0..rows.count).map(|_| values.by_ref().take(rows.len).sum()).collect()
 }
 
-/// The tensor in standard layout, once its shape is seen to be that of `first`.
+/// The tensor in standard layout, if it has the shape of `first`.
 fn standard<'a, E: Element, D: Dimension>(
     operand: &'static str,
     first: &Array<E, D>,

@@ -11,17 +11,46 @@ use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weigh
 /// The slices are a batch of `coefficients.len()` rows of equal length: one row for a single set of coefficients.
 ///
 /// # Errors
-/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] where the rows do not divide them,
-/// [`Error::MissingNoise`].
+/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of the
+/// number of rows, [`Error::MissingNoise`].
+///
+/// # A control loop without allocation
+/// A robot's policy samples its next actions 100 times a second. The plan is made once. In the loop [`NormalStream::fill`] makes
+/// the noise in place, the network writes into its buffer, and nothing is allocated:
 ///
 /// ```
-/// use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps, step_in_place};
+/// use alphabar::{Ddpm, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps, step_in_place};
 ///
-/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-/// let mut action = [0.3_f32, -1.2, 0.8];
-/// for step in plan.steps() {
-///     let eps = action.map(|x| 0.1 * x); // a network
-///     step_in_place(&mut action, &eps, None, &[step.coefficients])?;
+/// /// 16 actions of 7 joints.
+/// const ACTIONS: usize = 16 * 7;
+///
+/// /// The policy network: ε for these noisy actions, given the observation.
+/// fn policy(observation: &[f32], actions: &[f32], t: usize, eps: &mut [f32]) {
+///     # let _ = (observation, t);
+///     eps.iter_mut().zip(actions).for_each(|(eps, x)| *eps = 0.5 * x);
+/// }
+///
+/// // At start-up: DDPM in 10 of 100 training steps, actions clipped to ±1.
+/// let (schedule, tau) = (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
+/// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddpm::default())?;
+/// let (mut actions, mut eps, mut z) = ([0.0_f32; ACTIONS], [0.0; ACTIONS], [0.0; ACTIONS]);
+///
+/// for tick in 0..3 {
+///     let observation = [0.0; 32];
+///     // Seed 42, one sample a tick: a run can be repeated, number by number.
+///     NormalStream::new(42, tick, Draw::Initial.stream()).fill(0, &mut actions);
+///     for step in plan.steps() {
+///         policy(&observation, &actions, step.t, &mut eps);
+///         let noise = if step.needs_noise() {
+///             NormalStream::new(42, tick, Draw::Step(step.index).stream()).fill(0, &mut z);
+///             Some(&z[..])
+///         } else {
+///             None
+///         };
+///         step_in_place(&mut actions, &eps, noise, &[step.coefficients])?;
+///     }
+///     // Send the actions, wait for the next tick.
+///     assert!(actions.iter().all(|action| action.abs() <= 1.0));
 /// }
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -47,7 +76,8 @@ pub fn step_in_place<E: Element>(
     kernel::step(x, m, noise, Rows { count, len: x.len() / count }, coefficients)
 }
 
-/// A vector is one sample: it has one row, and its first axis is the channels.
+/// A `Vec` is **one sample**, whatever its length: a flattened image, or an action. Its first axis is the channels. For several
+/// samples use [`Batch`](crate::Batch).
 impl<E: Element> Tensor for Vec<E> {
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
         let Some((_, first)) = terms.first() else {
@@ -68,25 +98,28 @@ impl<E: Element> Tensor for Vec<E> {
         Ok(self)
     }
 
+    fn same_shape(&self, other: &Self) -> Result<bool, Error> {
+        Ok(self.len() == other.len())
+    }
+
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
-        Ok(vec![kernel::abs_quantile(self.len(), ratio, kernel::widened(self))])
+        check_len("the operand", self.len(), self.len())?;
+        kernel::row_quantiles(self, self.rows_of_batch(), ratio)
     }
 
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
-        let half = self.len() / 2;
-        if self.len() % 2 != 0 {
-            let (expected, found) = (vec![2 * half], vec![self.len()]);
-            return Err(Error::Shape { operand: "the network's output, to be halved,", expected, found });
-        }
-        let (prediction, v) = self.split_at(half);
-        Ok((prediction.to_vec(), v.to_vec()))
+        let (m, v) = halves(self)?;
+        Ok((m.to_vec(), v.to_vec()))
     }
 
-    fn times_exp(&self, v: &Self, k: Weights<'_>) -> Result<Self, Error> {
+    fn join_channels(&self, second: &Self) -> Result<Self, Error> {
+        check_len("the second half of the channels", self.len(), second.len())?;
+        Ok([self.as_slice(), second].concat())
+    }
+
+    fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
         check_len("v", self.len(), v.len())?;
-        k.check_rows(1)?;
-        let k = k.of_row(0)?;
-        Ok(self.iter().zip(v).map(|(z, v)| times_exp(*z, *v, k)).collect())
+        Ok(kernel::times_exp(self, v, k, d, self.rows_of_batch())?.into_iter().map(E::narrow).collect())
     }
 
     fn step(mut self, m: Self, z: Option<&Self>, rows: &[Coefficients]) -> Result<Stepped<Self>, Error> {
@@ -95,6 +128,23 @@ impl<E: Element> Tensor for Vec<E> {
         }
         step_in_place(&mut self, &m, z.map(Vec::as_slice), rows)?;
         Ok(Stepped::new(self, Some(m)))
+    }
+
+    fn step_learned(
+        mut self,
+        output: Self,
+        z: Option<&Self>,
+        k: Weights<'_>,
+        coefficients: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let z = noise_term(z, coefficients)?;
+        let (m, v) = halves(&output)?;
+        check_len("x", self.len(), self.len())?;
+        check_len("half of the network's output", self.len(), m.len())?;
+        z.map_or(Ok(()), |z| check_len("z", self.len(), z.len()))?;
+        let rows = self.rows_of_batch();
+        kernel::step_learned(&mut self, [m, v], z.map(Vec::as_slice), k, rows, coefficients)?;
+        Ok(Stepped::new(self, Some(output)))
     }
 }
 
@@ -148,7 +198,19 @@ impl<E: Element> RowReduce for Vec<E> {
     }
 }
 
-/// `Ok` for slices of one and the same length, which is not 0.
+/// A network's output apart: m and v.
+fn halves<E>(output: &[E]) -> Result<(&[E], &[E]), Error> {
+    if output.is_empty() {
+        return Err(Error::Empty { operand: "the network's output", shape: vec![0] });
+    }
+    if output.len() % 2 != 0 {
+        let (expected, found) = (vec![(output.len() & !1).max(2)], vec![output.len()]);
+        return Err(Error::Shape { operand: "the network's output, to be halved,", expected, found });
+    }
+    Ok(output.split_at(output.len() / 2))
+}
+
+/// `Err` unless the slices are equally long and not empty.
 fn check_len(operand: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected != found {
         return Err(Error::Shape { operand, expected: vec![expected], found: vec![found] });
@@ -157,11 +219,6 @@ fn check_len(operand: &'static str, expected: usize, found: usize) -> Result<(),
         return Err(Error::Empty { operand, shape: vec![0] });
     }
     Ok(())
-}
-
-/// z·exp(k·v), rounded once.
-pub(super) fn times_exp<E: Element>(z: E, v: E, k: f64) -> E {
-    E::from_f64(z.to_f64() * libm::exp(k * v.to_f64()))
 }
 
 pub(super) fn check_count(expected: usize, found: usize) -> Result<(), Error> {
