@@ -3,7 +3,7 @@
 use core::ops::RangeInclusive;
 
 use crate::error::{BoxError, Error, require};
-use crate::plan::Point;
+use crate::path::Point;
 use crate::prediction::Prediction;
 use crate::predictor::Predictor;
 use crate::tensor::{RowReduce, Tensor, Weights};
