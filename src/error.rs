@@ -294,11 +294,19 @@ pub enum Error {
         reason: String,
     },
 
-    /// A text that is no configuration: not JSON, not an object, or too large.
+    /// A key without which a configuration cannot be read.
+    ConfigKeyMissing {
+        /// The key.
+        key: &'static str,
+        /// Why it is needed, and what to do.
+        reason: &'static str,
+    },
+
+    /// A text that is not a configuration: not JSON, not an object, empty, or too large.
     ConfigText {
-        /// The line, from 1; 0 if the reason has no place in the text.
+        /// The line, from 1; 0 if the whole text is meant.
         line: usize,
-        /// The column, from 1.
+        /// The column, from 1; 0 if the whole text is meant.
         column: usize,
         /// What is wrong there.
         reason: String,

@@ -125,6 +125,7 @@ impl fmt::Display for Error {
             Self::Noise(cause) => write!(f, "the source of noise failed: {cause}"),
             Self::Backend(cause) => write!(f, "the tensor backend failed: {cause}"),
             Self::Config { key, value, reason } => write!(f, "{key} = {value} {reason}"),
+            Self::ConfigKeyMissing { key, reason } => write!(f, "{key} is missing: {reason}"),
             Self::ConfigText { line: 0, reason, .. } => write!(f, "not a scheduler_config.json: {reason}"),
             Self::ConfigText { line, column, reason } => {
                 write!(f, "not a scheduler_config.json: {reason} (line {line}, column {column})")
