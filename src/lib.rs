@@ -57,10 +57,10 @@
 //! | you want | look at |
 //! |---|---|
 //! | a noise schedule (β, ᾱ), one of its levels | [`NoiseSchedule`], [`NoiseLevel`] |
-//! | inference steps: spacing, img2img strength, inversion | [`Timesteps`], [`PathEnd`], [`Conditioning`], [`Respacing`] |
+//! | inference steps: spacing, img2img strength, inversion | [`Timesteps`], [`Spacing`], [`PathEnd`], [`Conditioning`], [`Respacing`] |
 //! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`]; your own: [`Solver`] |
 //! | ε-, x₀-, v- or score prediction; clipping | [`Prediction`], [`Threshold`], [`EpsilonAfter`] |
-//! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`] |
+//! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`]; to store it: [`PlanRecipe`] |
 //! | the loop | [`sample()`](sample()), [`Sampling`], [`Step::apply`], [`step_in_place`] |
 //! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], module [`predictor`] |
 //! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], module [`noise`] |
