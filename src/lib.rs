@@ -105,6 +105,7 @@ pub mod hub;
 mod interpolate;
 mod level;
 pub mod noise;
+mod normal;
 pub mod objective;
 mod path;
 mod plan;

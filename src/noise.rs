@@ -5,9 +5,7 @@
 //! [`SeededNoise`] is counter-based: each number is a function of (seed, sample, step, element). It does not depend on the size
 //! of the batch, on the number of threads, or on where a run was resumed.
 
-mod normal;
-
-pub use normal::NormalStream;
+pub use crate::normal::NormalStream;
 
 use rand_core::Rng;
 

@@ -20,7 +20,7 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
                 for line in lines {
                     for part in line.split("crate::").skip(1) {
                         let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                        // A macro of another crate, or a name at the root.
+                        // In capitals, a name at the root: the error type alone names the levels and predictions that it tells of.
                         if name.chars().next().is_some_and(char::is_lowercase) && name != room {
                             found.entry(room.clone()).or_default().insert(name);
                         }

@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use crate::coefficients::Coefficients;
 use crate::error::{Error, require_count};
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights};
 
 /// Several samples in one `Vec`, one after the other: a batch without `ndarray`.

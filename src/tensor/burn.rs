@@ -7,7 +7,7 @@ use burn_tensor::{
 
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::composed::{PerRow, bounded, step_weights};
 use crate::tensor::host::noise_elements;
 use crate::tensor::slice::check_count;

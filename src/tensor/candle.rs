@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::composed::{step_weights, thresholded_x0};
 use crate::tensor::host::noise_elements;
 use crate::tensor::kernel::{self, NoiseTerm};

@@ -2,7 +2,7 @@
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::{Rows, Stepped, Tensor, kernel};
 
 /// A tensor that can be read to and written from the host. Noise and the exact predictors of [`reference`](crate::reference)

@@ -5,7 +5,7 @@
 
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::composed::{PerRow, divided, with_unit_noise};
 #[cfg(not(feature = "simd"))]
 use crate::tensor::lanes::Baseline;

@@ -4,7 +4,7 @@ use ndarray::{Array, Axis, CowArray, Dimension};
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{

@@ -2,7 +2,7 @@
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
-use crate::noise::NormalStream;
+use crate::normal::NormalStream;
 use crate::tensor::kernel::NoiseTerm;
 use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term};
 
