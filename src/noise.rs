@@ -348,7 +348,7 @@ impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
         for group in elements.chunks_mut(GROUP) {
             let words: [u32; GROUP] = core::array::from_fn(|_| self.rng.next_u32());
             let (mut cosines, mut sines) = ([0.0; GROUP / 2], [0.0; GROUP / 2]);
-            normal::normals(&words, &mut cosines, &mut sines);
+            crate::normal::normals(&words, &mut cosines, &mut sines);
             group.iter_mut().zip(cosines.into_iter().chain(sines)).for_each(|(element, normal)| *element = normal);
         }
         like.from_host_f32(elements)

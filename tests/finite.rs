@@ -405,7 +405,7 @@ proptest! {
         }
         prop_assert!(finite(slerp(&x, &y, u)));
         if number.abs() < 1e300 {
-            prop_assert!(finite(guide(&x, &y, number)));
+            prop_assert!(finite(guide(&x, &x, &y, number)));
         }
     }
 

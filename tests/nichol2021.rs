@@ -291,7 +291,7 @@ fn guided_noise<T: HostTensor + RowReduce + Clone>(like: &T) {
     let (x, z) = (like.from_host(vec![0.0; elements]).unwrap(), like.from_host(vec![1.0; elements]).unwrap());
     for (index, wanted) in [(8, 0.51507), (4, 0.81896)] {
         let step = &plan.steps()[index];
-        let beta = 1.0 - alpha_bar[step.t] / alpha_bar[step.s.unwrap()];
+        let beta = 1.0 - alpha_bar[step.t as usize] / alpha_bar[step.s.unwrap() as usize];
         assert_close!(beta.sqrt(), wanted, 1e-5);
         let guided = || Guidance::new(constant(1.0), constant(-1.0), 4.0).unwrap();
         for mut model in [

@@ -570,10 +570,10 @@ fn guidance_in_an_interval_calls_the_unconditional_network_inside_it_only() {
     // Both ends belong to it, also an infinite one.
     let level = NoiseLevel::from_alpha_bar(0.5).unwrap();
     let ends = GuidanceScale::Interval { scale: 3.0, sigma: level.sigma()..=level.sigma() };
-    assert_eq!(ends.at(Point::new(0, level)).unwrap(), 3.0);
+    assert_eq!(ends.at(Point::new(0.0, level)).unwrap(), 3.0);
     let open = GuidanceScale::Interval { scale: 3.0, sigma: 0.0..=f64::INFINITY };
     for level in [NoiseLevel::PURE_NOISE, NoiseLevel::CLEAN] {
-        assert_eq!(open.at(Point::new(0, level)).unwrap(), 3.0);
+        assert_eq!(open.at(Point::new(0.0, level)).unwrap(), 3.0);
     }
 }
 

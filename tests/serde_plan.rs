@@ -1,8 +1,8 @@
 //! What people store of a plan: it is written in words, read back as it was, and checked when it is read.
 
 use alphabar::{
-    BuiltinSolver, Conditioning, Ddim, Ddpm, Direction, EpsilonAfter, PathEnd, Respacing, Spacing, Threshold,
-    Timesteps, Variance,
+    BuiltinSolver, Conditioning, Ddim, Ddpm, Direction, EpsilonAfter, NoiseSchedule, PathEnd, PlanRecipe, Prediction,
+    Respacing, Spacing, Threshold, Timesteps, Variance,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
