@@ -203,6 +203,26 @@ pub enum Error {
         cleaner: f64,
     },
 
+    /// A quantity that has no value at this level.
+    LevelUndefined {
+        /// The quantity.
+        what: &'static str,
+        /// Which levels it has no value at, and what to do.
+        at: &'static str,
+    },
+
+    /// A level of a schedule that is too close to clean data or to pure noise; see the domain of [`NoiseLevel`].
+    LevelRange {
+        /// ᾱ or 1 − ᾱ.
+        what: &'static str,
+        /// Where it stands.
+        t: usize,
+        /// The value given or arrived at.
+        value: f64,
+        /// What to do.
+        remedy: &'static str,
+    },
+
     /// Two tensors of a formula have different shapes.
     Shape {
         /// The name of the tensor.
@@ -360,6 +380,13 @@ impl From<BoxError> for Error {
 pub(crate) fn require(holds: bool, name: &'static str, value: f64, domain: &'static str) -> Result<f64, Error> {
     if holds { Ok(value) } else { Err(Error::Parameter { name, value, domain }) }
 }
+
+/// For [`Error::LevelUndefined`].
+pub(crate) const FOR_CLEAN_DATA: &str = "for clean data (ᾱ = 1); use a noisier level";
+/// For [`Error::LevelUndefined`].
+pub(crate) const FOR_PURE_NOISE: &str = "for pure noise (ᾱ = 0); use a cleaner level";
+/// For [`Error::LevelUndefined`].
+pub(crate) const BETWEEN_EQUAL_LEVELS: &str = "between equal levels; use a cleaner level for s";
 
 /// `Ok(value)` if `min <= value <= max`.
 pub(crate) fn require_count(name: &'static str, value: usize, min: usize, max: usize) -> Result<usize, Error> {

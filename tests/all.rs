@@ -7,6 +7,7 @@ mod common;
 mod allocations;
 mod bad_input;
 mod bits;
+mod finite;
 mod fused;
 mod ho2020;
 mod laws;
@@ -18,6 +19,7 @@ mod sampling;
 mod schedules;
 #[cfg(feature = "serde")]
 mod serde_plan;
+mod serde_schedule;
 mod song2021;
 mod tensors;
 mod timesteps;

@@ -78,7 +78,11 @@ impl fmt::Display for Error {
             ),
             Self::LevelOrder { what, noisier, cleaner } => {
                 let (noisier, cleaner) = (Digits::all(*noisier), Digits::all(*cleaner));
-                write!(f, "{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}")
+                write!(f, "{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}; swap the two levels")
+            }
+            Self::LevelUndefined { what, at } => write!(f, "{what} is not defined {at}"),
+            Self::LevelRange { what, t, value, remedy } => {
+                write!(f, "{what}[{t}] = {value:e} is below 1e-90, the least that a noise level can have; {remedy}")
             }
             Self::Shape { operand, expected, found } => {
                 write!(f, "{operand} has shape {found:?}, but needs shape {expected:?}")
