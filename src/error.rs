@@ -185,6 +185,15 @@ pub enum Error {
         shape: Vec<usize>,
     },
 
+    /// More elements than memory can hold.
+    #[error("{operand} has shape {shape:?}, which is more elements than memory can hold")]
+    TooManyElements {
+        /// Which operand.
+        operand: &'static str,
+        /// Its shape: samples, and elements of each.
+        shape: Vec<usize>,
+    },
+
     /// Elements of a type that the operation cannot take.
     #[error("{operand} has elements of type {found} where {expected} is needed")]
     ElementType {

@@ -106,7 +106,7 @@ pub use predictor::{Guidance, Predictor, RescaledGuidance};
 pub use sample::{Sampling, sample};
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 pub use solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
-pub use tensor::{Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
+pub use tensor::{Element, ElementType, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
 pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
 
 /// The README's example, compiled and run with the documentation's.

@@ -4,7 +4,13 @@
 //! that comes with the crate, [`SeededNoise`], is counter-based: its numbers are a function of (seed, sample, step) and of
 //! the element's place, so that they do not depend on the size of the batch, on threads, or on where a run was resumed.
 
+pub mod comfyui;
+mod mt19937;
 mod normal;
+pub mod numpy;
+mod philox;
+pub mod torch;
+pub mod webui;
 
 pub use normal::NormalStream;
 

@@ -11,7 +11,7 @@ mod ndarray;
 mod parallel;
 mod slice;
 
-pub use element::{Element, Real};
+pub use element::{Element, ElementType, Real};
 pub use slice::step_in_place;
 
 use crate::coefficients::{Coefficients, Threshold};
@@ -256,6 +256,18 @@ impl Rows {
 pub trait HostTensor: Tensor {
     /// How many samples it holds, and of how many elements.
     fn rows_of_batch(&self) -> Rows;
+
+    /// The type of its elements. Only the sources of [`noise::torch`](crate::noise::torch) ask for it, whose noise differs from type
+    /// to type.
+    ///
+    /// # Errors
+    /// [`Error::ElementType`] for other types than those of [`ElementType`], [`Error::Unsupported`] unless the backend
+    /// implements it.
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Err(Error::Unsupported {
+            operation: "HostTensor::element_type, which torch's noise needs; or choose a type with drawn_as",
+        })
+    }
 
     /// Its elements.
     ///

@@ -11,3 +11,4 @@ mod diffusers;
 mod hub;
 mod hub_parity;
 mod oracle;
+mod seeds;

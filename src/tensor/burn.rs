@@ -10,8 +10,8 @@ use crate::error::{Error, require};
 use crate::noise::NormalStream;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, PerRow, RowReduce, Rows, Stepped, Tensor, Weights, bounded, half_the_channels, kernel,
-    noise_term, step_weights,
+    Element, ElementType, HostTensor, PerRow, RowReduce, Rows, Stepped, Tensor, Weights, bounded, half_the_channels,
+    kernel, noise_term, step_weights,
 };
 
 /// Axis 0 is the batch, also of a `Tensor<1>`, which is a batch of samples of one element.
@@ -102,6 +102,15 @@ impl<const D: usize> Tensor for Burn<D> {
 impl<const D: usize> HostTensor for Burn<D> {
     fn rows_of_batch(&self) -> Rows {
         Rows::of(&self.dims())
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(match Float::of("the tensor to make noise for", self)? {
+            Float::F64 => ElementType::F64,
+            Float::F32 => ElementType::F32,
+            Float::F16 => ElementType::F16,
+            Float::Bf16 => ElementType::Bf16,
+        })
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

@@ -12,8 +12,8 @@ use crate::noise::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term, step_weights,
-    thresholded_x0,
+    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term,
+    step_weights, thresholded_x0,
 };
 
 /// Runs `$body` with the Rust type of a kind's elements as `$element`.
@@ -152,6 +152,15 @@ impl Tensor for Candle {
 impl HostTensor for Candle {
     fn rows_of_batch(&self) -> Rows {
         Rows::of(self.dims())
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(match Kind::of("the tensor to make noise for", self)? {
+            Kind::F64 => ElementType::F64,
+            Kind::F32 => ElementType::F32,
+            Kind::F16 => ElementType::F16,
+            Kind::Bf16 => ElementType::Bf16,
+        })
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

@@ -7,7 +7,9 @@ use crate::error::Error;
 use crate::noise::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::{check_count, times_exp};
-use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term};
+use crate::tensor::{
+    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, half_the_channels, noise_term,
+};
 
 /// Axis 0 is the batch, also of an `Array1`, which is a batch of samples of one element (a `Vec` is one sample); an array without
 /// axes is one sample of one element.
@@ -71,6 +73,10 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
 impl<E: Element, D: Dimension> HostTensor for Array<E, D> {
     fn rows_of_batch(&self) -> Rows {
         Rows::of(self.shape())
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(E::TYPE)
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {
