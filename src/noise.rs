@@ -4,6 +4,7 @@
 //! that comes with the crate, [`SeededNoise`], is counter-based: its numbers are a function of (seed, sample, step) and of
 //! the element's place, so that they do not depend on the size of the batch, on threads, or on where a run was resumed.
 
+mod brownian;
 pub mod comfyui;
 mod mt19937;
 mod normal;
@@ -12,6 +13,7 @@ mod philox;
 pub mod torch;
 pub mod webui;
 
+pub use brownian::{Brownian, BrownianPath};
 pub use normal::NormalStream;
 
 use rand_core::Rng;

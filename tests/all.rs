@@ -7,6 +7,7 @@ mod common;
 mod allocations;
 mod bad_input;
 mod bits;
+mod brownian;
 mod fused;
 mod ho2020;
 mod laws;

@@ -105,6 +105,18 @@ impl StandardNormal for DefaultRng {
     }
 }
 
+impl From<u32> for RandomState {
+    fn from(seed: u32) -> Self {
+        Self::new(seed)
+    }
+}
+
+impl From<u32> for DefaultRng {
+    fn from(seed: u32) -> Self {
+        Self::new(seed.into())
+    }
+}
+
 /// A generator of standard normals in `f64`, one by one.
 pub trait StandardNormal {
     /// The next.

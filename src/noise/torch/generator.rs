@@ -211,8 +211,12 @@ impl Generator {
     }
 
     fn block_f64<E: Element>(&mut self, out: &mut [E]) {
-        let mut block = [0.0; BLOCK];
-        block.iter_mut().for_each(|u| *u = uniform64(self.next_u64()));
+        let (mut words, mut block) = ([0; 2 * BLOCK], [0.0; BLOCK]);
+        self.words.fill(&mut words);
+        for (u, high_and_low) in block.iter_mut().zip(words.chunks_exact(2)) {
+            let [high, low] = [0, 1].map(|i| u64::from(high_and_low.get(i).copied().unwrap_or(0)));
+            *u = uniform64(high << 32 | low);
+        }
         block_of_f64(&mut block);
         out.iter_mut().zip(block).for_each(|(out, z)| *out = E::from_f64(z));
     }
