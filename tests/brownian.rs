@@ -47,6 +47,10 @@ proptest! {
         let batch = noise.noise(&Array2::<f64>::zeros((4, 9)), Draw::Step(2)).unwrap();
         let alone = Brownian::new(3, &plan).from_sample(3).noise(&Array2::<f64>::zeros((1, 9)), Draw::Step(2)).unwrap();
         prop_assert_eq!(batch.row(3), alone.row(0));
+        // x_T is that of SeededNoise.
+        let like = Array2::<f64>::zeros((4, 9));
+        let mut seeded = SeededNoise::new(3);
+        prop_assert_eq!(noise.noise(&like, Draw::Initial).unwrap(), seeded.noise(&like, Draw::Initial).unwrap());
         // Whatever was drawn before.
         let again = noise.noise(&Array2::<f64>::zeros((4, 9)), Draw::Step(2)).unwrap();
         prop_assert_eq!(batch, again);

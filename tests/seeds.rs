@@ -137,9 +137,9 @@ fn torch_draws<E: Stored>(record: &Value) -> (Generator, Vec<E>) {
     for len in integers(&record["lengths"]) {
         let mut z = vec![E::default(); len as usize];
         if text(record, "kind") == "randn" {
-            generator.randn(&mut z)
+            generator.randn(&mut z);
         } else {
-            generator.rand(&mut z)
+            generator.rand(&mut z);
         }
         joined.extend(z);
     }
@@ -184,12 +184,14 @@ fn the_latents_of_seed_0_and_42() {
     assert_eq!(Hash::of(stored(z.as_slice().unwrap())), text(record, "hash"));
 }
 
+#[cfg(feature = "half")]
 fn normals<E: Element>(generator: &mut Generator, len: usize) -> Vec<f64> {
     let mut z = vec![E::default(); len];
     generator.randn(&mut z);
     z.into_iter().map(E::to_f64).collect()
 }
 
+#[cfg(feature = "half")]
 fn uniforms<E: Element>(generator: &mut Generator, len: usize) -> Vec<f64> {
     let mut z = vec![E::default(); len];
     generator.rand(&mut z);

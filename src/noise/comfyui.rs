@@ -34,7 +34,7 @@ pub struct ComfyUi {
 /// Where the steps draw.
 #[derive(Clone, Debug, PartialEq)]
 enum Steps {
-    Cpu(Cpu),
+    Cpu(Box<Cpu>),
     Cuda(Cuda),
     /// From the generator of the initial noise.
     Initial,
@@ -44,7 +44,7 @@ impl ComfyUi {
     /// Latents on a CPU: steps draw from a generator of seed + 1.
     #[must_use]
     pub fn on_cpu(seed: u64) -> Self {
-        Self::new(seed, Steps::Cpu(in_f32(seed.wrapping_add(1))))
+        Self::new(seed, Steps::Cpu(Box::new(in_f32(seed.wrapping_add(1)))))
     }
 
     /// Latents on a GPU: steps draw from a CUDA generator.

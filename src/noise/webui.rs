@@ -53,7 +53,7 @@ pub struct WebUi {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Generators {
-    Cpu(Cpu),
+    Cpu(Box<Cpu>),
     Nv { seeds: Vec<u64>, offset: u32 },
     Gpu(Cuda),
 }
@@ -136,7 +136,7 @@ impl WebUi {
 
     fn generators_of(&self, seeds: Vec<u64>) -> Generators {
         match self.source {
-            RandomSource::Cpu => Generators::Cpu(Cpu::per_sample(seeds).drawn_as(ElementType::F32)),
+            RandomSource::Cpu => Generators::Cpu(Box::new(Cpu::per_sample(seeds).drawn_as(ElementType::F32))),
             RandomSource::Nv => Generators::Nv { seeds, offset: 0 },
             RandomSource::Gpu(gpu) => Generators::Gpu(Cuda::per_sample(seeds).on(gpu)),
             RandomSource::AnyGpu => Generators::Gpu(Cuda::per_sample(seeds)),

@@ -303,4 +303,46 @@ mod tests {
         CudaGenerator::new(1).rand(Gpu::T4, &mut u);
         assert!(u.iter().all(|u| (0.0..1.0).contains(u)));
     }
+
+    /// What `torch.randn(4, device="cuda")` prints, as published to four digits; and twelve values to eight digits that the web UI's
+    /// source gives for `torch.randn(3, 4)`.
+    #[test]
+    fn normals_are_those_of_published_outputs() {
+        let drawn = |seed| {
+            let mut z = [0.0; 12];
+            CudaGenerator::new(seed).randn(Gpu::T4, &mut z);
+            z
+        };
+        let published = [(0, [-0.9247, -0.4253, -2.6438, 0.1452]), (42, [0.1940, 2.1614, -0.1721, 0.8491])];
+        for (seed, published) in published {
+            for (z, published) in drawn(seed).into_iter().zip(published) {
+                assert!((z - published).abs() < 5.1e-5, "{z} {published}");
+            }
+        }
+        #[rustfmt::skip]
+        let published = [
+            -0.924_662_59, -0.425_344_15, -2.643_845_7, 0.145_183_88, -0.120_866_47, -0.579_725_64,
+            -0.622_851_22, -0.328_387_09, -1.074_542_31, -0.363_144_07, -1.671_050_67, 2.265_504_97,
+        ];
+        for (z, published) in drawn(0).into_iter().zip(published) {
+            assert!((f64::from(z) - published).abs() < 1e-6, "{z} {published}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_one_draw_and_draws_follow_one_another() {
+        let mut whole = CudaGenerator::new(9);
+        let (mut first, mut second) = (vec![0.0; 600], vec![0.0; 600]);
+        whole.randn(Gpu::T4, &mut first);
+        whole.randn(Gpu::T4, &mut second);
+        let mut source = Cuda::new(9);
+        let like = ndarray::Array2::<f32>::zeros((2, 300));
+        assert_eq!(source.noise(&like, Draw::Initial).unwrap().into_raw_vec_and_offset().0, first);
+        assert_eq!(source.noise(&like, Draw::Step(0)).unwrap().into_raw_vec_and_offset().0, second);
+        let mut listed = Cuda::per_sample([9, 10]);
+        let batch = listed.noise(&like, Draw::Initial).unwrap();
+        assert_eq!(batch.row(0).as_slice().unwrap(), &first[..300]);
+        listed.skip(&like, 1).unwrap();
+        assert!(listed.generators().iter().all(|generator| generator.offset() == 8));
+    }
 }

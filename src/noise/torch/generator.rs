@@ -307,7 +307,7 @@ impl Generator {
             return Err(invalid("the words left and the place of the next one contradict each other"));
         }
         let (_, normal, _) = (field(), f64::from_bits(field()), field());
-        let kept = if field() & 0xffff_ffff == 0 { None } else { Some(normal) };
+        let kept = if field() as u32 == 0 { None } else { Some(normal) };
         if kept.is_some_and(|z| !z.is_finite()) {
             return Err(invalid("the normal it keeps is not finite"));
         }

@@ -87,11 +87,19 @@ fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { fused_in_f64(a, b, c) }
 }
 
-/// a·b + c, rounded once, without the instruction: the product is exact as an `f64`, and the sum is rounded to odd, after which
-/// rounding to `f32` is right (Boldo & Melquiond 2008).
+/// a·b + c, rounded once, without the instruction, for what is normal as an `f32`. The product is exact as an `f64`; of its sum with c,
+/// rounding to `f64` and then to `f32` is right unless the first ends on a tie of the second.
 #[inline(always)]
 fn fused_in_f64(a: f32, b: f32, c: f32) -> f32 {
+    const TIE: u32 = 1 << 28;
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + c;
+    if sum.to_bits() as u32 & (2 * TIE - 1) == TIE { off_the_tie(product, c) } else { sum as f32 }
+}
+
+/// A sum rounded to odd, after which rounding to `f32` is right (Boldo & Melquiond 2008).
+#[cold]
+fn off_the_tie(product: f64, c: f64) -> f32 {
     let sum = product + c;
     let of_c = sum - product;
     let error = (product - (sum - of_c)) + (c - of_c);
@@ -105,7 +113,7 @@ fn fused_in_f64(a: f32, b: f32, c: f32) -> f32 {
 #[rustfmt::skip]
 const LOG: [f32; 9] = [
     7.037_683_6e-2, -1.151_461e-1, 1.167_699_87e-1, -1.242_014_1e-1, 1.424_932_3e-1,
-    -1.666_805_8e-1, 2.000_071_48e-1, -2.499_999_4e-1, 3.333_333_1e-1,
+    -1.666_805_8e-1, 2.000_071_4e-1, -2.499_999_4e-1, 3.333_333e-1,
 ];
 
 /// ln x for a normal x > 0.
@@ -131,7 +139,7 @@ fn ln<const FUSED: bool>(x: f32) -> f32 {
 #[inline(always)]
 fn sin_cos<const FUSED: bool>(theta: f32) -> (f32, f32) {
     // The even number of eighths of a turn next to θ.
-    let j = (theta * 1.273_239_5) as i32 + 1 & !1;
+    let j = ((theta * 1.273_239_5) as i32 + 1) & !1;
     let eighths = j as f32;
     let x = fma::<FUSED>(eighths, -0.785_156_25, theta);
     let x = fma::<FUSED>(eighths, -2.418_756_5e-4, x);
@@ -180,12 +188,19 @@ mod tests {
     fn a_fused_product_and_sum_is_the_instruction_s() {
         let finite = |word: u32| f32::from_bits((word & 0x8fff_ffff) | 0x3800_0000);
         for abc in words(3 << 18).chunks_exact(3) {
-            // Also sums that almost cancel.
+            // Also sums that almost cancel, and products far below the last place of c.
             let [a, b, c] = [finite(abc[0]), finite(abc[1]), finite(abc[2])];
-            for c in [c, -a * b, f32::from_bits((-a * b).to_bits() ^ abc[2] & 3)] {
+            for c in [c, -a * b, f32::from_bits((-a * b).to_bits() ^ abc[2] & 3), a * b * 16_777_216.0] {
                 assert_eq!(fused_in_f64(a, b, c).to_bits(), a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
             }
         }
+        // 2⁻²⁴ − 2⁻⁶⁴ is below half a place of c; rounded to `f64` the sum is the tie, and rounded again the even neighbour.
+        let (a, b) = (1.0 + 2.0_f32.powi(-20), 2.0_f32.powi(-24) * (1.0 - 2.0_f32.powi(-20)));
+        let c = 1.0 + 2.0_f32.powi(-23);
+        for (a, c) in [(a, c), (-a, -c), (a, 1.0), (-a, -1.0)] {
+            assert_eq!(fused_in_f64(a, b, c).to_bits(), a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
+        }
+        assert_ne!((f64::from(a) * f64::from(b) + f64::from(c)) as f32, a.mul_add(b, c));
     }
 
     #[test]
