@@ -51,12 +51,41 @@ fn turns<const FUSED: bool>(generator: &mut Mt19937, out: &mut [f32]) {
     for turn in out.chunks_mut(TURN) {
         let Some(words) = words.get_mut(..turn.len()) else { return };
         generator.fill(words);
-        for (words, z) in words.chunks_exact(BLOCK).zip(turn.chunks_exact_mut(BLOCK)) {
-            let ((first, second), (cosines, sines)) = (words.split_at(BLOCK / 2), z.split_at_mut(BLOCK / 2));
-            for (((w, v), cos), sin) in first.iter().zip(second).zip(cosines).zip(sines) {
-                (*cos, *sin) = box_muller::<FUSED>(uniform(*w), uniform(*v));
+        if FUSED {
+            blocks(&mut Instruction, words, turn);
+        } else {
+            let mut twice = Twice::default();
+            blocks(&mut twice, words, turn);
+            if twice.ties != 0 {
+                blocks_by_instruction(words, turn);
             }
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn blocks_by_instruction(words: &[u32], z: &mut [f32]) {
+    blocks(&mut Instruction, words, z);
+}
+
+/// In one long loop, which becomes vectors; one of eight turns is unrolled before it could.
+#[inline(always)]
+fn blocks(by: &mut impl Fused, words: &[u32], z: &mut [f32]) {
+    let (mut first, mut second) = ([0.0; TURN / 2], [0.0; TURN / 2]);
+    let halves = first.chunks_exact_mut(BLOCK / 2).zip(second.chunks_exact_mut(BLOCK / 2));
+    for ((u, v), words) in halves.zip(words.chunks_exact(BLOCK)) {
+        u.iter_mut().zip(words).for_each(|(u, word)| *u = uniform(*word));
+        v.iter_mut().zip(words.iter().skip(BLOCK / 2)).for_each(|(v, word)| *v = uniform(*word));
+    }
+    for (u, v) in first.iter_mut().zip(&mut second).take(z.len() / 2) {
+        (*u, *v) = box_muller(by, *u, *v);
+    }
+    let halves = first.chunks_exact(BLOCK / 2).zip(second.chunks_exact(BLOCK / 2));
+    for ((cos, sin), z) in halves.zip(z.chunks_exact_mut(BLOCK)) {
+        let (cosines, sines) = z.split_at_mut(BLOCK / 2);
+        cosines.copy_from_slice(cos);
+        sines.copy_from_slice(sin);
     }
 }
 
@@ -74,40 +103,43 @@ pub(super) fn uniform64(word: u64) -> f64 {
 
 /// (r cos θ, r sin θ) of two uniforms.
 #[inline(always)]
-fn box_muller<const FUSED: bool>(u: f32, v: f32) -> (f32, f32) {
-    let radius = (-2.0 * ln::<FUSED>(1.0 - u)).sqrt();
-    let (sin, cos) = sin_cos::<FUSED>(core::f32::consts::TAU * v);
+fn box_muller(by: &mut impl Fused, u: f32, v: f32) -> (f32, f32) {
+    let radius = (-2.0 * ln(by, 1.0 - u)).sqrt();
+    let (sin, cos) = sin_cos(by, core::f32::consts::TAU * v);
     // torch adds the mean, 0, which makes +0 of −0.
     (radius * cos + 0.0, radius * sin + 0.0)
 }
 
 /// a·b + c, rounded once.
-#[inline(always)]
-fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { fused_in_f64(a, b, c) }
+trait Fused {
+    fn fma(&mut self, a: f32, b: f32, c: f32) -> f32;
 }
 
-/// a·b + c, rounded once, without the instruction, for what is normal as an `f32`. The product is exact as an `f64`; of its sum with c,
-/// rounding to `f64` and then to `f32` is right unless the first ends on a tie of the second.
-#[inline(always)]
-fn fused_in_f64(a: f32, b: f32, c: f32) -> f32 {
-    const TIE: u32 = 1 << 28;
-    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
-    let sum = product + c;
-    if sum.to_bits() as u32 & (2 * TIE - 1) == TIE { off_the_tie(product, c) } else { sum as f32 }
+/// By the instruction, where there is one; elsewhere right as well, and slow.
+struct Instruction;
+
+impl Fused for Instruction {
+    #[inline(always)]
+    fn fma(&mut self, a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
 }
 
-/// A sum rounded to odd, after which rounding to `f32` is right (Boldo & Melquiond 2008).
-#[cold]
-fn off_the_tie(product: f64, c: f64) -> f32 {
-    let sum = product + c;
-    let of_c = sum - product;
-    let error = (product - (sum - of_c)) + (c - of_c);
-    let outwards = (error > 0.0) == (sum > 0.0);
-    let step = if outwards { 1 } else { u64::MAX };
-    let bits = sum.to_bits();
-    let to_odd = if error == 0.0 || bits & 1 == 1 { bits } else { bits.wrapping_add(step) };
-    f64::from_bits(to_odd) as f32
+/// Without the instruction, for what is normal as an `f32`: the product is exact as an `f64`, and rounding its sum with c to `f64` and
+/// then to `f32` is right unless the first ends on a tie of the second. That is noted, not mended: so loops become vectors.
+#[derive(Default)]
+struct Twice {
+    ties: u32,
+}
+
+impl Fused for Twice {
+    #[inline(always)]
+    fn fma(&mut self, a: f32, b: f32, c: f32) -> f32 {
+        const TIE: u32 = 1 << 28;
+        let sum = f64::from(a) * f64::from(b) + f64::from(c);
+        self.ties |= u32::from(sum.to_bits() as u32 & (2 * TIE - 1) == TIE);
+        sum as f32
+    }
 }
 
 #[rustfmt::skip]
@@ -118,7 +150,7 @@ const LOG: [f32; 9] = [
 
 /// ln x for a normal x > 0.
 #[inline(always)]
-fn ln<const FUSED: bool>(x: f32) -> f32 {
+fn ln(by: &mut impl Fused, x: f32) -> f32 {
     // x = m·2ᵉ with m in [√½, √2); from here on m is m − 1.
     let bits = x.to_bits() as i32;
     let (exponent, half) = ((bits >> 23) - 126, f32::from_bits((bits & 0x007f_ffff | 0x3f00_0000) as u32));
@@ -128,30 +160,32 @@ fn ln<const FUSED: bool>(x: f32) -> f32 {
     let z = m * m;
     let mut y = LOG[0];
     for coefficient in &LOG[1..] {
-        y = fma::<FUSED>(y, m, *coefficient);
+        y = by.fma(y, m, *coefficient);
     }
-    y = fma::<FUSED>(y * m, z, e * -2.121_944_4e-4);
-    y = fma::<FUSED>(-z, 0.5, y);
-    fma::<FUSED>(e, 0.693_359_4, m + y)
+    y = by.fma(y * m, z, e * -2.121_944_4e-4);
+    // Products that are exact anyway: nothing to fuse.
+    y -= z * 0.5;
+    e * 0.693_359_4 + (m + y)
 }
 
 /// (sin θ, cos θ) for θ ≥ 0.
 #[inline(always)]
-fn sin_cos<const FUSED: bool>(theta: f32) -> (f32, f32) {
+fn sin_cos(by: &mut impl Fused, theta: f32) -> (f32, f32) {
     // The even number of eighths of a turn next to θ.
     let j = ((theta * 1.273_239_5) as i32 + 1) & !1;
     let eighths = j as f32;
-    let x = fma::<FUSED>(eighths, -0.785_156_25, theta);
-    let x = fma::<FUSED>(eighths, -2.418_756_5e-4, x);
-    let x = fma::<FUSED>(eighths, -3.774_895e-8, x);
+    // The first two products are exact.
+    let x = theta - eighths * 0.785_156_25;
+    let x = x - eighths * 2.418_756_5e-4;
+    let x = by.fma(eighths, -3.774_895e-8, x);
     let z = x * x;
 
-    let cos = fma::<FUSED>(2.443_315_7e-5, z, -1.388_731_6e-3);
-    let cos = fma::<FUSED>(cos, z, 4.166_664_6e-2) * z;
-    let cos = fma::<FUSED>(cos, z, -(z * 0.5)) + 1.0;
-    let sin = fma::<FUSED>(-1.951_529_6e-4, z, 8.332_161e-3);
-    let sin = fma::<FUSED>(sin, z, -1.666_665_5e-1) * z;
-    let sin = fma::<FUSED>(sin, x, x);
+    let cos = by.fma(2.443_315_7e-5, z, -1.388_731_6e-3);
+    let cos = by.fma(cos, z, 4.166_664_6e-2) * z;
+    let cos = by.fma(cos, z, -(z * 0.5)) + 1.0;
+    let sin = by.fma(-1.951_529_6e-4, z, 8.332_161e-3);
+    let sin = by.fma(sin, z, -1.666_665_5e-1) * z;
+    let sin = by.fma(sin, x, x);
 
     let (y_sin, y_cos) = if j & 2 == 0 { (sin, cos) } else { (cos, sin) };
     let sign_of_sin = (j as u32 & 4) << 29;
@@ -185,35 +219,37 @@ mod tests {
     }
 
     #[test]
-    fn a_fused_product_and_sum_is_the_instruction_s() {
+    fn a_product_and_sum_rounded_twice_is_right_or_noted() {
         let finite = |word: u32| f32::from_bits((word & 0x8fff_ffff) | 0x3800_0000);
         for abc in words(3 << 18).chunks_exact(3) {
             // Also sums that almost cancel, and products far below the last place of c.
             let [a, b, c] = [finite(abc[0]), finite(abc[1]), finite(abc[2])];
             for c in [c, -a * b, f32::from_bits((-a * b).to_bits() ^ abc[2] & 3), a * b * 16_777_216.0] {
-                assert_eq!(fused_in_f64(a, b, c).to_bits(), a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
+                let mut twice = Twice::default();
+                let sum = twice.fma(a, b, c);
+                assert!(twice.ties != 0 || sum.to_bits() == a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
             }
         }
         // 2⁻²⁴ − 2⁻⁶⁴ is below half a place of c; rounded to `f64` the sum is the tie, and rounded again the even neighbour.
         let (a, b) = (1.0 + 2.0_f32.powi(-20), 2.0_f32.powi(-24) * (1.0 - 2.0_f32.powi(-20)));
-        let c = 1.0 + 2.0_f32.powi(-23);
-        for (a, c) in [(a, c), (-a, -c), (a, 1.0), (-a, -1.0)] {
-            assert_eq!(fused_in_f64(a, b, c).to_bits(), a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
+        for (a, c) in [(a, 1.0 + 2.0_f32.powi(-23)), (-a, -1.0 - 2.0_f32.powi(-23))] {
+            let mut twice = Twice::default();
+            assert_ne!(twice.fma(a, b, c), a.mul_add(b, c));
+            assert_eq!(twice.ties, 1);
         }
-        assert_ne!((f64::from(a) * f64::from(b) + f64::from(c)) as f32, a.mul_add(b, c));
     }
 
     #[test]
     fn with_and_without_the_instruction_the_bits_are_the_same() {
-        for uv in words(1 << 17).chunks_exact(2) {
-            let (u, v) = (uniform(uv[0]), uniform(uv[1]));
-            assert_eq!(box_muller::<true>(u, v), box_muller::<false>(u, v));
-        }
+        let (mut with, mut without) = (vec![0.0; 1 << 22], vec![0.0; 1 << 22]);
+        turns::<true>(&mut Mt19937::new(3), &mut with);
+        turns::<false>(&mut Mt19937::new(3), &mut without);
+        assert_eq!(with, without);
         // The ends: r = 0 is +0 in both, and the largest r.
-        assert_eq!(box_muller::<false>(0.0, 0.6), (0.0, 0.0));
-        assert!(box_muller::<false>(0.0, 0.6).0.is_sign_positive());
+        let zero = box_muller(&mut Twice::default(), 0.0, 0.6);
+        assert!(zero == (0.0, 0.0) && zero.0.is_sign_positive() && zero.1.is_sign_positive());
         let last = 1.0 - 1.0 / 16_777_216.0;
-        assert_eq!(box_muller::<true>(last, last), box_muller::<false>(last, last));
+        assert_eq!(box_muller(&mut Instruction, last, last), box_muller(&mut Twice::default(), last, last));
     }
 
     #[test]
@@ -222,7 +258,7 @@ mod tests {
             let (u, v) = (uniform(uv[0]), uniform(uv[1]));
             let radius = (-2.0 * (1.0 - f64::from(u)).ln()).sqrt();
             let theta = TAU * f64::from(v);
-            let (cos, sin) = box_muller::<false>(u, v);
+            let (cos, sin) = box_muller(&mut Instruction, u, v);
             assert!((f64::from(cos) - radius * theta.cos()).abs() < 2e-6, "{u} {v}");
             assert!((f64::from(sin) - radius * theta.sin()).abs() < 2e-6, "{u} {v}");
         }
