@@ -267,6 +267,14 @@ pub enum Error {
         shape: Vec<usize>,
     },
 
+    /// More elements than memory can hold.
+    TooManyElements {
+        /// Which operand.
+        operand: &'static str,
+        /// Its shape: samples, and elements of each.
+        shape: Vec<usize>,
+    },
+
     /// Elements of a type that the operation cannot take.
     ElementType {
         /// The name of the tensor.

@@ -153,7 +153,9 @@ pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 #[doc(inline)]
 pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
 #[doc(inline)]
-pub use tensor::{Batch, Element, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
+pub use tensor::{
+    Batch, Element, ElementType, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place,
+};
 #[doc(inline)]
 pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 

@@ -5,7 +5,16 @@
 //! [`SeededNoise`] is counter-based: each number is a function of (seed, sample, step, element). It does not depend on the size
 //! of the batch, on the number of threads, or on where a run was resumed.
 
+mod brownian;
+pub mod comfyui;
+mod mt19937;
+pub mod numpy;
+mod philox;
+pub mod torch;
+pub mod webui;
+
 pub use crate::normal::NormalStream;
+pub use brownian::{Brownian, BrownianPath};
 
 use rand_core::Rng;
 

@@ -15,7 +15,7 @@ mod parallel;
 mod slice;
 
 pub use batch::Batch;
-pub use element::{Element, Real};
+pub use element::{Element, ElementType, Real};
 pub use host::{HostTensor, RowReduce};
 pub use slice::step_in_place;
 

@@ -5,8 +5,10 @@
 mod common;
 
 mod allocations;
+mod api;
 mod bad_input;
 mod bits;
+mod brownian;
 mod finite;
 mod flows;
 mod fused;

@@ -3,14 +3,19 @@
 
 use std::error::Error as _;
 
+use alphabar::noise::Brownian;
+use alphabar::noise::comfyui::ComfyUi;
+use alphabar::noise::numpy::{Numpy, RandomState};
+use alphabar::noise::torch::{Cpu, Cuda, CudaGenerator, Generator, Gpu};
+use alphabar::noise::webui::{RandomSource, WebUi};
 use alphabar::objective::{self, Antithetic, LossAware, Uniform};
 use alphabar::predictor::{from_fn, guide, guide_rescaled};
 use alphabar::reference::{DataDistribution, Exact, FiniteData, Gaussian, GaussianMixture};
 use alphabar::{
-    BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, GuidanceScale,
-    HostTensor, Leg, MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
-    Prediction, Predictor, Respacing, RowReduce, SampleKey, Sampling, SeededNoise, Solver, Spacing, Tensor, Threshold,
-    Timesteps, Variance, Weights, forward, posterior, sample, slerp, step_in_place,
+    BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, ElementType, EpsilonAfter, Error, Guidance,
+    GuidanceScale, HostTensor, Leg, MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan,
+    Point, Prediction, Predictor, Respacing, RowReduce, Rows, SampleKey, Sampling, SeededNoise, Solver, Spacing,
+    Tensor, Threshold, Timesteps, Variance, Weights, forward, posterior, sample, slerp, step_in_place,
 };
 use ndarray::{Array0, Array2, ArrayD, IxDyn, arr0};
 use proptest::prelude::*;
@@ -1345,5 +1350,137 @@ proptest! {
             }
             (aware.probabilities(), aware.sample(height, &mut rng))
         });
+    }
+}
+
+/// A tensor of another crate, which says how large it is and nothing of its elements.
+#[derive(Debug)]
+struct Opaque(Rows);
+
+impl Tensor for Opaque {
+    fn linear_combination(_: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+        Err(Error::Unsupported { operation: "arithmetic" })
+    }
+
+    fn clamp_abs(self, _: Weights<'_>) -> Result<Self, Error> {
+        Ok(self)
+    }
+}
+
+impl HostTensor for Opaque {
+    fn rows_of_batch(&self) -> Rows {
+        self.0
+    }
+
+    fn to_host(&self) -> Result<Vec<f64>, Error> {
+        Err(Error::Unsupported { operation: "reading" })
+    }
+
+    fn from_host(&self, _: Vec<f64>) -> Result<Self, Error> {
+        Ok(Self(self.0))
+    }
+}
+
+#[test]
+fn noise_of_torch_and_numpy() {
+    let (three, wide) = (Array2::<f32>::zeros((3, 4)), Array2::<f64>::zeros((3, 4)));
+    let initial = Draw::Initial;
+
+    // A list of generators of another length than the batch.
+    refused!(Cpu::per_sample([1, 2]).noise(&three, initial), Error::Rows { expected: 3, found: 2 }, [2, 3]);
+    refused!(Cuda::per_sample([1, 2]).noise(&three, initial), Error::Rows { expected: 3, found: 2 }, [2, 3]);
+    for source in [RandomSource::Cpu, RandomSource::Nv, RandomSource::AnyGpu] {
+        let mut four = WebUi::batch(1, 4).source(source);
+        refused!(four.noise(&three, initial), Error::Rows { expected: 3, found: 4 }, [4, 3]);
+    }
+    let indexed = ComfyUi::on_cpu(1).batch_indices([0, 1]).unwrap().noise(&three, initial);
+    refused!(indexed, Error::Rows { expected: 3, found: 2 }, [2, 3]);
+
+    // Element types.
+    let opaque = Opaque(Rows { count: 2, len: 3 });
+    refused!(Cpu::new(1).noise(&opaque, initial), Error::Unsupported { .. }, ["HostTensor::element_type", "drawn_as"]);
+    let in_f32 = || Cpu::new(1).drawn_as(ElementType::F32);
+    assert!(in_f32().noise(&opaque, initial).is_ok());
+    refused!(Cuda::new(1).noise(&wide, initial), Error::ElementType { .. }, ["f64", "f32, f16 or bf16"]);
+
+    // Lengths that overflow, and none.
+    for rows in [Rows { count: usize::MAX, len: 2 }, Rows { count: 1, len: usize::MAX }] {
+        let endless = Opaque(rows);
+        refused!(in_f32().noise(&endless, initial), Error::TooManyElements { .. }, [usize::MAX]);
+        let mut numpy = Numpy::new(RandomState::new(1));
+        refused!(numpy.noise(&endless, initial), Error::TooManyElements { .. }, [usize::MAX]);
+        refused!(in_f32().skip(&endless, 1), Error::TooManyElements { .. }, [usize::MAX]);
+    }
+    refused!(Cpu::new(1).noise(&Vec::<f32>::new(), initial), Error::Empty { .. }, ["[1, 0]"]);
+
+    // A GPU that nobody named, and one that there is not.
+    let large = vec![0.0_f32; 40_961];
+    refused!(Cuda::new(1).noise(&large, initial), Error::Count { .. }, ["40961", "40960", "Cuda::on"]);
+    assert!(Cuda::new(1).on(Gpu::A100).noise(&large, initial).is_ok());
+    refused!(Gpu::new(0, 2048), Error::Count { value: 0, .. }, ["multiprocessors"]);
+    refused!(Gpu::new(108, 255), Error::Count { value: 255, .. }, ["threads per multiprocessor"]);
+    refused!(CudaGenerator::with_offset(1, 6), Error::Parameter { .. }, ["offset", "6", "multiple of 4"]);
+
+    // Integers.
+    let mut generator = Generator::new(1);
+    refused!(generator.randint(5, 5, 1), Error::Parameter { .. }, ["randint", "5"]);
+    refused!(generator.randperm(usize::MAX), Error::Count { .. }, ["permutation"]);
+    assert_eq!(generator.randint(i64::MIN, i64::MAX, 2).unwrap().len(), 2);
+    assert_eq!((generator.randperm(0).unwrap(), generator.randint(0, 1, 3).unwrap()), (vec![], vec![0; 3]));
+
+    // States.
+    refused!(Generator::from_bytes(&[0; 16]), Error::Length { expected: 5056, found: 16, .. }, [16, 5056]);
+    refused!(Generator::from_bytes(&[0; 5056]), Error::Noise(_), ["never seeded"]);
+    let state = generator.to_bytes();
+    for (at, what) in [(8, "contradict"), (16, "contradict"), (29, "32 bits")] {
+        let mut broken = state.clone();
+        broken[at] ^= 0x40;
+        refused!(Generator::from_bytes(&broken), Error::Noise(_), [what]);
+    }
+    let mut broken = state;
+    broken[5024..5032].copy_from_slice(&f64::NAN.to_le_bytes());
+    broken[5040] = 1;
+    refused!(Generator::from_bytes(&broken), Error::Noise(_), ["not finite"]);
+
+    // Conventions of programs.
+    refused!(ComfyUi::on_cpu(1).batch_indices([5000]), Error::Count { .. }, ["batch index", "5000"]);
+    let ui = || WebUi::batch(1, 3);
+    refused!(ui().variations([2], f64::NAN, [1, 2, 2]), Error::Parameter { .. }, ["variation strength", "NaN"]);
+    let mut shaped_otherwise = ui().variations([2], 0.5, [1, 2, 3]).unwrap();
+    refused!(shaped_otherwise.noise(&three, initial), Error::Shape { .. }, ["[1, 2, 3]", "[4]"]);
+    let mut shaped = ui().variations([2], 0.5, [1, 2, 2]).unwrap();
+    assert!(shaped.noise(&three, initial).unwrap().iter().all(|z| z.is_finite()));
+    // An image varied by itself is itself, by the straight line.
+    let own = ui().variations([1, 2, 3], 1.0, [1, 2, 2]).unwrap().noise(&three, initial);
+    assert_eq!(own.unwrap(), ui().noise(&three, initial).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn no_foreign_source_panics(
+        (seed, draws) in any::<(u64, u64)>(),
+        (count, height, width) in (0_usize..4, 0_usize..4, 0_usize..40),
+        (low, high, bytes) in (any::<i64>(), any::<i64>(), proptest::collection::vec(any::<u8>(), 0..40)),
+        (strength, shape) in (any_number(), any::<[usize; 3]>()),
+    ) {
+        let like = Array2::<f32>::zeros((height, width));
+        let sources: [Box<dyn NoiseSource<Array2<f32>>>; 7] = [
+            Box::new(Cpu::new(seed)),
+            Box::new(Cpu::per_sample(vec![seed; count])),
+            Box::new(Cuda::per_sample(vec![seed; count])),
+            Box::new(Numpy::new(RandomState::new(seed as u32))),
+            Box::new(ComfyUi::on_cpu(seed)),
+            Box::new(WebUi::batch(seed, count)),
+            Box::new(Brownian::new(seed, &Plan::new(&ddpm(), &Timesteps::trailing(1000, 2).unwrap(), &Ddpm::default()).unwrap())),
+        ];
+        for mut source in sources {
+            let _ = (source.noise(&like, Draw::Initial), source.noise(&like, Draw::Step(count)));
+        }
+        let _ = WebUi::batch(seed, height).variations([seed], strength, shape).map(|mut ui| ui.noise(&like, Draw::Initial));
+        let _ = ComfyUi::on_cpu(seed).batch_indices([height, width]).map(|mut ui| ui.noise(&like, Draw::Initial));
+        let mut generator = Generator::new(seed);
+        let _ = (generator.randint(low, high, count), generator.randperm(width), Generator::from_bytes(&bytes));
+        let _ = Gpu::new(height, width).map(|gpu| Cuda::new(seed).on(gpu).skip(&like, draws));
+        let _ = CudaGenerator::with_offset(seed, draws).map(|mut cuda| cuda.randn(Gpu::T4, &mut vec![0.0; width]));
     }
 }

@@ -12,3 +12,4 @@ mod hub;
 mod hub_parity;
 mod oracle;
 mod oracle_paths;
+mod seeds;

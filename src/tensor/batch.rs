@@ -5,7 +5,7 @@ use ndarray::Array2;
 use crate::coefficients::Coefficients;
 use crate::error::{Error, require_count};
 use crate::normal::NormalStream;
-use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights};
+use crate::tensor::{Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights};
 
 /// Several samples in one `Vec`, one after the other: a batch without `ndarray`.
 ///
@@ -139,6 +139,10 @@ impl<E: Element> Tensor for Batch<E> {
 impl<E: Element> HostTensor for Batch<E> {
     fn rows_of_batch(&self) -> Rows {
         self.0.rows_of_batch()
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        self.0.element_type()
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

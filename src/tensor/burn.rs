@@ -12,8 +12,8 @@ use crate::tensor::composed::{PerRow, bounded, step_weights};
 use crate::tensor::host::noise_elements;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels, kernel,
-    noise_term,
+    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels,
+    kernel, noise_term,
 };
 
 /// Axis 0 is the batch. A `Tensor<1>` of n elements is n samples of one element.
@@ -114,6 +114,15 @@ impl<const D: usize> Tensor for Burn<D> {
 impl<const D: usize> HostTensor for Burn<D> {
     fn rows_of_batch(&self) -> Rows {
         Rows::of(&self.dims())
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(match Float::of("the tensor to make noise for", self)? {
+            Float::F64 => ElementType::F64,
+            Float::F32 => ElementType::F32,
+            Float::F16 => ElementType::F16,
+            Float::Bf16 => ElementType::Bf16,
+        })
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

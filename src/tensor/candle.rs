@@ -14,7 +14,8 @@ use crate::tensor::host::noise_elements;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels, noise_term,
+    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels,
+    noise_term,
 };
 
 /// Runs `$body` with the Rust type of a kind's elements as `$element`.
@@ -168,6 +169,15 @@ impl Tensor for Candle {
 impl HostTensor for Candle {
     fn rows_of_batch(&self) -> Rows {
         Rows::of(self.dims())
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(match Kind::of("the tensor to make noise for", self)? {
+            Kind::F64 => ElementType::F64,
+            Kind::F32 => ElementType::F32,
+            Kind::F16 => ElementType::F16,
+            Kind::Bf16 => ElementType::Bf16,
+        })
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

@@ -5,6 +5,21 @@ use core::ops::{Add, Mul};
 
 use crate::tensor::lanes::Vectors;
 
+/// The type of a tensor's elements, for noise sources that draw differently for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[doc(alias = "dtype")]
+pub enum ElementType {
+    /// IEEE 754 half precision, torch's `float16`.
+    F16,
+    /// The upper half of an `f32`, torch's `bfloat16`.
+    Bf16,
+    /// Single precision.
+    F32,
+    /// Double precision.
+    F64,
+}
+
 /// An element of a CPU tensor: `f32`, `f64`, and with the feature `half` its `f16` and `bf16`.
 ///
 /// Coefficients are `f64` and are rounded once to [`Element::Compute`], when they are applied. A result has the type of its
@@ -12,6 +27,9 @@ use crate::tensor::lanes::Vectors;
 pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + Sync + 'static {
     /// The type in which arithmetic on these elements is done.
     type Compute: Real;
+
+    /// Which type this is.
+    const TYPE: ElementType;
 
     /// This element in the type of the arithmetic; exact.
     #[must_use]
@@ -94,11 +112,13 @@ pub trait Real:
 }
 
 macro_rules! float {
-    ($float:ident, $bits:ident, { $($more:item)* }) => {
+    ($float:ident, $bits:ident, $name:ident, { $($more:item)* }) => {
         impl sealed::Sealed for $float {}
 
         impl Element for $float {
             type Compute = $float;
+
+            const TYPE: ElementType = ElementType::$name;
 
             #[inline(always)]
             fn widen(self) -> $float {
@@ -173,8 +193,8 @@ macro_rules! float {
     };
 }
 
-float!(f64, u64, {});
-float!(f32, u32, {
+float!(f64, u64, F64, {});
+float!(f32, u32, F32, {
     fn as_noise(elements: &mut [f32]) -> Option<&mut [f32]> {
         Some(elements)
     }
@@ -186,17 +206,19 @@ float!(f32, u32, {
 /// they become vectors within the loop that uses them. Tests hold them to the crate's.
 #[cfg(feature = "half")]
 mod half_precision {
-    use super::{Element, sealed};
+    use super::{Element, ElementType, sealed};
     #[cfg(all(feature = "simd", any(target_arch = "x86", target_arch = "x86_64")))]
     use crate::tensor::lanes::{Vectors, x86};
     use half::{bf16, f16};
 
     macro_rules! half_float {
-        ($half:ident, $widen:ident, $narrow:ident, { $($more:item)* }) => {
+        ($half:ident, $name:ident, $widen:ident, $narrow:ident, { $($more:item)* }) => {
             impl sealed::Sealed for $half {}
 
             impl Element for $half {
                 type Compute = f32;
+
+                const TYPE: ElementType = ElementType::$name;
 
                 #[inline(always)]
                 fn widen(self) -> f32 {
@@ -221,8 +243,8 @@ mod half_precision {
         };
     }
 
-    half_float!(bf16, widen_bf16, narrow_bf16, {});
-    half_float!(f16, widen_f16, narrow_f16, {
+    half_float!(bf16, Bf16, widen_bf16, narrow_bf16, {});
+    half_float!(f16, F16, widen_f16, narrow_f16, {
         #[cfg(all(feature = "simd", any(target_arch = "x86", target_arch = "x86_64")))]
         #[inline(always)]
         fn map_pairs<V: Vectors>(vectors: V, x: &mut [Self], m: &[Self], of: impl Fn(f32, f32) -> f32) -> usize {

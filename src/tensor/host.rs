@@ -3,7 +3,7 @@
 use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::normal::NormalStream;
-use crate::tensor::{Rows, Stepped, Tensor, kernel};
+use crate::tensor::{ElementType, Rows, Stepped, Tensor, kernel};
 
 /// A tensor that can be read to and written from the host. Noise and the exact predictors of [`reference`](crate::reference)
 /// need it. Elements are in row-major (C) order.
@@ -21,6 +21,18 @@ use crate::tensor::{Rows, Stepped, Tensor, kernel};
 pub trait HostTensor: Tensor {
     /// The number of samples, and of elements of a sample.
     fn rows_of_batch(&self) -> Rows;
+
+    /// The type of the elements. Only the sources of [`noise::torch`](crate::noise::torch) ask for it, whose noise differs from type
+    /// to type.
+    ///
+    /// # Errors
+    /// [`Error::ElementType`] for other types than those of [`ElementType`], [`Error::Unsupported`] unless the backend
+    /// implements it.
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Err(Error::Unsupported {
+            operation: "HostTensor::element_type, which torch's noise needs; or choose a type with drawn_as",
+        })
+    }
 
     /// The elements.
     ///

@@ -8,7 +8,8 @@ use crate::normal::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels, noise_term,
+    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels,
+    noise_term,
 };
 
 /// Axis 0 is the batch. An `Array1` of n elements is n samples of one element; use the shape (1, n) for one sample of n elements.
@@ -99,6 +100,10 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
 impl<E: Element, D: Dimension> HostTensor for Array<E, D> {
     fn rows_of_batch(&self) -> Rows {
         Rows::of(self.shape())
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(E::TYPE)
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

@@ -4,7 +4,7 @@ use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::normal::NormalStream;
 use crate::tensor::kernel::NoiseTerm;
-use crate::tensor::{Element, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term};
+use crate::tensor::{Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term};
 
 /// One sampling step on slices, in place and without allocation: x ← a·threshold(p·x + q·m) + b·x + c·m + d·z.
 ///
@@ -151,6 +151,10 @@ impl<E: Element> Tensor for Vec<E> {
 impl<E: Element> HostTensor for Vec<E> {
     fn rows_of_batch(&self) -> Rows {
         Rows { count: 1, len: self.len() }
+    }
+
+    fn element_type(&self) -> Result<ElementType, Error> {
+        Ok(E::TYPE)
     }
 
     fn to_host(&self) -> Result<Vec<f64>, Error> {

@@ -1,5 +1,6 @@
 //! What the tests of both papers share: comparisons, exact expectations, and random schedules and paths.
 
+pub(crate) mod drive;
 pub(crate) mod numbers;
 
 use std::f64::consts::PI;
