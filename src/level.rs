@@ -308,6 +308,9 @@ impl NoiseLevel {
 
     /// The level whose SNR is this one's divided by k, ᾱ' = ᾱ/(k + (1−k)·ᾱ) and 1−ᾱ' = k·(1−ᾱ)/(k + (1−k)·ᾱ).
     pub(crate) fn with_snr_divided_by(&self, k: f64) -> Self {
+        if k == 1.0 {
+            return *self; // to the last bit
+        }
         // k + (1−k)·ᾱ = ᾱ + k·(1−ᾱ), a sum of positive terms.
         let noise = Dd::from(k) * self.one_minus_alpha_bar;
         let total = self.alpha_bar + noise;

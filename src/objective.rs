@@ -11,7 +11,7 @@ pub use sampler::{Antithetic, LossAware, Uniform, Weighted};
 use core::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use crate::dd::Dd;
-use crate::error::{BETWEEN_EQUAL_LEVELS, Error, FOR_PURE_NOISE, require, require_count};
+use crate::error::{BETWEEN_EQUAL_LEVELS, Error, FOR_CLEAN_DATA, FOR_PURE_NOISE, require, require_count};
 use crate::level::NoiseLevel;
 use crate::posterior;
 use crate::prediction::Prediction;
@@ -249,7 +249,7 @@ fn log_normal_tail(x: f64) -> f64 {
 
 /// The factor that turns the squared error of a prediction m into that of ε, ‖ε − ε_θ‖² = factor·‖m − m_θ‖².
 ///
-/// It is 1 for ε, SNR for x₀ (infinite for clean data), SNR/(SNR+1) for v and 1−ᾱ for the score.
+/// It is 1 for ε, SNR for x₀ (infinite for clean data), SNR/(SNR+1) for v, noise² for the score and (signal/(signal + noise))² for a flow.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, Prediction, objective};
@@ -276,7 +276,7 @@ pub fn epsilon_equivalent(prediction: Prediction, level: &NoiseLevel) -> f64 {
 /// It is min(SNR, γ) for x₀, min(SNR, γ)/SNR for ε and min(SNR, γ)/(SNR+1) for v. They recommend γ = 5.
 ///
 /// # Errors
-/// [`Error::Parameter`] unless γ is positive and finite.
+/// [`Error::Parameter`] unless γ is positive and finite, [`Error::LevelUndefined`] for a custom prediction of clean data.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, Prediction, objective};
@@ -292,7 +292,7 @@ pub fn min_snr_weight(prediction: Prediction, level: &NoiseLevel, gamma: f64) ->
     let share = if snr <= gamma { 1.0 } else { gamma / snr }; // min(SNR, γ)/SNR
     Ok(match prediction {
         Prediction::Sample => snr.min(gamma),
-        other => share * epsilon_equivalent(other, level),
+        other => share * determined(epsilon_equivalent(other, level))?,
     })
 }
 
@@ -302,7 +302,8 @@ pub fn min_snr_weight(prediction: Prediction, level: &NoiseLevel, gamma: f64) ->
 /// if it exceeds the largest `f64`, and for the x₀ of clean data with γ < 1.
 ///
 /// # Errors
-/// [`Error::Parameter`] unless k is positive and γ not negative, both finite.
+/// [`Error::Parameter`] unless k is positive and γ not negative, both finite; [`Error::LevelUndefined`] for a custom prediction of
+/// clean data.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, Prediction, objective};
@@ -325,7 +326,7 @@ pub fn p2_weight(prediction: Prediction, level: &NoiseLevel, k: f64, gamma: f64)
             0.0
         });
     }
-    let (power, factor) = (libm::pow(k + snr, -gamma), epsilon_equivalent(prediction, level));
+    let (power, factor) = (libm::pow(k + snr, -gamma), determined(epsilon_equivalent(prediction, level))?);
     Ok(if factor == 0.0 {
         0.0
     } else if power.is_normal() {
@@ -334,6 +335,15 @@ pub fn p2_weight(prediction: Prediction, level: &NoiseLevel, k: f64, gamma: f64)
         // The power alone overflows or underflows; the product may not.
         libm::exp(libm::log(factor) - gamma * libm::log(k + snr))
     })
+}
+
+/// `Ok` for a factor of [`epsilon_equivalent`], which is infinite if the prediction says nothing about ε: a custom one of clean data.
+fn determined(factor: f64) -> Result<f64, Error> {
+    if factor.is_finite() {
+        Ok(factor)
+    } else {
+        Err(Error::LevelUndefined { what: "the loss weight", at: FOR_CLEAN_DATA })
+    }
 }
 
 /// `Ok` for a number of training steps.

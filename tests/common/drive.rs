@@ -3,6 +3,8 @@
 //!
 //! The fuzz target `api` feeds it; `tests/api.rs` runs the corpus and a sequence of random bytes.
 
+#![allow(unreachable_pub, reason = "one of the places that take this in is a program of its own")]
+
 use alphabar::reference::Gaussian;
 use alphabar::spacing::{self, AlignYourSteps};
 use alphabar::{
