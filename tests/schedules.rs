@@ -397,7 +397,10 @@ fn predictions_have_names() {
         let error = wrong.parse::<Prediction>().unwrap_err();
         let told = error.to_string();
         assert!(matches!(error, Error::Text { what: "prediction", .. }));
-        assert!(told.ends_with("is no prediction; expected epsilon, sample, v_prediction or score") && told.len() < 180, "{told}");
+        assert!(
+            told.ends_with("is no prediction; expected epsilon, sample, v_prediction or score") && told.len() < 180,
+            "{told}"
+        );
     }
 }
 
