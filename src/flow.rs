@@ -191,7 +191,9 @@ impl Flow {
     /// [`Error::Parameter`] for a σ outside (0, 1], and those of [`Path::new`].
     pub fn path_through(&self, sigmas: impl IntoIterator<Item = f64>) -> Result<Path, Error> {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
-        sigmas.pop_if(|last| *last == 0.0);
+        if sigmas.last() == Some(&0.0) {
+            sigmas.pop();
+        }
         for sigma in &sigmas {
             require(*sigma >= 1e-45 && *sigma <= 1.0, "a σ of the flow", *sigma, "inside [1e-45, 1]")?;
         }

@@ -205,7 +205,9 @@ impl Path {
     #[doc(alias = "sigmas")]
     pub fn from_sigmas(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
-        sigmas.pop_if(|last| *last == 0.0);
+        if sigmas.last() == Some(&0.0) {
+            sigmas.pop();
+        }
         let from_noise = sigmas.first().is_some_and(|first| *first >= 0.5 * process.sigma_range()[0]);
         let points = sigmas.into_iter().map(|sigma| process.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { end: end_of(process), from_noise, ..Self::new(points)? })
