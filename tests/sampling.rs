@@ -585,7 +585,7 @@ fn guidance_may_have_a_scale_for_each_step() {
     for (step, wanted) in plan.steps().iter().zip([1.75, 1.0, 0.25]) {
         assert_eq!(guided.predict(&vec![0.0], step.point()).unwrap(), [wanted]);
     }
-    assert_eq!(calls.each_ref().map(|calls| calls.get()), [3, 2]);
+    assert_eq!(calls.each_ref().map(std::cell::Cell::get), [3, 2]);
     // The same rescaled: a scale of 1 asks the conditional network alone.
     let mut rescaled = guided.rescaled(0.5).unwrap();
     assert_eq!(rescaled.predict(&vec![0.0], plan.steps()[1].point()).unwrap(), [1.0]);
