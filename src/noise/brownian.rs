@@ -1,4 +1,4 @@
-//! Noise as the increments of one Brownian motion, whatever the steps.
+//! Noise as the increments of one Brownian motion, for any steps.
 
 use crate::error::{Error, require};
 use crate::noise::{Draw, NoiseSource, NormalStream, SeededNoise, torch::elements};
@@ -99,7 +99,7 @@ impl<T: HostTensor> NoiseSource<T> for Brownian {
     }
 }
 
-/// The Brownian motion B(τ), τ ≥ 0, of one sample of a seed; one for each element.
+/// The Brownian motion B(τ), τ ≥ 0, of one sample of a seed. Each element has its own.
 ///
 /// ```
 /// use alphabar::noise::BrownianPath;

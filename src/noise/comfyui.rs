@@ -1,6 +1,6 @@
 //! The noise of ComfyUI.
 //!
-//! As its source states (`comfy/sample.py` and `comfy/k_diffusion/sampling.py`): the initial noise of a seed comes from torch's CPU
+//! By its source (`comfy/sample.py` and `comfy/k_diffusion/sampling.py`), the initial noise of a seed comes from torch's CPU
 //! generator, the whole batch at once. Samplers that add noise draw it by the default noise sampler on the device of the latents:
 //! on a GPU by a CUDA generator of the same seed, on a CPU by a generator of seed + 1. All noise is `f32`.
 //!

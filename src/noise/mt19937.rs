@@ -54,7 +54,7 @@ impl Mt19937 {
         }
     }
 
-    /// Leaves out so many words.
+    /// Skips `words` words.
     pub(crate) fn skip(&mut self, mut words: u64) {
         while words > 0 {
             self.turn();

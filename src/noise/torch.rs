@@ -82,7 +82,7 @@ impl Cpu {
         Self { generators: Generators::PerSample(generators.into_iter().collect()), drawn_as: None }
     }
 
-    /// Draws in this type, whatever the tensor's, and casts.
+    /// Draws in this type and casts to the tensor's type.
     #[must_use]
     #[doc(alias = "dtype")]
     pub fn drawn_as(mut self, element_type: ElementType) -> Self {
@@ -101,7 +101,8 @@ impl Cpu {
         self.generators.as_mut_slice()
     }
 
-    /// Leaves out the noise of so many draws for tensors like this one: to resume a run at its k-th noisy step, skip 1 + k.
+    /// Skips the noise of `draws` draws for tensors like this one. To resume a run after k steps that added noise, skip 1 + k draws:
+    /// x_T, and one a step.
     ///
     /// # Errors
     /// Those of [`NoiseSource::noise`].

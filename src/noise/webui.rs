@@ -1,7 +1,7 @@
 //! The noise of AUTOMATIC1111's Stable Diffusion web UI.
 //!
-//! As its source states (`modules/rng.py` and `modules/rng_philox.py`): each image has a generator of its own, of the seeds s, s + 1,
-//! s + 2 … in a batch; it makes the initial noise and then that of the steps. All noise is `f32`. Its settings are here:
+//! By its source (`modules/rng.py` and `modules/rng_philox.py`), each image has its own generator; the images of a batch have the seeds
+//! s, s + 1, s + 2 …. The generator makes the initial noise and then the noise of the steps, all in `f32`. The settings:
 //!
 //! | setting | here |
 //! |---|---|
@@ -23,8 +23,8 @@ use crate::tensor::{ElementType, HostTensor, Rows};
 pub enum RandomSource {
     /// torch's CPU generator.
     Cpu,
-    /// The web UI's own imitation of a CUDA generator: element i of draw k is made of Philox's subsequence i at offset k, whatever
-    /// the tensor's size.
+    /// The web UI's own imitation of a CUDA generator: element i of draw k is made of Philox's subsequence i at offset k, for every
+    /// tensor size.
     Nv,
     /// torch's CUDA generator, on this GPU.
     Gpu(Gpu),

@@ -21,7 +21,7 @@ const LEN: usize = 256;
 
 /// Widths and heights of the layers.
 struct Tables {
-    /// x_{i−1}/x_i·2⁵²: below it a point lies under the density whatever its height.
+    /// x_{i−1}/x_i·2⁵²: a point below it lies under the density at any height.
     inside: [u64; LEN],
     /// x_i/2⁵².
     width: [f64; LEN],

@@ -123,7 +123,7 @@ impl CudaGenerator {
         self.draw(gpu, out, |words| words.map(|word| if uniform(word) == 1.0 { 0.0 } else { uniform(word) }));
     }
 
-    /// Leaves out so many draws of `len` elements.
+    /// Skips `draws` draws of `len` elements.
     pub fn skip(&mut self, gpu: Gpu, len: usize, draws: u64) {
         self.counter = self.counter.wrapping_add(rounds(grid(gpu, len), len).wrapping_mul(draws));
     }
@@ -220,7 +220,7 @@ impl Cuda {
         self.generators.as_slice()
     }
 
-    /// Leaves out the noise of so many draws for tensors like this one.
+    /// Skips the noise of `draws` draws for tensors like this one.
     ///
     /// # Errors
     /// Those of [`NoiseSource::noise`].

@@ -22,7 +22,7 @@ use crate::tensor::{Element, ElementType};
 pub struct Generator {
     seed: u64,
     words: Mt19937,
-    /// The second normal of a pair, of which a draw of fewer than 16 elements took the first.
+    /// The second normal of a pair, kept for the next draw of fewer than 16 elements.
     kept: Option<f64>,
 }
 
@@ -59,8 +59,9 @@ impl Generator {
 
     /// Standard normals: `torch.randn(out.len(), dtype=E)`, `torch.randn_like` and `Tensor.normal_` of contiguous tensors.
     ///
-    /// torch has one algorithm for fewer than 16 elements and another for the rest, of which a length that 16 does not divide
-    /// draws its last 16 elements anew. The shape does not matter otherwise: elements go in row-major order.
+    /// torch uses one algorithm for fewer than 16 elements and another for 16 or more. The second one works in blocks of 16; if 16 does
+    /// not divide the length, it draws the last 16 elements again. Only the number of elements matters, not the shape: elements
+    /// go in row-major order.
     ///
     /// ```
     /// use alphabar::noise::torch::Generator;
@@ -136,7 +137,7 @@ impl Generator {
         Ok(list)
     }
 
-    /// Leaves out so many draws of [`Generator::randn`] of `len` elements of a type: the state that they would leave behind.
+    /// Skips `draws` draws of `len` elements by [`Generator::randn`]. The state is then the one that these draws would leave.
     pub fn skip_randn(&mut self, element_type: ElementType, len: usize, draws: u64) {
         let blocks = (len / BLOCK * BLOCK) as u64;
         let (len64, again) = (len as u64, if len % BLOCK == 0 { 0 } else { BLOCK as u64 });
@@ -221,7 +222,7 @@ impl Generator {
         out.iter_mut().zip(block).for_each(|(out, z)| *out = E::from_f64(z));
     }
 
-    /// The values of `f32` rounded, but where sixteen does not divide the length, whose remainder is drawn only once.
+    /// The values of `f32`, to be rounded. If 16 does not divide the length, the remainder is drawn once, not twice as in `f32`.
     fn many_halves<E: Element>(&mut self, out: &mut [E]) {
         let rest = out.len() % BLOCK;
         for block in out.chunks_exact_mut(BLOCK) {

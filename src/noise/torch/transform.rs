@@ -6,9 +6,9 @@
 //! r = √(−2 ln(1 − u_j)),   θ = 2π·u_{j+8},   z_j = r cos θ,   z_{j+8} = r sin θ,   j = 0 … 7
 //! ```
 //!
-//! torch computes `f32` by the single-precision polynomials of Cephes (Moshier), eight at a time, in instructions of AVX2 of which
-//! the compiler fuses products and sums. The order of operations below, and which of them are fused, is that code's; anything else
-//! changes last bits. `f64` goes by the C library.
+//! For `f32`, torch uses the single-precision polynomials of Cephes (Moshier) in AVX2 instructions, and its compiler fuses products and
+//! sums. The code below has the same order of operations and the same fused ones: any other choice changes last bits. For `f64`,
+//! torch calls the C library, and so does this file.
 
 use core::f64::consts::TAU;
 
@@ -30,7 +30,7 @@ pub(super) fn normals(words: &mut Mt19937, out: &mut [f32]) {
     turns::<FUSES>(words, out);
 }
 
-/// Whether the target has an instruction for a fused product and sum, whatever CPU it runs on.
+/// Whether every CPU of the target has an instruction for a fused product and sum.
 const FUSES: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
 #[cfg(feature = "simd")]
