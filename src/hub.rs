@@ -40,6 +40,7 @@
 //! other scale.
 
 mod class;
+mod flags;
 mod json;
 mod keys;
 mod note;
@@ -50,6 +51,7 @@ use core::fmt;
 use core::str::FromStr;
 
 pub use class::SchedulerClass;
+pub use flags::GuidedDiffusion;
 pub use note::{Difference, Ignored, Note};
 
 use crate::coefficients::Threshold;

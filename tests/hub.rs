@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alphabar::hub::{Difference, Ignored, Note, SchedulerClass, SchedulerConfig, Spacing};
+use alphabar::hub::{Difference, GuidedDiffusion, Ignored, Note, SchedulerClass, SchedulerConfig, Spacing};
 use alphabar::{
     BoxError, Conditioning, Ddim, Ddpm, Direction, Draw, Error, MAX_TRAIN_STEPS, NoiseSchedule, PathEnd, Plan, Point,
     Prediction, Threshold, Timesteps, Variance, noise, sample,
@@ -827,6 +827,53 @@ fn robots_files_are_read_for_their_scheduler() {
     );
     let unknown = json!({"noise_scheduler_type": "Flow", "num_train_timesteps": 100});
     assert!(matches!(read(&unknown), Err(Error::Config { key, .. }) if key == "_class_name"));
+}
+
+/// `script_util.create_gaussian_diffusion` and the model flags of guided-diffusion's README.
+#[test]
+fn flags_of_guided_diffusion() {
+    let flags = "MODEL_FLAGS=\"--attention_resolutions 32,16,8 --class_cond True --diffusion_steps 1000 --image_size 256 \\\n\
+        --learn_sigma True --noise_schedule linear --num_channels 256 --use_fp16 True\"";
+    let read = GuidedDiffusion::from_flags(flags).unwrap();
+    assert_eq!((&read.schedule, read.variance), (&NoiseSchedule::ddpm().unwrap(), Variance::LearnedRange));
+    assert_eq!((read.prediction, read.threshold, read.ddim), (Prediction::Epsilon, Threshold::Clip(1.0), false));
+    // "" means all T.
+    assert_eq!(read.timesteps, Timesteps::all(1000).unwrap());
+    let empty = GuidedDiffusion::from_flags(&format!("{flags} --timestep_respacing \"\"")).unwrap();
+    assert_eq!(empty, read);
+    let bare = GuidedDiffusion::from_flags("").unwrap();
+    assert_eq!((bare.variance, &bare.schedule, &bare.timesteps), (Variance::Beta, &read.schedule, &read.timesteps));
+
+    let ddim = GuidedDiffusion::from_flags(
+        "--noise_schedule=cosine --diffusion_steps 4000 --predict_xstart True --sigma_small True --timestep_respacing ddim25 \
+         --use_ddim True --clip_denoised False --rescale_timesteps False",
+    )
+    .unwrap();
+    let plan = ddim.plan().unwrap();
+    assert_eq!((&ddim.schedule, ddim.variance), (&NoiseSchedule::cosine(4000).unwrap(), Variance::Posterior));
+    assert_eq!((plan.len(), plan.steps()[0].t), (25, 3840));
+    assert!(plan.to_string().starts_with("DDIM,"));
+    assert_eq!((ddim.prediction, ddim.threshold), (Prediction::Sample, Threshold::None));
+    // β scales with 1000/T.
+    let four = GuidedDiffusion::from_flags("--diffusion_steps 4000").unwrap();
+    assert_eq!(four.schedule, NoiseSchedule::linear(4000, 0.25e-4, 0.005).unwrap());
+
+    for (flags, key) in [
+        ("--noise_schedule sqrt", "noise_schedule"),
+        ("--diffusion_steps 0", "diffusion_steps"),
+        ("--diffusion_steps 10000000000", "diffusion_steps"),
+        ("--diffusion_steps 10", "noise_schedule"),
+        ("--learn_sigma", "learn_sigma"),
+        ("--learn_sigma maybe", "learn_sigma"),
+        ("--rescale_timesteps True --diffusion_steps 4000", "rescale_timesteps"),
+    ] {
+        match GuidedDiffusion::from_flags(flags) {
+            Err(Error::Config { key: named, .. }) => assert_eq!(named, key),
+            other => panic!("{flags}: {other:?}"),
+        }
+    }
+    assert!(GuidedDiffusion::from_flags("--rescale_timesteps True").is_ok());
+    assert!(matches!(GuidedDiffusion::from_flags("--timestep_respacing fast27"), Err(Error::Respacing { .. })));
 }
 
 #[test]
