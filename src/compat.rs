@@ -295,7 +295,7 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
         let (s, to) = below(schedule, &tau, t, stride)?;
         Ok(Piece { told, s, from: told.level, to, lift: None })
     });
-    let from_noise = Path::trained(schedule, &tau)?.from_noise();
+    let from_noise = Path::trained(schedule, &tau)?.starts_in_noise();
     plan.build_pieces(method, pieces.collect::<Result<_, Error>>()?, from_noise)
 }
 
@@ -323,7 +323,7 @@ pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Pl
         let (_, from) = below(schedule, &tau, t, stride)?;
         Ok(Piece { told, s: Some(told.t), from, to: told.level, lift: None })
     });
-    let from_noise = Path::trained(schedule, &tau)?.from_noise();
+    let from_noise = Path::trained(schedule, &tau)?.starts_in_noise();
     plan.build_pieces(&Ddim::deterministic(), pieces.collect::<Result<_, Error>>()?, from_noise)
 }
 

@@ -146,7 +146,7 @@ impl Flow {
     /// [`Error::Parameter`] unless 0 < terminal < 1.
     #[doc(alias = "shift_terminal")]
     pub fn stretched_to(self, terminal: f64) -> Result<Self, Error> {
-        require(terminal >= 1e-6 && terminal < 1.0, "the terminal σ", terminal, "inside [1e-6, 1)")?;
+        require((1e-6..1.0).contains(&terminal), "the terminal σ", terminal, "inside [1e-6, 1)")?;
         Ok(Self { terminal: Some(terminal), ..self })
     }
 

@@ -430,7 +430,7 @@ impl Path {
         self.direction
     }
 
-    pub(crate) fn from_noise(&self) -> bool {
+    pub(crate) fn starts_in_noise(&self) -> bool {
         self.from_noise
     }
 

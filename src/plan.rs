@@ -277,9 +277,9 @@ impl<'a> PlanBuilder<'a> {
         match self.route {
             Route::Trained { schedule, timesteps } => {
                 let path = Path::trained(schedule, timesteps)?;
-                self.build_pieces(solver, path.pieces()?, path.from_noise())
+                self.build_pieces(solver, path.pieces()?, path.starts_in_noise())
             }
-            Route::Path(path) => self.build_pieces(solver, path.pieces()?, path.from_noise()),
+            Route::Path(path) => self.build_pieces(solver, path.pieces()?, path.starts_in_noise()),
         }
     }
 

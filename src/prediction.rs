@@ -68,7 +68,7 @@ pub enum Prediction {
         sigma_data: SigmaData,
     },
     /// Two functions of your own.
-    Custom(CustomPrediction),
+    Custom(&'static CustomPrediction),
 }
 
 /// A quantity as a linear combination of x and the network's output m: `x`·x + `model`·m.
@@ -205,8 +205,8 @@ impl SigmaData {
 /// use alphabar::{CustomPrediction, NoiseLevel, Prediction};
 ///
 /// // A network that predicts x₀/2.
-/// let half = Prediction::Custom(CustomPrediction::new("x₀/2", |_| 0.0, |_| 2.0));
-/// let back = half.to(Prediction::Sample, &NoiseLevel::from_alpha_bar(0.5)?)?;
+/// static HALF: CustomPrediction = CustomPrediction::new("x₀/2", |_| 0.0, |_| 2.0);
+/// let back = Prediction::Custom(&HALF).to(Prediction::Sample, &NoiseLevel::from_alpha_bar(0.5)?)?;
 /// assert_eq!((back.x, back.model), (0.0, 2.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -225,7 +225,7 @@ impl CustomPrediction {
     }
 
     /// p and q at a level.
-    fn at(self, level: &NoiseLevel) -> Result<(Dd, Dd), Error> {
+    fn at(&self, level: &NoiseLevel) -> Result<(Dd, Dd), Error> {
         let (p, q) = ((self.p)(level), (self.q)(level));
         require(p.is_finite(), "p of a custom prediction", p, "finite")?;
         require(q.is_finite(), "q of a custom prediction", q, "finite")?;

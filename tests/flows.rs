@@ -20,6 +20,9 @@ fn level() -> impl Strategy<Value = f64> {
     prop_oneof![1e-6_f64..1.0, (-12.0_f64..-0.01).prop_map(f64::exp), (1e-9_f64..1e-3).prop_map(|rest| 1.0 - rest)]
 }
 
+static HALF: CustomPrediction = CustomPrediction::new("half x₀", |_| 0.0, |_| 2.0);
+static DIFFERENCE: CustomPrediction = CustomPrediction::new("x₀ − x", |_| 1.0, NoiseLevel::noise);
+
 fn predictions() -> Vec<Prediction> {
     vec![
         Prediction::Epsilon,
@@ -29,8 +32,8 @@ fn predictions() -> Vec<Prediction> {
         Prediction::Flow,
         Prediction::Edm { sigma_data: SigmaData::new(0.5).unwrap() },
         Prediction::Edm { sigma_data: SigmaData::new(1.0).unwrap() },
-        Prediction::Custom(CustomPrediction::new("half x₀", |_| 0.0, |_| 2.0)),
-        Prediction::Custom(CustomPrediction::new("x₀ − x", |_| 1.0, NoiseLevel::noise)),
+        Prediction::Custom(&HALF),
+        Prediction::Custom(&DIFFERENCE),
     ]
 }
 

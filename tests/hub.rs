@@ -851,7 +851,7 @@ fn flags_of_guided_diffusion() {
     .unwrap();
     let plan = ddim.plan().unwrap();
     assert_eq!((&ddim.schedule, ddim.variance), (&NoiseSchedule::cosine(4000).unwrap(), Variance::Posterior));
-    assert_eq!((plan.len(), plan.steps()[0].t), (25, 3840));
+    assert_eq!((plan.len(), plan.steps()[0].t), (25, 3840.0));
     assert!(plan.to_string().starts_with("DDIM,"));
     assert_eq!((ddim.prediction, ddim.threshold), (Prediction::Sample, Threshold::None));
     // β scales with 1000/T.

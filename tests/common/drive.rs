@@ -188,6 +188,8 @@ fn path(b: &mut Bytes, schedule: &NoiseSchedule) -> Result<Path, Error> {
     })
 }
 
+static CUSTOM: CustomPrediction = CustomPrediction::new("custom", |_| 0.5, NoiseLevel::noise);
+
 fn prediction(b: &mut Bytes) -> Result<Prediction, Error> {
     Ok(match b.below(8) {
         0 | 1 => Prediction::Epsilon,
@@ -196,7 +198,7 @@ fn prediction(b: &mut Bytes) -> Result<Prediction, Error> {
         4 => Prediction::Score,
         5 => Prediction::Flow,
         6 => Prediction::Edm { sigma_data: SigmaData::new(b.number(0.5))? },
-        _ => Prediction::Custom(CustomPrediction::new("custom", |_| 0.5, NoiseLevel::noise)),
+        _ => Prediction::Custom(&CUSTOM),
     })
 }
 
