@@ -353,7 +353,7 @@ proptest! {
         let z = (x0 - mean) / std;
         if byte > 0 && byte < 255 {
             let width = 2.0 / 255.0 / std;
-            prop_assert!(found <= (width * 0.3989422804014327).ln().max(0.0) + 1e-9 || width > 1.0);
+            prop_assert!(found <= (width * 0.398_942_280_401_432_7).ln().max(0.0) + 1e-9 || width > 1.0);
             if z.abs() > 1e3 && z.abs() < 1e150 && (mean.abs() > 1e3 || std < 1.0) {
                 // The nearer end of the bin is at most half a bin closer than its middle.
                 let near = (z.abs() - width / 2.0).max(0.0);

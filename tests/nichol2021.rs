@@ -52,8 +52,8 @@ fn naive(at: f64, as_: f64, x: f64, eps: f64, v: f64, z: f64) -> f64 {
 
 /// A network with doubled channels: ε = x/2 + 0.1·t/T, v = sin(x + t).
 fn network(x: &Array4<f64>, at: Point) -> Result<Array4<f64>, BoxError> {
-    let eps = x.mapv(|x| 0.5 * x + 1e-4 * at.t as f64);
-    let v = x.mapv(|x| (x + at.t as f64).sin());
+    let eps = x.mapv(|x| 0.5 * x + 1e-4 * at.t);
+    let v = x.mapv(|x| (x + at.t).sin());
     Ok(concatenate(Axis(1), &[eps.view(), v.view()])?)
 }
 
@@ -195,7 +195,7 @@ fn rows_of_a_batch_may_be_at_different_steps() {
 fn ddim_drops_the_variance() {
     let tau = Timesteps::trailing(1000, 6).unwrap();
     let plan = Plan::new(&NoiseSchedule::ddpm().unwrap(), &tau, &Ddim::deterministic()).unwrap();
-    let mut only_epsilon = |x: &Array4<f64>, at: Point| Ok::<_, BoxError>(x.mapv(|x| 0.5 * x + 1e-4 * at.t as f64));
+    let mut only_epsilon = |x: &Array4<f64>, at: Point| Ok::<_, BoxError>(x.mapv(|x| 0.5 * x + 1e-4 * at.t));
     let expected = sample(&plan, start(), &mut only_epsilon, &mut NoNoise).unwrap();
     assert_eq!(sample(&plan, start(), &mut WithoutVariance(network), &mut NoNoise).unwrap(), expected);
     assert!(sample(&plan, start(), &mut { network }, &mut NoNoise).is_err());

@@ -59,7 +59,7 @@ fn plans() -> Vec<Plan> {
 
 /// A network that looks at one element at a time, at t and at the level.
 fn response(x: f64, at: Point) -> f64 {
-    (0.9 - 0.3 * at.level.signal()) * x / (1.0 + 0.1 * x * x) + 1e-4 * at.t as f64
+    (0.9 - 0.3 * at.level.signal()) * x / (1.0 + 0.1 * x * x) + 1e-4 * at.t
 }
 
 /// It predicts whatever the plan expects; the numbers matter here, not the pictures.
