@@ -1,17 +1,17 @@
-//! Image to image: a crude picture is noised part of the way and denoised again, without a trained network.
+//! Image to image (img2img): a crude image is noised part of the way and denoised again, without a trained network.
 //!
 //! ```sh
 //! cargo run --release --example img2img
 //! cargo run --release --example img2img -- --help
 //! ```
 //!
-//! The strength says how far: of the S steps, the last ⌊S·strength⌋ are taken, from an x that is the picture at the level
-//! at which they start (SDEdit: Meng et al. 2022). With little noise the result keeps to the picture, flaws and all; with
-//! much of it only the network's idea of an image is left.
+//! The strength says how far: only the last ⌊S·strength⌋ of the S steps are taken. They start from the crude image, noised to
+//! the level of the first of them (SDEdit: Meng et al. 2022). With little noise the result stays close to the crude image,
+//! flaws included; with much noise only the network's idea of an image is left.
 //!
-//! As in the example `sample`, the network is the perfect one of a set of images with a grain, and what it should come to
-//! is known in closed form: if x is the picture at a level, the image it is taken to be the noisy form of is a draw from
-//! q(x₀ | x), a softmax over the images of the set. The tables hold DDIM and DDPM against that.
+//! As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the network. So the right
+//! answer is known in closed form: a sample of q(x₀ | x), a softmax over the training images. The tables compare DDIM and
+//! DDPM with it.
 
 mod common;
 
@@ -38,20 +38,20 @@ use crate::common::{
     squared_distance, table, to_f64, with_grain,
 };
 
-/// Turn crude pictures into images, by more or less noise, with DDIM and DDPM, and compare with what should come of it.
+/// Turn crude images into clean ones, by strength, with DDIM and DDPM, and compare with the exact answer.
 ///
 /// Prints tables and writes img2img.png.
 #[derive(Parser)]
 struct Options {
-    /// Folder for the picture, made if it is not there
+    /// Folder for the image; it is created if it does not exist
     #[arg(long, value_name = "FOLDER", default_value = "out")]
     out: PathBuf,
 
-    /// Seed of all noise; the same seed gives the same picture
+    /// Seed of all noise; the same seed gives the same image
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// Strengths, each up to 1, which is the whole path from noise
+    /// Strengths, each up to 1 (the whole path, from pure noise)
     #[arg(
         long,
         value_name = "NUMBER,...",
@@ -61,19 +61,19 @@ struct Options {
     )]
     strength: Vec<f64>,
 
-    /// Number of steps S of the whole path, from 1 to 1000
+    /// Inference steps S of the whole path, from 1 to 1000
     #[arg(long, value_name = "S", default_value_t = 100)]
     steps: usize,
 
-    /// Side of the squares of pixels that the pictures are reduced to; 1 leaves them as they are
+    /// Side of the squares of pixels that the images are reduced to; 1 leaves them unchanged
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=28))]
     blocks: u16,
 
-    /// How many results are made of each picture
+    /// Number of results for each crude image
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     samples: u16,
 
-    /// Grain h of the data, the standard deviation of what blurs each pixel, where black is -1 and white is 1
+    /// Bandwidth h (pixel noise) of the data: a standard deviation; black is -1 and white is 1
     #[arg(long, value_name = "h", default_value_t = 0.1, allow_hyphen_values = true)]
     bandwidth: f64,
 
@@ -87,7 +87,7 @@ struct Options {
 enum Method {
     Ddim,
     Ddpm,
-    /// A draw from q(x₀ | x).
+    /// A sample of q(x₀ | x).
     Exact,
 }
 
@@ -109,7 +109,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let started = Instant::now();
     let train = load(&options.data.join(TRAIN))?;
     let set = FiniteData::new(SIDE * SIDE, to_f64(&train))?.with_bandwidth(options.bandwidth)?;
-    // One held-out image of each kind, and what is left of it.
+    // One held-out image of each class, and its crude version.
     let images = first_rows(&load(&options.data.join(TEST))?, KINDS as u16);
     let crude = reduced(&images, usize::from(options.blocks));
 
@@ -124,7 +124,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
         jobs.iter().filter(|(_, method, _)| *method == Method::Ddim).map(|(_, _, plan)| plan.start()).collect();
     let folder = Folder::new(&options.out)?;
 
-    // Row i of a batch is a result for picture i mod 10.
+    // Sample i of a batch is a result for image i mod 10.
     let rows: Vec<usize> = (0..usize::from(options.samples)).flat_map(|_| 0..images.nrows()).collect();
     let given = crude.select(Axis(0), &rows);
     let epsilon = SeededNoise::new(options.seed).noise(&given, Draw::Initial)?;
@@ -133,7 +133,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
         jobs,
         |(_, _, plan)| plan.len(),
         |(place, method, plan)| {
-            // The picture at the level from which the plan starts.
+            // The crude image, noised to the level at which the plan starts.
             let x = forward::add_noise(&given, &epsilon, &[plan.start()])?;
             Ok(((place, method), follow(&plan, x, &set, SeededNoise::new(options.seed), &progress)?))
         },
@@ -151,11 +151,11 @@ fn run(options: &Options) -> Result<(), BoxError> {
     folder.save("img2img.png", &labelled(&sheet(options, &images, &crude, &results)))?;
     let (report, seconds) = (report(options, &starts, &measured)?, started.elapsed().as_secs_f64());
     let picture = folder.path.join("img2img.png");
-    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the picture is {}\n", picture.display())?;
+    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", picture.display())?;
     Ok(())
 }
 
-/// Images of which only the mean of each square of pixels is left.
+/// Replaces each square of pixels by its mean.
 fn reduced(images: &Images, side: usize) -> Images {
     Images::from_shape_fn(images.dim(), |(image, pixel)| {
         let (top, left) = (pixel / SIDE / side * side, pixel % SIDE / side * side);
@@ -167,8 +167,8 @@ fn reduced(images: &Images, side: usize) -> Images {
     })
 }
 
-/// Draws from q(x₀ | x): image i with a probability that is softmax(−‖x − √ᾱ·yᵢ‖²/(2·(ᾱ·h² + 1−ᾱ))), and of what lies
-/// between it and x, as much as its grain and the noise of x share.
+/// Samples of q(x₀ | x): training image yᵢ with probability softmax(−‖x − √ᾱ·yᵢ‖²/(2·(ᾱ·h² + 1−ᾱ))), then a Gaussian between
+/// yᵢ and x.
 fn exact(set: &Images, x: &Images, level: &NoiseLevel, options: &Options) -> Result<Images, Error> {
     let (signal, h) = (level.signal(), options.bandwidth);
     let variance = level.alpha_bar() * h * h + level.one_minus_alpha_bar();
@@ -189,14 +189,14 @@ fn exact(set: &Images, x: &Images, level: &NoiseLevel, options: &Options) -> Res
     with_grain(&mean, options.seed.wrapping_add(1), h * (level.one_minus_alpha_bar() / variance).sqrt())
 }
 
-/// What came of a strength.
+/// The results of one strength.
 #[derive(Clone, Copy)]
 struct Measured {
-    /// From the crude picture, root mean square over the pixels.
+    /// Distance to the crude image, root mean square over the pixels.
     kept: f64,
-    /// From the nearest image of the set.
+    /// Distance to the nearest training image.
     nearest: f64,
-    /// How many results are of the picture's kind, by their nearest images.
+    /// Share of results that have the class of the crude image, by their nearest training images.
     kind: f64,
 }
 
@@ -228,17 +228,17 @@ fn report(
     let mut f = String::new();
     writeln!(
         f,
-        "Pictures reduced to squares of {0}x{0} pixels, noised, and denoised again; S = {1}.",
+        "Images reduced to squares of {0}x{0} pixels, noised and denoised; S = {1}.",
         options.blocks, options.steps
     )?;
     table(&mut f, "strength", &[("signal, √ᾱ".to_owned(), ())], &places, |(), place| {
         Some(format!("{:.3}", starts.get(place.index)?.signal()))
     })?;
-    writeln!(f, "\nDistance from the crude picture, RMS per pixel:")?;
+    writeln!(f, "\nDistance to the crude image, RMS per pixel:")?;
     table(&mut f, "strength", &methods, &places, |method, place| Some(format!("{:.3}", get(method, place)?.kept)))?;
-    writeln!(f, "\nDistance to the nearest image of the set; for draws from the data it is {:.3}:", options.bandwidth)?;
+    writeln!(f, "\nDistance to the nearest training image; for samples of the data it is {:.3}:", options.bandwidth)?;
     table(&mut f, "strength", &methods, &places, |method, place| Some(format!("{:.3}", get(method, place)?.nearest)))?;
-    writeln!(f, "\nShare of results that are of the picture's kind (by chance 0.1):")?;
+    writeln!(f, "\nShare of results that have the class of the crude image (by chance 0.1):")?;
     table(&mut f, "strength", &methods, &places, |method, place| Some(format!("{:.2}", get(method, place)?.kind)))?;
     Ok(f)
 }
@@ -256,7 +256,7 @@ impl Display for Place {
     }
 }
 
-/// The images, what is left of them, and what DDPM makes of that with each strength.
+/// The held-out images, their crude versions, and the results of DDPM for each strength.
 fn sheet(
     options: &Options,
     images: &Images,

@@ -1,20 +1,19 @@
-//! Inpainting: half of an image is given, the other half is made up to fit it, without a trained network.
+//! Inpainting: a part of an image is given and the rest is generated to fit it, without a trained network.
 //!
 //! ```sh
 //! cargo run --release --example inpaint
 //! cargo run --release --example inpaint -- --help
 //! ```
 //!
-//! The network knows nothing of it. After each step the part that is known is noised to the level that x has arrived at
-//! and put in its place, so that the next step sees it and makes the rest fit. But a step goes on from what the last one
-//! made of the rest, which was wrong before the known part had its say; so a stretch of steps is taken back by noising x
-//! forward again, from the level s at its end to the level t at its start, and walked again, r times in all (RePaint:
-//! Lugmayr et al. 2022, Algorithm 1). The more walks the better it fits, though never quite: what the network sees of the
-//! known part is always as noisy as the rest.
+//! The network is not trained for it. After each step, the known part is noised to the level that x has arrived at and put
+//! in its place, so that the next step sees it and makes the rest fit. But each step continues from the unknown part of the
+//! step before, which did not fit yet. So RePaint (Lugmayr et al. 2022, Algorithm 1) undoes a few steps by noising x forward
+//! again, from the level s at their end to the level t at their start, and repeats them, r times in total. More repetitions
+//! fit better, but never exactly: the network always sees the known part as noisy as the rest.
 //!
-//! As in the example `sample`, the network is the perfect one of a set of images with a grain. Then what belongs beside
-//! the known part is known in closed form: if image i is x with N(0, h²) in each pixel, its probability given the known
-//! pixels is a softmax over −‖x − yᵢ‖²/(2h²) on those pixels alone. The tables hold RePaint against that.
+//! As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the network. So the right
+//! answer is known in closed form: the probability of training image yᵢ, given the known pixels of x, is a softmax over
+//! −‖x − yᵢ‖²/(2h²) on these pixels. The tables compare RePaint with it.
 
 mod common;
 
@@ -43,37 +42,37 @@ use crate::common::{
     table, to_f64, with_grain,
 };
 
-/// Make up what is missing of images, by DDPM and RePaint's jumps back, and compare it with what belongs there.
+/// Generate missing parts of images by DDPM and RePaint's jumps back, and compare with the exact answer.
 ///
 /// Prints tables and writes inpaint.png.
 #[derive(Parser)]
 struct Options {
-    /// Folder for the picture, made if it is not there
+    /// Folder for the image; it is created if it does not exist
     #[arg(long, value_name = "FOLDER", default_value = "out")]
     out: PathBuf,
 
-    /// Seed of all noise; the same seed gives the same picture
+    /// Seed of all noise; the same seed gives the same image
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// Number of steps S of DDPM, each from 1 to 1000
+    /// Inference steps S of DDPM, from 1 to 1000
     #[arg(long, value_name = "S", default_value_t = 50)]
     steps: usize,
 
-    /// How often each stretch of steps is walked, where 1 is without jumps back
+    /// How often each group of steps is run; 1 is without jumps back
     #[arg(long, value_name = "r,...", value_delimiter = ',', default_value = "1,5,10",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     resample: Vec<u16>,
 
-    /// How many steps a jump back undoes
+    /// Number of steps that a jump back undoes
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     jump: u16,
 
-    /// How many results are made for each image and each known part
+    /// Number of results for each image and each known part
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
     samples: u16,
 
-    /// Grain h of the data, the standard deviation of what blurs each pixel, where black is -1 and white is 1
+    /// Bandwidth h (pixel noise) of the data: a standard deviation; black is -1 and white is 1
     #[arg(long, value_name = "h", default_value_t = 0.1, allow_hyphen_values = true)]
     bandwidth: f64,
 
@@ -118,14 +117,14 @@ impl Display for Known {
     }
 }
 
-/// Where the rest comes from.
+/// How the unknown part is generated.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Method {
-    /// RePaint with so many walks of each stretch.
+    /// RePaint with r runs of each group of steps.
     RePaint(u16),
-    /// A draw from what belongs there.
+    /// A sample of the exact conditional distribution.
     Exact,
-    /// Any image of the set, whatever is known.
+    /// Any training image, without regard to the known part.
     Any,
 }
 
@@ -148,18 +147,16 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let train = load(&options.data.join(TRAIN))?;
     let set = FiniteData::new(SIDE * SIDE, to_f64(&train))?.with_bandwidth(options.bandwidth)?;
     if !(options.bandwidth > 0.0) {
-        return Err(
-            "without a grain no image of the set has exactly the pixels that are known; give a bandwidth > 0".into()
-        );
+        return Err("without pixel noise no training image has exactly the known pixels; give a bandwidth > 0".into());
     }
-    // One held-out image of each kind.
+    // One held-out image of each class.
     let images = with_grain(&first_rows(&load(&options.data.join(TEST))?, 10), options.seed, options.bandwidth)?;
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), options.steps)?;
     let plan = Plan::new(&schedule, &tau, &Ddpm::default())?;
     let folder = Folder::new(&options.out)?;
 
-    // Row i of a batch is a result for image i mod 10.
+    // Sample i of a batch is a result for image i mod 10.
     let rows: Vec<usize> = (0..usize::from(options.samples)).flat_map(|_| 0..images.nrows()).collect();
     let given = images.select(Axis(0), &rows);
     let jobs: Vec<(Known, u16)> = options.resample.iter().flat_map(|&r| Known::ALL.map(|known| (known, r))).collect();
@@ -185,13 +182,13 @@ fn run(options: &Options) -> Result<(), BoxError> {
     folder.save("inpaint.png", &sheet(options, &images, &results))?;
     let (report, seconds) = (report(options, &measured)?, started.elapsed().as_secs_f64());
     let picture = folder.path.join("inpaint.png");
-    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the picture is {}\n", picture.display())?;
+    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", picture.display())?;
     Ok(())
 }
 
 // ---- RePaint ------------------------------------------------------------------------------------
 
-/// Walks a plan from noise, with part of the image given.
+/// Runs a plan from noise, with a part of the image given.
 fn repaint(
     plan: &Plan,
     image: &Images,
@@ -208,14 +205,14 @@ fn repaint(
     for stretch in plan.steps().chunks(usize::from(options.jump)) {
         for pass in 0..r {
             if let (true, [first, ..], [.., last]) = (pass > 0, stretch, stretch) {
-                // Back to where the stretch began: x_t = √(ᾱ_t/ᾱ_s)·x_s + √(1−ᾱ_t/ᾱ_s)·z.
+                // Back to where the group of steps began: x_t = √(ᾱ_t/ᾱ_s)·x_s + √(1−ᾱ_t/ᾱ_s)·z.
                 x = forward::renoise(&x, &noise.next(&x)?, &last.to, &first.from)?;
             }
             for step in stretch {
                 let epsilon = network.predict(&x, step.point()).map_err(Error::Predictor)?;
                 let z = if step.needs_noise() { Some(noise.next(&x)?) } else { None };
                 x = step.apply(x, epsilon, z.as_ref())?;
-                // What is known, at the level that x has arrived at.
+                // The known part, at the level that x has arrived at.
                 let given = forward::add_noise(image, &noise.next(&x)?, &[step.to])?;
                 for &pixel in &pixels {
                     x.column_mut(pixel).assign(&given.column(pixel));
@@ -227,8 +224,8 @@ fn repaint(
     Ok(x)
 }
 
-/// Noise that is asked for more often than once a step: every time gets a number of its own, so that no two are the same
-/// and all are made again by the same seed, whatever the size of the batch.
+/// Noise for a loop that needs it more often than once a step: a running counter, so that no two draws are equal and the
+/// same seed gives the same noise for every batch size.
 struct Draws {
     noise: SeededNoise,
     made: usize,
@@ -242,16 +239,16 @@ impl Draws {
     }
 }
 
-// ---- What belongs there -------------------------------------------------------------------------
+// ---- The exact answer --------------------------------------------------------------------------
 
-/// What is known of an image without any network.
+/// The exact conditional distribution, for each image.
 struct ClosedForm {
     known: Known,
-    /// For each image that part is given of, and each of the set.
+    /// For each given image, and each training image.
     of: Vec<Vec<Belongs>>,
 }
 
-/// How an image of the set fits what is given.
+/// How well a training image fits the given pixels.
 #[derive(Clone, Copy)]
 struct Belongs {
     /// Its probability, given the known pixels.
@@ -260,16 +257,16 @@ struct Belongs {
     distance: f64,
 }
 
-/// How well the made-up parts fit.
+/// How well the generated parts fit.
 #[derive(Clone, Copy)]
 struct Measured {
-    /// In the known part, from what is given to the image that the made-up part belongs to; root mean square.
+    /// Distance in the known part between the given pixels and the training image of the generated part; root mean square.
     misfit: f64,
-    /// How many results belong to one of the images that are likely.
+    /// Share of results that belong to one of the likely training images.
     likely: f64,
-    /// From the whole to the nearest image.
+    /// Distance of the whole image to the nearest training image.
     nearest: Option<f64>,
-    /// By how much a known pixel has changed, at most.
+    /// The largest change of a known pixel.
     changed: f32,
 }
 
@@ -288,7 +285,7 @@ impl ClosedForm {
         Self { known, of: of.collect() }
     }
 
-    /// A perfect sampler's results: an image of the set, as probable as it is, and grain, in the unknown part.
+    /// Samples of the exact answer: a training image by its probability, with pixel noise, in the unknown part.
     fn draw(&self, set: &Images, given: &Images, options: &Options) -> Result<Images, Error> {
         let mut rng = StdRng::seed_from_u64(options.seed);
         let chosen: Vec<usize> = (0..given.nrows())
@@ -327,7 +324,7 @@ impl ClosedForm {
         Measured { misfit: misfit / count, likely: likely / count, nearest: Some(nearest), changed }
     }
 
-    /// What an image of the set comes to that is chosen without a look at what is given.
+    /// The values for a training image that is chosen without regard to the given pixels.
     fn any(&self) -> Measured {
         let all = || self.of.iter().flatten();
         let count = all().count() as f64;
@@ -351,24 +348,27 @@ fn report(options: &Options, measured: &BTreeMap<(Known, Method), Measured>) -> 
     let get = |method, known| measured.get(&(known, method));
 
     let mut f = String::new();
-    writeln!(f, "The part that is made up belongs to one image or another of the set. How far that image is from the")?;
-    writeln!(f, "pixels that are given, RMS per pixel, when RePaint walks r times, and by the exact conditional:")?;
+    writeln!(
+        f,
+        "The generated part belongs to one of the training images. Distance of that image to the given pixels,"
+    )?;
+    writeln!(f, "RMS per pixel, for RePaint with r runs, and for the exact conditional distribution:")?;
     table(&mut f, "given", &with_any, &Known::ALL, |method, known| Some(format!("{:.3}", get(method, known)?.misfit)))?;
 
     writeln!(f, "\nShare of results that belong to one of the images that share 99 % of the probability:")?;
     table(&mut f, "given", &methods, &Known::ALL, |method, known| Some(format!("{:.2}", get(method, known)?.likely)))?;
 
-    writeln!(f, "\nDistance of the whole to the nearest image, RMS per pixel:")?;
+    writeln!(f, "\nDistance of the whole image to the nearest training image, RMS per pixel:")?;
     table(&mut f, "given", &methods, &Known::ALL, |method, known| {
         Some(format!("{:.3}", get(method, known)?.nearest?))
     })?;
 
     let changed = measured.values().map(|measured| measured.changed).fold(0.0, f32::max);
-    writeln!(f, "\nLargest change of a pixel that was given: {changed}")?;
+    writeln!(f, "\nLargest change of a given pixel: {changed}")?;
     Ok(f)
 }
 
-/// A block for each part that may be known; in it a row for each image.
+/// A block for each known part; in it a line for each image.
 fn sheet(options: &Options, images: &Images, results: &BTreeMap<(Known, Method), Images>) -> Canvas {
     const SHOWN: usize = 2;
     const BETWEEN: usize = 8;

@@ -5,13 +5,13 @@
 //! cargo run --release --example sample -- --help
 //! ```
 //!
-//! In the network's place stands what a perfect one would say of a known set of images: `reference::FiniteData`, a
-//! softmax over 2400 images of Fashion-MNIST. So whatever is wrong with a sample is the sampler's doing.
+//! An exact denoiser takes the place of the network: `reference::FiniteData`, a softmax over 2400 images of
+//! Fashion-MNIST. So every error comes from the sampler.
 //!
-//! The data is that set with a grain, as of film: every pixel is blurred by N(0, h²). Without it, the last step of
-//! every method would snap to an image of the set, and all methods would look perfect. With it, the finest detail has
-//! to come out right too: a draw from the data lies at a distance of h from the nearest image; a sample that lies
-//! nearer is too smooth, one that lies farther off too noisy.
+//! The data is this set of images with pixel noise N(0, h²); h is the bandwidth. Without it, the last step of every
+//! sampler would snap to a training image, and all samplers would look perfect. With it, the finest detail has to be
+//! right too: a sample of the data has a distance of h to the nearest image. A sample that is closer is too smooth,
+//! one that is farther is too noisy.
 
 mod common;
 
@@ -37,20 +37,20 @@ use crate::common::{
     DATA, Images, SIDE, TEST, TRAIN, first_rows, follow, load, mean_distance, table, to_f64, with_grain,
 };
 
-/// Draw images from noise by DDPM and DDIM, encode others into noise and back, and see how well it went.
+/// Draw images from noise by DDPM and DDIM, encode other images into noise and back, and measure the errors.
 ///
-/// Prints tables and writes pictures; the one to look at first is contact-sheet.png.
+/// Prints tables and writes images; look at contact-sheet.png first.
 #[derive(Parser)]
 struct Options {
-    /// Folder for the pictures, made if it is not there
+    /// Folder for the images; it is created if it does not exist
     #[arg(long, value_name = "FOLDER", default_value = "out")]
     out: PathBuf,
 
-    /// Seed of all noise; the same seed gives the same pictures
+    /// Seed of all noise; the same seed gives the same images
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// Numbers of steps S that DDIM takes, each from 1 to 1000
+    /// Inference steps S of DDIM, each from 1 to 1000
     #[arg(
         long,
         value_name = "S,...",
@@ -70,35 +70,34 @@ struct Options {
     )]
     eta: Vec<Method>,
 
-    /// Which S of the 1000 steps DDIM takes
+    /// Spacing of DDIM's timesteps
     ///
-    /// Which method does best at few steps depends on it. "leading" ends in a short step that cannot remove what σ̂ adds
-    /// before it, as in the paper. "trailing" ends in a long one that smooths everything: there σ̂ comes out nearest.
+    /// The best η at few steps depends on it. "leading" ends in a short step that cannot remove the noise that σ̂ adds
+    /// before it, as in the paper. "trailing" ends in a long step that smooths the result; there σ̂ is closest to the data.
     #[arg(long, value_enum, default_value_t = Spacing::Leading)]
     spacing: Spacing,
 
-    /// How many samples each method draws
+    /// Number of samples of each sampler
     #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
     samples: u16,
 
-    /// Grain h of the data to sample
+    /// Bandwidth h (pixel noise) of the data to sample
     ///
-    /// The standard deviation of what blurs each pixel, where black is -1 and white is 1. At 0 the last step of every
-    /// method snaps to an image of the set, and all methods look perfect.
+    /// A standard deviation; black is -1 and white is 1. At 0 the last step of every sampler snaps to a training image, and
+    /// all samplers look perfect.
     #[arg(long, value_name = "h", default_value_t = 0.1, allow_hyphen_values = true)]
     bandwidth: f64,
 
-    /// How many held-out images are encoded and reconstructed
+    /// Number of held-out images that are encoded and reconstructed
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     held_out: u16,
 
-    /// Grain h of the data to encode with
+    /// Bandwidth h (pixel noise) of the data for encoding
     ///
-    /// A held-out image is about 0.3 in each of its 784 pixels away from the nearest image of the set, 0.3·28 = 9 in
-    /// all, and that along the few directions in which images differ. With a small grain it lies far out in a gap of
-    /// the density, and on the way into noise and back it is drawn to one image or another. A large grain closes the
-    /// gaps. The default was chosen by trying: up to 0.5 the error stays large or does not fall steadily with S, from
-    /// 1 it does.
+    /// A held-out image differs from the nearest training image by about 0.3 in each of its 784 pixels, 0.3·28 = 9 in
+    /// total, in the few directions in which images differ. With a small h it lies far out in a gap of the density, and on
+    /// the way into noise and back it is pulled to one training image or another. A large h closes the gaps. The default
+    /// was found by trying: up to 0.5 the error stays large or does not fall steadily with S, from 1 on it does.
     #[arg(long, value_name = "h", default_value_t = 1.5, allow_hyphen_values = true)]
     encode_bandwidth: f64,
 
@@ -107,7 +106,7 @@ struct Options {
     data: PathBuf,
 }
 
-/// How images are drawn.
+/// A sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Method {
     /// DDPM over all T steps.
@@ -118,7 +117,7 @@ enum Method {
     SigmaHat,
 }
 
-/// Which steps DDIM takes.
+/// The spacing of DDIM's timesteps.
 #[derive(Clone, Copy, ValueEnum)]
 enum Spacing {
     /// Multiples of T/S from t = 0 up, as in the DDIM paper's code
@@ -141,7 +140,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let to_sample = set.clone().with_bandwidth(options.bandwidth)?;
     let to_encode = set.clone().with_bandwidth(options.encode_bandwidth)?;
 
-    // Whatever is wrong with the options comes to light here, before the work.
+    // Errors in the options are found here, before the work.
     let schedule = NoiseSchedule::ddpm()?;
     let samplers = Sampler::all(options, &schedule)?;
     let round_trips = RoundTrip::all(options, &schedule)?;
@@ -156,7 +155,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let calls: usize = samplers.iter().map(Sampler::calls).chain(round_trips.iter().map(RoundTrip::calls)).sum();
     let progress = progress_of(calls)?;
 
-    // Every method starts from the same noise.
+    // Every sampler starts from the same noise.
     let x_t = SeededNoise::new(options.seed).noise(&data, Draw::Initial)?;
     let drawn = in_parallel(samplers, Sampler::calls, |Sampler { method, plan }| {
         let started = Instant::now();
@@ -164,14 +163,16 @@ fn run(options: &Options) -> Result<(), BoxError> {
         let seconds = started.elapsed().as_secs_f64();
         Ok(Drawn { method, steps: plan.len(), distance: mean_distance(&set, &images), images, seconds })
     })?;
-    let rebuilt = in_parallel(round_trips, RoundTrip::calls, |RoundTrip { told, encode, decode }| {
+    let rebuilt = in_parallel(round_trips, RoundTrip::calls, |RoundTrip { conditioning, encode, decode }| {
         let latents = follow(&encode, held_out.clone(), &to_encode, NoNoise, &progress)?;
         let images = follow(&decode, latents.clone(), &to_encode, NoNoise, &progress)?;
-        Ok(Rebuilt { told, error: mean_squared_error(&images, &held_out), latents, images, decode })
+        Ok(Rebuilt { conditioning, error: mean_squared_error(&images, &held_out), latents, images, decode })
     })?;
-    // The best encoder there is, for latents to go between.
-    let longest =
-        rebuilt.iter().filter(|rebuilt| rebuilt.told == Conditioning::Source).max_by_key(|rebuilt| rebuilt.steps());
+    // The most exact encoder: its latents are interpolated.
+    let longest = rebuilt
+        .iter()
+        .filter(|rebuilt| rebuilt.conditioning == Conditioning::Source)
+        .max_by_key(|rebuilt| rebuilt.steps());
     let Rebuilt { latents, decode, .. } = longest.ok_or("no S is given")?;
     progress.inc_length(2 * decode.len() as u64);
     let between_noises = follow(decode, between(&x_t, NOISES)?, &to_sample, NoNoise, &progress)?;
@@ -189,7 +190,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
     folder.save("interpolation.png", &results.interpolation())?;
     write!(
         io::stdout(),
-        "{results}\n{:.0} s in all; pictures in {}\n",
+        "{results}\n{:.0} s in all; images in {}\n",
         started.elapsed().as_secs_f64(),
         folder.path.display()
     )?;
@@ -249,13 +250,13 @@ impl Spacing {
     }
 }
 
-/// A method with its plan.
+/// A sampler with its plan.
 struct Sampler {
     method: Method,
     plan: Plan,
 }
 
-/// What it drew.
+/// The images that a sampler drew.
 struct Drawn {
     method: Method,
     steps: usize,
@@ -284,16 +285,16 @@ impl Sampler {
     }
 }
 
-/// Into noise and back, both with η = 0.
+/// Encoding into noise and decoding, both with η = 0.
 struct RoundTrip {
-    told: Conditioning,
+    conditioning: Conditioning,
     encode: Plan,
     decode: Plan,
 }
 
-/// What came of it.
+/// The result of a round trip.
 struct Rebuilt {
-    told: Conditioning,
+    conditioning: Conditioning,
     decode: Plan,
     latents: Images,
     images: Images,
@@ -311,10 +312,10 @@ impl RoundTrip {
         let mut trips = Vec::new();
         for &steps in &options.steps {
             let tau = options.spacing.timesteps(schedule, steps)?;
-            for told in [Conditioning::Source, Conditioning::Destination] {
-                let encode = Plan::new(schedule, &tau.clone().encoding(told), &Ddim::deterministic())?;
+            for conditioning in [Conditioning::Source, Conditioning::Destination] {
+                let encode = Plan::new(schedule, &tau.clone().encoding(conditioning), &Ddim::deterministic())?;
                 let decode = Plan::new(schedule, &tau, &Ddim::deterministic())?;
-                trips.push(Self { told, encode, decode });
+                trips.push(Self { conditioning, encode, decode });
             }
         }
         Ok(trips)
@@ -365,8 +366,8 @@ impl Results<'_> {
         self.drawn.iter().find(|drawn| drawn.method == method && drawn.steps == steps)
     }
 
-    fn rebuilt(&self, told: Conditioning, steps: usize) -> Option<&Rebuilt> {
-        self.rebuilt.iter().find(|rebuilt| rebuilt.told == told && rebuilt.steps() == steps)
+    fn rebuilt(&self, conditioning: Conditioning, steps: usize) -> Option<&Rebuilt> {
+        self.rebuilt.iter().find(|rebuilt| rebuilt.conditioning == conditioning && rebuilt.steps() == steps)
     }
 
     fn ddpm(&self) -> Option<&Drawn> {
@@ -382,12 +383,12 @@ impl Display for Results<'_> {
         let mut columns = options.steps.clone();
         columns.extend(self.ddpm().map(|ddpm| ddpm.steps).filter(|steps| !columns.contains(steps)));
 
-        let grain = options.bandwidth;
-        writeln!(f, "Samples of images with a grain of {grain}. Distance to the nearest image, RMS per pixel;")?;
-        writeln!(f, "for draws from the data themselves it is {data_distance:.3}:")?;
+        let h = options.bandwidth;
+        writeln!(f, "Samples of images with pixel noise of h = {h}. Distance to the nearest image, RMS per pixel;")?;
+        writeln!(f, "for samples of the data it is {data_distance:.3}:")?;
         table(f, "S", &methods, &columns, |method, steps| Some(format!("{:.3}", self.drawn(method, steps)?.distance)))?;
 
-        writeln!(f, "\nBy how much that is wrong, too smooth (-) or too noisy (+):")?;
+        writeln!(f, "\nError of that distance, too smooth (-) or too noisy (+):")?;
         table(f, "S", &methods, &columns, |method, steps| {
             Some(format!("{:+.3}", self.drawn(method, steps)?.distance - data_distance))
         })?;
@@ -395,7 +396,7 @@ impl Display for Results<'_> {
         let most = options.steps.iter().copied().max().unwrap_or_default();
         let fewer: Vec<usize> = options.steps.iter().copied().filter(|steps| *steps < most).collect();
         if !fewer.is_empty() {
-            writeln!(f, "\nDistance to what the same noise becomes with S = {most}, RMS per pixel:")?;
+            writeln!(f, "\nDistance to the image of the same noise with S = {most}, RMS per pixel:")?;
             table(f, "S", &ddim, &fewer, |method, steps| {
                 let (few, many) = (self.drawn(method, steps)?, self.drawn(method, most)?);
                 Some(format!("{:.3}", 2.0 * mean_squared_error(&few.images, &many.images).sqrt()))
@@ -405,19 +406,21 @@ impl Display for Results<'_> {
         writeln!(f, "\nSeconds for a batch of {}, on one of {} threads:", self.data.nrows(), threads())?;
         table(f, "S", &methods, &columns, |method, steps| Some(format!("{:.2}", self.drawn(method, steps)?.seconds)))?;
 
-        let (count, grain) = (self.held_out.nrows(), options.encode_bandwidth);
+        let (count, h) = (self.held_out.nrows(), options.encode_bandwidth);
+        writeln!(f, "\nA batch of {count} held-out images encoded into noise and decoded, with h = {h} (see --help).")?;
         writeln!(
             f,
-            "\nA batch of {count} held-out images into noise and back, with a grain of {grain} (--help says why)."
+            "Mean squared error per dimension, pixels from 0 to 1, by the level that the encoder passes to the network:"
         )?;
-        writeln!(f, "Mean squared error per dimension, pixels from 0 to 1; the encoder tells the network the level")?;
-        let told = [("that x is at", Conditioning::Source), ("that x goes to", Conditioning::Destination)];
-        let told = told.map(|(label, told)| (label.to_owned(), told));
-        table(f, "S", &told, &options.steps, |told, steps| Some(format!("{:.5}", self.rebuilt(told, steps)?.error)))
+        let rows = [("current (paper)", Conditioning::Source), ("next (diffusers)", Conditioning::Destination)];
+        let rows = rows.map(|(label, conditioning)| (label.to_owned(), conditioning));
+        table(f, "S", &rows, &options.steps, |conditioning, steps| {
+            Some(format!("{:.5}", self.rebuilt(conditioning, steps)?.error))
+        })
     }
 }
 
-// ---- Pictures -----------------------------------------------------------------------------------
+// ---- Images -------------------------------------------------------------------------------------
 
 /// Rows of a block of samples on the contact sheet, and samples in a row.
 const BLOCK: (usize, usize) = (2, 3);
@@ -434,7 +437,7 @@ impl Results<'_> {
         let bottom = top + LINE + etas.len() * down;
         let mut canvas = Canvas::new(left + blocks_across * right, bottom + LINE + down);
 
-        let title = "DDIM and DDPM from the same noise, with a perfect network";
+        let title = "DDIM and DDPM from the same noise, with an exact denoiser";
         let explanation = format!("under a block, distance to the nearest image: {:.3} is right,", self.data_distance);
         canvas.text(MARGIN, MARGIN, INK, title);
         canvas.text(MARGIN, MARGIN + LINE, GREY, &explanation);
@@ -478,7 +481,7 @@ impl Results<'_> {
         canvas
     }
 
-    /// Held-out images, and what comes back from noise for each S.
+    /// Held-out images, and their reconstructions for each S.
     fn reconstructions(&self) -> Canvas {
         let mut rows = vec![("held out".to_owned(), first_rows(&self.held_out, 10))];
         for &steps in &self.options.steps {

@@ -1,58 +1,72 @@
-//! The handful of numbers in which the mathematics meets the tensors.
+//! The numbers of one step, in which the mathematics meets the tensors.
+
+use core::fmt;
+use core::str::FromStr;
 
 use crate::dd::Dd;
-use crate::error::{Error, require};
+use crate::error::{Error, require, shortened};
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
 use crate::solver::Combination;
 
-/// One step for one row of a batch:
+/// The coefficients of one step, for one sample of a batch.
 ///
-/// $$ \hat x_0 = \mathrm{threshold}(px + qm), \qquad x' = a\hat x_0 + bx + cm + dz $$
+/// With m the network's output and z ~ N(0, I):
 ///
-/// with m what the network returned and z ~ N(0, I). Without a threshold the two lines are one, and a tensor is passed over
-/// once: x′ = `x`·x + `model`·m + d·z, where `x` = a·p + b and `model` = a·q + c are folded before they are rounded.
+/// ```text
+/// x̂₀ = threshold(p·x + q·m)
+/// x′ = a·x̂₀ + b·x + c·m + d·z
+/// ```
+///
+/// Without a threshold the two lines are one, and the step passes over a tensor once:
+///
+/// ```text
+/// x′ = (a·p + b)·x + (a·q + c)·m + d·z
+/// ```
+///
+/// The two sums are the fields `x` and `model`. They are computed before anything is rounded.
+///
+/// All fields of a value that [`Coefficients::new`] returns are finite.
 ///
 /// ```
 /// use alphabar::{Coefficients, Combination, NoiseLevel, Prediction};
 ///
-/// // Keep x̂₀ and nothing else, at ᾱ = 0.36.
+/// // A step that returns x̂₀, at ᾱ = 0.36: x′ = (x − 0.8·ε)/0.6.
 /// let level = NoiseLevel::from_alpha_bar(0.36)?;
 /// let only_x0 = Combination::new(1.0, 0.0, 0.0, 0.0);
 /// let k = Coefficients::new(Prediction::Epsilon, &level, only_x0, Default::default(), Default::default())?;
-/// assert_eq!((k.x, k.model), (k.p, k.q));
+/// assert!((k.x - 1.0 / 0.6).abs() < 1e-15 && (k.model + 0.8 / 0.6).abs() < 1e-15);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Coefficients {
-    /// x̂₀ from x.
+    /// Weight of x in x̂₀.
     pub p: f64,
-    /// x̂₀ from the network's output m.
+    /// Weight of the network's output m in x̂₀.
     pub q: f64,
-    /// What is done to x̂₀.
+    /// Clipping or dynamic thresholding of x̂₀.
     pub threshold: Threshold,
-    /// x′ from the thresholded x̂₀.
+    /// Weight of the thresholded x̂₀ in x′.
     pub a: f64,
-    /// x′ from x, beside x̂₀.
+    /// Weight of x in x′, in addition to its part through x̂₀.
     pub b: f64,
-    /// x′ from m, beside x̂₀.
+    /// Weight of m in x′, in addition to its part through x̂₀.
     pub c: f64,
-    /// x′ from z; never negative, and no noise is asked for where it is 0.
+    /// Weight of z in x′; never negative. If it is 0, the step needs no noise.
     pub d: f64,
-    /// x′ from x where nothing is thresholded: a·p + b.
+    /// Weight of x in x′ without a threshold: a·p + b.
     pub x: f64,
-    /// x′ from m where nothing is thresholded: a·q + c.
+    /// Weight of m in x′ without a threshold: a·q + c.
     pub model: f64,
 }
 
 impl Coefficients {
-    /// The coefficients of a [`Combination`] of x̂₀, x, ε and z for a network that makes a given prediction of an x at a
-    /// given level.
+    /// Turns weights of x̂₀, x, ε and z into weights of x, m and z, for a network's prediction at a level.
     ///
     /// # Errors
-    /// [`Error::Undetermined`] where the prediction does not determine what is combined, [`Error::Parameter`] for a
-    /// threshold outside its domain or a combination that is not finite or has d < 0.
+    /// [`Error::Undetermined`] if the prediction does not determine x̂₀ or the ε that is used, [`Error::Parameter`] for a threshold
+    /// outside its domain, a weight that is not finite, d < 0, or a coefficient that is not finite.
     ///
     /// ```
     /// # use alphabar::{Coefficients, Combination, EpsilonAfter, NoiseLevel, Prediction, Threshold};
@@ -72,13 +86,9 @@ impl Coefficients {
         epsilon: EpsilonAfter,
     ) -> Result<Self, Error> {
         let threshold = threshold.checked()?;
-        let Combination { x0, x, epsilon: eps, z, learned_noise: _ } = combination;
-        for (name, weight) in [("the weight of x̂₀", x0), ("the weight of x", x), ("the weight of ε", eps)] {
-            require(weight.to_f64().is_finite(), name, weight.to_f64(), "finite")?;
-        }
-        let d = require(z.to_f64() >= 0.0 && z.to_f64().is_finite(), "the weight of z", z.to_f64(), "finite and ≥ 0")?;
+        let Combination { x0, x, epsilon: eps, z, learned_noise: _ } = combination.checked()?;
         let zero = Dd::ZERO;
-        // x̂₀ = p·x + q·m, which only what uses x̂₀ needs to be determined.
+        // x̂₀ = p·x + q·m
         let (p, q) = prediction.convert(Prediction::Sample, level)?;
         let (a, b, c) = if eps.is_zero() {
             (x0, x, zero)
@@ -90,55 +100,95 @@ impl Coefficients {
             let (eps_x, eps_m) = prediction.convert(Prediction::Epsilon, level)?;
             (x0, x + eps * eps_x, eps * eps_m)
         };
+        // Finite weights at a level next to the ends of f64 can still overflow.
+        let finite = |value: Dd, name| require(value.to_f64().is_finite(), name, value.to_f64(), "finite");
         Ok(Self {
-            p: p.to_f64(),
-            q: q.to_f64(),
+            p: finite(p, "the coefficient p of a step")?,
+            q: finite(q, "the coefficient q of a step")?,
             threshold,
-            a: a.to_f64(),
-            b: b.to_f64(),
-            c: c.to_f64(),
-            d,
-            x: (a * p + b).to_f64(),
-            model: (a * q + c).to_f64(),
+            a: finite(a, "the coefficient a of a step")?,
+            b: finite(b, "the coefficient b of a step")?,
+            c: finite(c, "the coefficient c of a step")?,
+            d: z.to_f64(),
+            x: finite(a * p + b, "the weight of x in a step")?,
+            model: finite(a * q + c, "the weight of m in a step")?,
         })
     }
 
-    /// Whether the step asks for z.
-    ///
-    /// ```
-    /// # use alphabar::{Coefficients, Combination, NoiseLevel, Prediction};
-    /// # let level = NoiseLevel::from_alpha_bar(0.36)?;
-    /// let keep_x = Combination::new(0.0, 1.0, 0.0, 0.0);
-    /// let k = Coefficients::new(Prediction::Epsilon, &level, keep_x, Default::default(), Default::default())?;
-    /// assert!(!k.needs_noise());
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// Whether the step needs z.
     #[must_use]
     pub fn needs_noise(&self) -> bool {
         self.d > 0.0
     }
 }
 
-/// What is done to x̂₀ before it is used. NaN passes through all of them.
+/// Clipping or dynamic thresholding: what is done to x̂₀ before it is used. NaN passes through.
+///
+/// As text: `none`, `clip=1`, `dynamic=0.995,1.5` (the ratio, then the largest bound).
+///
+/// ```
+/// use alphabar::Threshold;
+///
+/// let threshold: Threshold = "dynamic=0.995,1.5".parse()?;
+/// assert_eq!(threshold, Threshold::dynamic(0.995, 1.5)?);
+/// assert_eq!(Threshold::clip(1.0)?.to_string(), "clip=1");
+/// assert!(Threshold::clip(-1.0).is_err());
+/// # Ok::<(), alphabar::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", try_from = "Unchecked")
+)]
+#[doc(alias = "clip_sample")]
+#[doc(alias = "thresholding")]
+#[doc(alias = "dynamic thresholding")]
+#[non_exhaustive]
 pub enum Threshold {
-    /// Nothing: a step is one linear combination.
+    /// No threshold: a step is one linear combination.
     #[default]
     None,
-    /// x̂₀ is clamped to ±range, which is positive; DDPM's images lie in ±1.
+    /// Clamps x̂₀ to ±range, which is positive. Images usually lie in ±1.
+    #[doc(alias = "clip_sample_range")]
     Clip(f64),
-    /// Dynamic thresholding (Saharia et al. 2022, section 2.3), per sample: with s the `ratio` quantile of |x̂₀| (linear
-    /// interpolation between order statistics), clamped to 1..=`max`, x̂₀ ← clamp(x̂₀, ±s)/s.
+    /// Dynamic thresholding (Saharia et al. 2022, section 2.3), for each sample.
+    ///
+    /// ```text
+    /// s = the `ratio` quantile of |x̂₀|, clamped to 1..=`max`
+    /// x̂₀ ← clamp(x̂₀, ±s)/s
+    /// ```
+    ///
+    /// The quantile interpolates linearly between order statistics.
     Dynamic {
         /// Which quantile, in 0..=1; Imagen uses 0.995.
+        #[doc(alias = "dynamic_thresholding_ratio")]
         ratio: f64,
         /// The largest s, at least 1.
+        #[doc(alias = "sample_max_value")]
         max: f64,
     },
 }
 
 impl Threshold {
-    fn checked(self) -> Result<Self, Error> {
+    /// Clipping to ±range.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless the range is positive and finite.
+    pub fn clip(range: f64) -> Result<Self, Error> {
+        Self::Clip(range).checked()
+    }
+
+    /// Dynamic thresholding with a quantile and the largest bound.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless 0 ≤ ratio ≤ 1, and max is finite and at least 1.
+    pub fn dynamic(ratio: f64, max: f64) -> Result<Self, Error> {
+        Self::Dynamic { ratio, max }.checked()
+    }
+
+    /// This threshold, if its numbers lie in their domains.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
         match self {
             Self::None => {}
             Self::Clip(range) => {
@@ -152,7 +202,7 @@ impl Threshold {
         Ok(self)
     }
 
-    /// Where dynamic thresholding clamps a sample whose quantile of |x̂₀| is known: the quantile, held to 1..=`max`.
+    /// The bound of dynamic thresholding for a sample: its quantile of |x̂₀|, clamped to 1..=`max`.
     pub(crate) fn dynamic_bound(quantile: f64, max: f64) -> f64 {
         // Comparisons, which keep a NaN; `f64::clamp` would panic at a `max` below 1.
         if quantile < 1.0 {
@@ -165,12 +215,70 @@ impl Threshold {
     }
 }
 
-/// Which ε goes with a thresholded x̂₀.
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.pad("none"),
+            Self::Clip(range) => f.pad(&format!("clip={range}")),
+            Self::Dynamic { ratio, max } => f.pad(&format!("dynamic={ratio},{max}")),
+        }
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let number = |digits: &str| digits.trim().parse::<f64>().ok();
+        let read = match text.trim().split_once('=') {
+            None if text.trim() == "none" => Some(Self::None),
+            Some(("clip", range)) => number(range).map(Self::Clip),
+            Some(("dynamic", numbers)) => numbers.split_once(',').and_then(|(ratio, max)| {
+                let (ratio, max) = (number(ratio)?, number(max)?);
+                Some(Self::Dynamic { ratio, max })
+            }),
+            _ => None,
+        };
+        read.ok_or_else(|| Error::Text {
+            what: "threshold",
+            text: shortened(text),
+            expected: "none, clip=RANGE or dynamic=RATIO,MAX",
+        })?
+        .checked()
+    }
+}
+
+/// A threshold as it is stored; reading checks it.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unchecked {
+    None,
+    Clip(f64),
+    Dynamic { ratio: f64, max: f64 },
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Unchecked> for Threshold {
+    type Error = Error;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, Error> {
+        match unchecked {
+            Unchecked::None => Ok(Self::None),
+            Unchecked::Clip(range) => Self::clip(range),
+            Unchecked::Dynamic { ratio, max } => Self::dynamic(ratio, max),
+        }
+    }
+}
+
+/// Which ε a step uses if it thresholds x̂₀.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[doc(alias = "use_clipped_model_output")]
 pub enum EpsilonAfter {
-    /// The one that the network's output stands for, as if nothing had been thresholded; Python's default.
+    /// The ε that the network predicted, as if nothing had been thresholded; the default in diffusers, too.
     #[default]
     Network,
-    /// The one that the thresholded x̂₀ implies, ε = (x − √ᾱ·x̂₀)/√(1−ᾱ); Python's `use_clipped_model_output`.
+    /// The ε that the thresholded x̂₀ implies, ε = (x − √ᾱ·x̂₀)/√(1−ᾱ); `use_clipped_model_output` in diffusers.
     Threshold,
 }

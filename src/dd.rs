@@ -1,8 +1,11 @@
 //! Double-double arithmetic: an unevaluated sum `hi + lo` of two `f64`, about 32 significant digits.
 //!
-//! A step between two neighbouring noise levels is made of differences such as ᾱ_s − ᾱ_t, in which `f64` tables lose as
-//! many digits as the levels share. Carried out at twice the precision and rounded once, the formulas can be typed as the
-//! papers print them, and every coefficient is good to the last bits of an `f64`.
+//! A step between two neighbouring noise levels consists of differences such as ᾱ_s − ᾱ_t, in which `f64` tables lose as
+//! many digits as the levels share. At twice the precision, rounded once, the formulas can be typed as the papers print
+//! them, and every coefficient is correct to the last bits of an `f64`.
+//!
+//! Products are exact from 1e-290, below which their low halves underflow, to 1e300, above which the splitting overflows.
+//! [`NoiseLevel`](crate::NoiseLevel) keeps all numbers inside.
 //!
 //! The algorithms are those of Dekker (1971) and Knuth (TAOCP 2, 4.2.2), as in the QD library of Hida, Li and Bailey
 //! (2001). Products are split by Veltkamp's constant and not by a fused multiply-add, which is a slow library call on
@@ -37,7 +40,7 @@ impl Dd {
         Self { hi, lo: (a - (hi - b_part)) + (b - b_part) }
     }
 
-    /// a + b exactly where |a| ≥ |b| (Dekker's FastTwoSum).
+    /// a + b exactly if |a| ≥ |b| (Dekker's FastTwoSum).
     fn renormalised(a: f64, b: f64) -> Self {
         let hi = a + b;
         Self { hi, lo: b - (hi - a) }
@@ -191,6 +194,14 @@ mod tests {
         // (1 + 2⁻³⁰)² = 1 + 2⁻²⁹ + 2⁻⁶⁰.
         let x = 1.0 + 2.0_f64.powi(-30);
         assert_eq!(Dd::product(x, x), Dd { hi: 1.0 + 2.0_f64.powi(-29), lo: tiny });
+    }
+
+    #[test]
+    fn a_sum_keeps_the_last_of_four_terms() {
+        // The high halves cancel, and the low ones are 2⁻¹²⁰ apart from an f64.
+        let (small, tiny) = (2.0_f64.powi(-54), 2.0_f64.powi(-120));
+        assert_eq!(Dd { hi: 1.0, lo: small } + Dd { hi: -1.0, lo: tiny }, Dd { hi: small, lo: tiny });
+        assert_eq!(Dd { hi: 1.0, lo: tiny } - Dd { hi: 1.0, lo: -small }, Dd { hi: small, lo: tiny });
     }
 
     #[test]

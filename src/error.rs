@@ -1,11 +1,21 @@
 //! The one error type of the crate.
 
+mod text;
+
+pub(crate) use text::{Digits, shortened};
+
 use crate::{NoiseLevel, Prediction};
 
-/// The error of somebody else's code: a network, a framework, a source of noise.
+/// An error from other code: a network, a tensor framework, a source of noise.
 pub type BoxError = Box<dyn core::error::Error + Send + Sync + 'static>;
 
-/// Everything that can go wrong, with the value that is wrong and where it stands.
+/// Everything that can go wrong. Each message names the wrong value and its place, and says what to change.
+///
+/// A message contains the message of its cause, and [`source`](core::error::Error::source) returns the cause *of that cause*. So
+/// `{}`, and also a report that walks the sources (anyhow's `{:#}`), tells each cause once. Match on the variant to get the cause
+/// itself.
+///
+/// `?` turns a [`BoxError`], which [`Predictor::predict`](crate::Predictor::predict) returns, into [`Error::Predictor`].
 ///
 /// ```
 /// use alphabar::{Error, NoiseSchedule};
@@ -14,31 +24,28 @@ pub type BoxError = Box<dyn core::error::Error + Send + Sync + 'static>;
 /// assert!(matches!(error, Error::Beta { t: 1, value: 1.5 }));
 /// assert_eq!(error.to_string(), "β[1] = 1.5 is not inside (0, 1)");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A β outside (0, 1), or NaN.
-    #[error("β[{t}] = {value} is not inside (0, 1)")]
     Beta {
-        /// Where it stands.
+        /// The index of the β.
         t: usize,
         /// The β given.
         value: f64,
     },
 
     /// An ᾱ outside (0, 1), or NaN; only the last may be 0.
-    #[error("ᾱ[{t}] = {value} is not inside (0, 1) (the last one may be 0)")]
     AlphaBar {
-        /// Where it stands.
+        /// The index of the ᾱ.
         t: usize,
-        /// The ᾱ given or arrived at.
+        /// The ᾱ given or computed.
         value: f64,
     },
 
     /// ᾱ must fall from each t to the next.
-    #[error("ᾱ[{t}] = {value} does not lie below ᾱ[{t} − 1] = {previous}")]
     AlphaBarNotFalling {
-        /// Where it stands.
+        /// The index of the ᾱ.
         t: usize,
         /// ᾱ at t.
         value: f64,
@@ -47,20 +54,18 @@ pub enum Error {
     },
 
     /// A number outside its domain, or NaN.
-    #[error("{name} = {value} is not {domain}")]
     Parameter {
-        /// What the number is.
+        /// The name of the number.
         name: &'static str,
         /// The number given.
         value: f64,
-        /// Where it would have to lie.
+        /// The numbers that are allowed.
         domain: &'static str,
     },
 
     /// A count outside its bounds.
-    #[error("{name} = {value} does not lie in {min}..={max}")]
     Count {
-        /// What is counted.
+        /// The name of the count.
         name: &'static str,
         /// The count given.
         value: usize,
@@ -70,28 +75,45 @@ pub enum Error {
         max: usize,
     },
 
-    /// A list of another length than the thing it belongs to.
-    #[error("{what}: {found} given where {expected} are needed")]
+    /// A list of the wrong length.
     Length {
-        /// What is listed.
+        /// The name of the list.
         what: &'static str,
-        /// How many there should be.
+        /// The number of entries that it must have.
         expected: usize,
-        /// How many there are.
+        /// The number of entries that it has.
         found: usize,
     },
 
-    /// A t at or past the end of the schedule.
-    #[error("t = {t} is not below T = {train_steps}")]
+    /// Timesteps that were made for a schedule of another length.
+    TrainSteps {
+        /// T of the schedule.
+        expected: usize,
+        /// T of the timesteps.
+        found: usize,
+    },
+
+    /// A timestep t outside the schedule.
     Timestep {
         /// The index given.
         t: usize,
-        /// The length T of the schedule.
+        /// T, the length of the schedule.
         train_steps: usize,
     },
 
-    /// τ must fall strictly; it repeats a t or goes back up.
-    #[error("τ must fall strictly, but entry {index} is {value} after {previous}")]
+    /// An offset of leading timesteps that moves the largest t out of the schedule.
+    LeadingOffset {
+        /// The offset given.
+        offset: usize,
+        /// S, the number of inference steps.
+        steps: usize,
+        /// The largest t that they lead to.
+        t: usize,
+        /// T, the length of the schedule.
+        train_steps: usize,
+    },
+
+    /// Timesteps must fall strictly; these repeat a t or go back up.
     NotDescending {
         /// The entry's place in the list.
         index: usize,
@@ -101,221 +123,280 @@ pub enum Error {
         previous: usize,
     },
 
-    /// A respacing string that cannot be read or fulfilled.
-    #[error("respacing {text:?}: {reason}")]
-    Respacing {
-        /// The text given.
+    /// A list of numbers must fall strictly; this one repeats a number, rises or holds NaN.
+    NotFalling {
+        /// The name of the numbers.
+        what: &'static str,
+        /// The entry's place in the list.
+        index: usize,
+        /// The entry.
+        value: f64,
+        /// The entry before it.
+        previous: f64,
+    },
+
+    /// A text that stands for no value of a type.
+    Text {
+        /// What the text should name.
+        what: &'static str,
+        /// The text given, shortened if it is long.
         text: String,
-        /// What is wrong with it.
+        /// The texts that are allowed.
+        expected: &'static str,
+    },
+
+    /// A respacing string that cannot be read or fulfilled.
+    Respacing {
+        /// The text given, shortened if it is long.
+        text: String,
+        /// Why it cannot be read or fulfilled.
         reason: String,
     },
 
-    /// A start part-way that leaves no step to take.
-    #[error("{name} = {value} leaves no step of the {steps} to take")]
+    /// A strength or a largest t that leaves no step to take.
     NothingToDo {
         /// The parameter that cut the path.
         name: &'static str,
         /// Its value.
         value: f64,
-        /// The steps there were.
+        /// The number of steps before the cut.
         steps: usize,
     },
 
     /// A conversion between predictions that divides by zero at this level.
-    #[error("{from} does not determine {to} at {level}")]
     Undetermined {
         /// What the network predicts.
         from: Prediction,
-        /// What it was to be converted to.
+        /// The quantity that was asked for.
         to: Prediction,
-        /// Where.
+        /// The noise level.
         level: NoiseLevel,
     },
 
     /// A noise of σ² > 1 − ᾱ_s: more than the level that the step arrives at holds.
-    #[error("η = {eta} asks for σ² = {variance}, more than 1 − ᾱ_s = {available}")]
     EtaTooLarge {
         /// The η given.
         eta: f64,
-        /// The σ² it stands for.
+        /// The σ² that it asks for; infinite if that exceeds the range of `f64`.
         variance: f64,
-        /// The bound.
+        /// The bound 1 − ᾱ_s.
         available: f64,
     },
 
-    /// A step to more noise by a method that only generates.
-    #[error("{solver} cannot step to more noise, from ᾱ = {from} to ᾱ = {to}; encoding needs DDIM with η = 0")]
+    /// A step to more noise by a sampler that only generates.
     NotReversible {
-        /// The method.
+        /// The name of the sampler.
         solver: &'static str,
-        /// ᾱ that the step leaves.
+        /// ᾱ of the level that the step starts from.
         from: f64,
-        /// ᾱ that the step would arrive at.
+        /// ᾱ of the level that the step would arrive at.
         to: f64,
     },
 
-    /// The level a step goes to has to be at least as noisy as the one it comes from, or the reverse.
-    #[error("{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}")]
+    /// The two levels are in the wrong order: the first must be at least as noisy as the second.
     LevelOrder {
-        /// The quantity that needs the order.
+        /// The quantity that needs this order.
         what: &'static str,
-        /// ᾱ of the level that should be the noisier.
+        /// ᾱ of the first level.
         noisier: f64,
-        /// ᾱ of the level that should be the cleaner.
+        /// ᾱ of the second level.
         cleaner: f64,
     },
 
+    /// A quantity that has no value at this level.
+    LevelUndefined {
+        /// The quantity.
+        what: &'static str,
+        /// Which levels it has no value at, and what to do.
+        at: &'static str,
+    },
+
+    /// A level of a schedule that is too close to clean data or to pure noise; see the domain of [`NoiseLevel`].
+    LevelRange {
+        /// ᾱ or 1 − ᾱ.
+        what: &'static str,
+        /// Where it stands.
+        t: usize,
+        /// The value given or arrived at.
+        value: f64,
+        /// What to do.
+        remedy: &'static str,
+    },
+
     /// Two tensors of a formula have different shapes.
-    #[error("{operand} has shape {found:?} where {expected:?} is needed")]
     Shape {
-        /// Which operand.
+        /// The name of the tensor.
         operand: &'static str,
-        /// The shape of the others.
+        /// The shape of the other tensors.
         expected: Vec<usize>,
-        /// Its own.
+        /// Its own shape.
         found: Vec<usize>,
     },
 
     /// A tensor without elements.
-    #[error("{operand} has shape {shape:?} and holds nothing")]
     Empty {
-        /// Which operand.
+        /// The name of the tensor.
         operand: &'static str,
         /// Its shape.
         shape: Vec<usize>,
     },
 
     /// More elements than memory can hold.
-    #[error("{operand} has shape {shape:?}, which is more elements than memory can hold")]
     TooManyElements {
-        /// Which operand.
+        /// The name of the tensor.
         operand: &'static str,
         /// Its shape: samples, and elements of each.
         shape: Vec<usize>,
     },
 
     /// Elements of a type that the operation cannot take.
-    #[error("{operand} has elements of type {found} where {expected} is needed")]
     ElementType {
-        /// Which operand.
+        /// The name of the tensor.
         operand: &'static str,
-        /// What is possible there.
+        /// The types that are possible there.
         expected: &'static str,
         /// The type, as its framework names it.
         found: String,
     },
 
-    /// Tensors that lie on different devices.
-    #[error("{operand} is on {found} where {expected} is needed")]
+    /// Tensors on different devices.
     Device {
-        /// Which operand.
+        /// The name of the tensor.
         operand: &'static str,
-        /// The device of the others, as their framework names it.
+        /// The device of the other tensors, as their framework names it.
         expected: String,
-        /// Its own.
+        /// Its own device.
         found: String,
     },
 
-    /// One value per row of the batch was given, but for another number of rows.
-    #[error("{found} values given, one per row, for a batch of {expected} rows")]
+    /// Values were given for another number of samples than the batch has on axis 0.
     Rows {
-        /// Rows of axis 0.
+        /// The number of samples in the batch.
         expected: usize,
-        /// Values given.
+        /// The number of values given.
         found: usize,
     },
 
-    /// The step adds noise and was given none.
-    #[error("the step adds noise (d = {d}) and was given none")]
+    /// The step adds noise, but no noise was given.
     MissingNoise {
-        /// The coefficient of z.
+        /// The weight of z.
         d: f64,
     },
 
-    /// The backend does not offer what this operation needs.
-    #[error("this tensor type does not implement {operation}")]
+    /// The tensor type does not implement an optional operation that is needed here.
     Unsupported {
-        /// The method of the trait that is missing.
+        /// The method of the trait, and what needs it.
         operation: &'static str,
     },
 
-    /// The plan converts another prediction than the network makes.
-    #[error("the plan is built for {plan}, but the network makes {model}")]
+    /// The plan was built for another prediction than the predictor makes.
+    ///
+    /// A closure counts as ε-prediction, whatever its network predicts. Wrap it in
+    /// [`predictor::from_fn`](crate::predictor::from_fn), which takes the [`Prediction`].
     PredictionMismatch {
         /// What the plan expects.
         plan: Prediction,
-        /// What the network says.
+        /// What the predictor reports.
         model: Prediction,
     },
 
-    /// An operation on a run that has ended with an error, and with it lost its x.
-    #[error("this run has failed and holds no x any more; resume from a copy")]
+    /// An earlier step of this run failed after it had consumed x.
     RunFailed,
 
     /// The network failed.
-    #[error("the predictor failed")]
-    Predictor(#[source] BoxError),
+    Predictor(BoxError),
 
     /// The source of noise failed.
-    #[error("the source of noise failed")]
-    Noise(#[source] BoxError),
+    Noise(BoxError),
 
     /// The tensor framework failed.
-    #[error("the tensor backend failed")]
-    Backend(#[source] BoxError),
+    Backend(BoxError),
 
-    /// A key of a configuration whose value makes no sense.
-    #[error("{key} = {value} {reason}")]
+    /// A key of a configuration with a value that makes no sense.
     Config {
         /// The key.
         key: String,
-        /// Its value, shortened where it is long.
+        /// Its value, shortened if it is long.
         value: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
 
-    /// A text that is no configuration: not JSON, not an object, or too large (then without a place, line 0).
-    #[error("no configuration, at line {line}, column {column}: {reason}")]
+    /// A key without which a configuration cannot be read.
+    ConfigKeyMissing {
+        /// The key.
+        key: &'static str,
+        /// Why it is needed, and what to do.
+        reason: &'static str,
+    },
+
+    /// A text that is not a configuration: not JSON, not an object, empty, or too large.
     ConfigText {
-        /// The line, from 1.
+        /// The line, from 1; 0 if the whole text is meant.
         line: usize,
-        /// The column, from 1.
+        /// The column, from 1; 0 if the whole text is meant.
         column: usize,
         /// What is wrong there.
         reason: String,
     },
 
-    /// A configuration could not be read from where it is.
-    #[error("the configuration cannot be read")]
-    ConfigRead(#[source] std::io::Error),
+    /// The configuration could not be read from its source.
+    ConfigRead(std::io::Error),
 
     /// Another error, at a step of a plan.
-    #[error("step {index} (t = {t})")]
     AtStep {
         /// The step's index in its plan.
         index: usize,
-        /// The t the network is fed there.
+        /// The timestep t that the network receives there.
         t: usize,
         /// What went wrong.
-        #[source]
         source: Box<Error>,
     },
 }
 
 impl Error {
-    /// The same error, told where in the plan it arose.
+    /// This error, with the step of the plan at which it arose.
     pub(crate) fn at_step(self, index: usize, t: usize) -> Self {
         Self::AtStep { index, t, source: Box::new(self) }
     }
 }
 
-/// `Ok(value)` where the condition holds; conditions are written so that NaN fails them.
+/// The message already contains that of the cause; the source is the cause's own.
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Predictor(cause) | Self::Noise(cause) | Self::Backend(cause) => cause.source(),
+            Self::ConfigRead(cause) => cause.source(),
+            Self::AtStep { source, .. } => source.source(),
+            _ => None,
+        }
+    }
+}
+
+/// What a network returns becomes [`Error::Predictor`], so that `network.predict(&x, step.point())?` compiles in a function that
+/// returns this error. An [`Error`] in the box comes back as it was.
+impl From<BoxError> for Error {
+    fn from(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => *own,
+            Err(other) => Self::Predictor(other),
+        }
+    }
+}
+
+/// `Ok(value)` if the condition holds; conditions are written so that NaN fails them.
 pub(crate) fn require(holds: bool, name: &'static str, value: f64, domain: &'static str) -> Result<f64, Error> {
     if holds { Ok(value) } else { Err(Error::Parameter { name, value, domain }) }
 }
 
-/// `Ok(value)` where `min <= value <= max`.
+/// For [`Error::LevelUndefined`].
+pub(crate) const FOR_CLEAN_DATA: &str = "for clean data (ᾱ = 1); use a noisier level";
+/// For [`Error::LevelUndefined`].
+pub(crate) const FOR_PURE_NOISE: &str = "for pure noise (ᾱ = 0); use a cleaner level";
+/// For [`Error::LevelUndefined`].
+pub(crate) const BETWEEN_EQUAL_LEVELS: &str = "between equal levels; use a cleaner level for s";
+
+/// `Ok(value)` if `min <= value <= max`.
 pub(crate) fn require_count(name: &'static str, value: usize, min: usize, max: usize) -> Result<usize, Error> {
     if (min..=max).contains(&value) { Ok(value) } else { Err(Error::Count { name, value, min, max }) }
 }

@@ -1,7 +1,33 @@
-//! The other direction, on tensors: noising, training targets, and conversions between predictions.
+//! The forward process on tensors: noising, training targets, and conversions between predictions.
 //!
-//! Levels come as a slice: one for the whole tensor, or one for each row of axis 0, as training needs it, where every sample
+//! Levels are given as a slice: one for the whole tensor, or one for each sample (axis 0), as in training, where every sample
 //! of a batch has its own t.
+//!
+//! # One level per frame
+//!
+//! In video and in sequence models (diffusion forcing) every frame of x with the shape B×F×C×H×W has its own level. Merge the two
+//! axes: the B·F frames are the samples of a batch, b·F + f being frame f of video b. For a contiguous tensor this is a new
+//! shape and not a copy:
+//!
+//! ```
+//! use alphabar::{NoiseLevel, NoiseSchedule, forward};
+//! use ndarray::Array5;
+//!
+//! let schedule = NoiseSchedule::ddpm()?;
+//! let (b, f, c, h, w) = (2, 3, 4, 8, 8);
+//! let (x0, eps) = (Array5::<f32>::ones((b, f, c, h, w)), Array5::zeros((b, f, c, h, w)));
+//! let t = [[999, 700, 20], [0, 300, 600]];
+//!
+//! let levels = t.as_flattened().iter().map(|t| schedule.level(*t)).collect::<Result<Vec<NoiseLevel>, _>>()?;
+//! let x0 = x0.into_shape_with_order((b * f, c, h, w)).unwrap();
+//! let eps = eps.into_shape_with_order((b * f, c, h, w)).unwrap();
+//! let x = forward::add_noise(&x0, &eps, &levels)?.into_shape_with_order((b, f, c, h, w)).unwrap();
+//! assert_eq!(x[[1, 2, 0, 0, 0]], schedule.level(600)?.signal() as f32);
+//! # Ok::<(), alphabar::Error>(())
+//! ```
+//!
+//! Sampling works in the same way: reshape, call [`Tensor::step`] with one row of coefficients per frame, reshape back. In candle
+//! and burn the call is `reshape` (or `flatten`), which does not copy contiguous tensors either.
 
 use crate::error::Error;
 use crate::level::NoiseLevel;
@@ -9,10 +35,10 @@ use crate::posterior;
 use crate::prediction::{Conversion, Prediction};
 use crate::tensor::{Tensor, Weights};
 
-/// Noises data to a level, x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε: a draw from q(x_t | x₀) (Ho et al. 2020, Eq. 4).
+/// Adds noise to data, x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε: a sample of q(x_t | x₀) (Ho et al. 2020, Eq. 4).
 ///
-/// The coefficients are rounded to the elements' type only when they are applied, so that a little noise is not lost in half
-/// precision.
+/// The coefficients are rounded to the element type only when they are applied, so that half precision does not lose a small
+/// amount of noise.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Rows`] and the other errors of [`Tensor::linear_combination`].
@@ -23,20 +49,21 @@ use crate::tensor::{Tensor, Weights};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let (x0, eps) = (array![[1.0_f32, -1.0], [0.5, 0.5]], array![[0.3_f32, 0.1], [-0.7, 1.2]]);
-/// // One t for all, and one for each sample.
+/// // One t for all samples, and one for each sample.
 /// let x = forward::add_noise(&x0, &eps, &[schedule.level(500)?])?;
 /// let x = forward::add_noise(&x0, &eps, &[schedule.level(3)?, schedule.level(980)?])?;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("q_sample", "noising"))]
 pub fn add_noise<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
     combine(x0, epsilon, levels, |level| Ok((level.signal(), level.noise())))
 }
 
-/// Moves x from level s to a noisier level t, x_t = √(ᾱ_t/ᾱ_s)·x_s + √(1−ᾱ_t/ᾱ_s)·z: a draw from q(x_t | x_s)
+/// Moves x from level s to a noisier level t, x_t = √(ᾱ_t/ᾱ_s)·x_s + √(1−ᾱ_t/ᾱ_s)·z: a sample of q(x_t | x_s)
 /// (Ho et al. 2020, Eq. 2).
 ///
 /// # Errors
-/// [`Error::LevelOrder`] if t is less noisy than s, and those of [`Tensor::linear_combination`].
+/// [`Error::LevelOrder`] if t is less noisy than s, and the errors of [`Tensor::linear_combination`].
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, forward};
@@ -53,7 +80,7 @@ pub fn renoise<T: Tensor>(x_s: &T, z: &T, s: &NoiseLevel, t: &NoiseLevel) -> Res
 /// The target of v-prediction, v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans and Ho 2022, section 4).
 ///
 /// # Errors
-/// Those of [`Tensor::linear_combination`].
+/// The errors of [`Tensor::linear_combination`].
 ///
 /// ```
 /// use alphabar::{NoiseLevel, forward};
@@ -67,10 +94,11 @@ pub fn velocity<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result
     combine(epsilon, x0, levels, |level| Ok((level.signal(), -level.noise())))
 }
 
-/// Turns a prediction of one kind into one of another, given x and its level.
+/// Converts a prediction of one kind to another kind, given x and its level.
 ///
 /// # Errors
-/// [`Error::Undetermined`] where the conversion divides by zero, and those of [`Tensor::linear_combination`].
+/// [`Error::Undetermined`] if the conversion divides by zero (see [`Prediction::to`]), and the errors of
+/// [`Tensor::linear_combination`].
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, Prediction, forward};

@@ -1,8 +1,9 @@
-//! The hub's `scheduler_config.json`: from a model folder to a [`Plan`], with the feature `hub`.
+//! Model folders: from the `scheduler_config.json` of the Hugging Face Hub to a [`Plan`], with the feature `hub`.
 //!
-//! Read are the configurations of Python's DDIM, DDPM and inverse DDIM schedulers, and those of other schedulers as far as
-//! schedule, prediction and spacing go. What a configuration says and is not done, or is not done as Python does it, is
-//! [reported](SchedulerConfig::notes); what contradicts itself or makes no sense is an error that names the key.
+//! All schedulers of diffusers that have a β schedule are read: DDPM, DDIM, DDIM inversion and both Euler samplers run as
+//! configured, and of the others the noise schedule, prediction type, clipping and timesteps are read, for DDIM.
+//! [`notes()`](SchedulerConfig::notes) lists every setting that is ignored or handled differently than in diffusers 0.42.1. A
+//! setting that contradicts another, or makes no sense, is an error that names its key.
 //!
 //! ```
 //! use alphabar::hub::SchedulerConfig;
@@ -16,63 +17,82 @@
 //!     }"#,
 //! )?;
 //! for note in config.notes() {
-//!     println!("{note}"); // _class_name: the method of PNDMScheduler is not here; plan() takes DDIM with η = 0 …
+//!     println!("{note}"); // _class_name: PNDMScheduler is not implemented; plan() uses DDIM with η = 0 instead …
 //! }
 //! let plan = config.plan(50)?;
 //! assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981, 1));
-//! // Another η, or another method:
+//! // Another η, or another sampler:
 //! let tau = config.timesteps(50)?;
 //! let noisy = config.plan_builder(&tau).build(&Ddim::new(1.0)?)?;
 //! # Ok::<(), alphabar::Error>(())
 //! ```
+//!
+//! # Euler is DDIM
+//! `EulerDiscreteScheduler` works on x/√ᾱ, which has the noise σ = √((1−ᾱ)/ᾱ), and `DDIMScheduler` on x itself. In exact
+//! arithmetic they are one sampler (Song et al. 2021, Section 4.3), and so are Euler ancestral and DDIM with η = 1:
+//!
+//! ```text
+//! x_s/√ᾱ_s = x_t/√ᾱ_t + (σ_s − σ_t)·ε̂                  DDIM, η = 0:  x_s = √ᾱ_s·x̂₀ + √(1−ᾱ_s)·ε̂
+//! σ_up² = σ_s²·(σ_t² − σ_s²)/σ_t²                       DDIM, η = 1:  σ² = (1−ᾱ_s)/(1−ᾱ_t)·(1 − ᾱ_t/ᾱ_s) = ᾱ_s·σ_up²
+//! ```
+//!
+//! Both run as DDIM here. Give the network x as it is: diffusers' `scale_model_input` and `init_noise_sigma` belong to the
+//! other scale.
 
 mod class;
 mod json;
+mod keys;
 mod note;
 mod read;
 mod tables;
+
+use core::fmt;
+use core::str::FromStr;
 
 pub use class::SchedulerClass;
 pub use note::{Difference, Ignored, Note};
 
 use crate::coefficients::Threshold;
-use crate::error::Error;
-use crate::hub::json::{Entries, Entry, MAX_BYTES, check_size, config_error};
-use crate::hub::read::{METHOD_KEYS, SIGMA_KEYS, has_key};
+use crate::error::{Error, require_count};
+use crate::hub::class::{List, Method};
+use crate::hub::json::{Entries, Entry, MAX_BYTES, config_error};
+use crate::hub::keys::{SIGMA_KEYS, acts, is_known};
+use crate::hub::tables::Recipe;
 use crate::plan::{Plan, PlanBuilder};
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
 use crate::solver::{Ddim, Ddpm, Solver, Variance};
 use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 
-/// A scheduler's configuration, read and checked.
+/// A scheduler configuration, read and checked.
 ///
-/// A key that is not there has the default of its class in diffusers 0.42, which differs between classes. Numbers are read
-/// as `f64`, and the schedule is as exact as any here; Python's tables are `f32`.
+/// A missing key has the default of its class in diffusers 0.42.1, which differs between classes. A key that its class does
+/// not use is ignored, with a note. Numbers are read as `f64`, and the schedule is as exact as any other here; the tables
+/// of diffusers are `f32`.
 #[derive(Clone, Debug, PartialEq)]
+#[doc(alias = "scheduler_config.json")]
+#[doc(alias = "from_pretrained")]
 pub struct SchedulerConfig {
     class: SchedulerClass,
     entries: Entries,
+    recipe: Recipe,
     schedule: NoiseSchedule,
     prediction: Prediction,
     threshold: Threshold,
     spacing: Spacing,
     offset: usize,
+    /// The S₀ of LCM and TCD.
+    distilled_steps: usize,
     end: PathEnd,
+    ddim: Ddim,
     variance: Variance,
     learned_variance: bool,
     notes: Vec<Note>,
 }
 
-/// `timestep_spacing`.
-///
-/// ```
-/// # use alphabar::hub::{SchedulerConfig, Spacing};
-/// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
-/// assert_eq!(config.spacing(), Spacing::Linspace);
-/// # Ok::<(), alphabar::Error>(())
-/// ```
+/// How the timesteps are spaced: `timestep_spacing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Spacing {
     /// [`Timesteps::leading`] with `steps_offset`.
     Leading,
@@ -82,15 +102,49 @@ pub enum Spacing {
     Linspace,
 }
 
+impl Spacing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Leading => "leading",
+            Self::Trailing => "trailing",
+            Self::Linspace => "linspace",
+        }
+    }
+}
+
+impl fmt::Display for Spacing {
+    /// The word in a configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Spacing {
+    type Err = Error;
+
+    /// Reads the word of a configuration.
+    fn from_str(word: &str) -> Result<Self, Error> {
+        let all = [Self::Leading, Self::Trailing, Self::Linspace];
+        all.into_iter()
+            .find(|spacing| spacing.name() == word)
+            .ok_or_else(|| config_error("timestep_spacing", word, "is none of leading, trailing, linspace"))
+    }
+}
+
 /// Reading and writing.
 impl SchedulerConfig {
     /// Reads the text of a `scheduler_config.json`.
     ///
+    /// The class is that of `_class_name`. Two other forms are understood. A file with an object `noise_scheduler`, as
+    /// diffusion policy has it, is read from there, and its class may stand in `_target_`. A file with
+    /// `noise_scheduler_type`, as `LeRobot` has it, is read for the keys of schedulers only.
+    ///
     /// At most 32 MiB and 256 keys are read, and as many `trained_betas` as the longest schedule has.
     ///
     /// # Errors
-    /// [`Error::ConfigText`] for what is no JSON object, [`Error::Config`] with the key whose value makes no sense: not of its
-    /// type, outside its domain, unknown to Python, or in contradiction to another key.
+    /// [`Error::ConfigText`] if the text is not a JSON object; [`Error::ConfigKeyMissing`] if it does not name a class, and
+    /// then [`SchedulerConfig::from_json_as`] reads it; [`Error::Config`] with the key whose value makes no sense: of the
+    /// wrong type, outside its domain, unknown to diffusers, or in contradiction to another key.
     ///
     /// ```
     /// # use alphabar::{Error, hub::SchedulerConfig};
@@ -99,37 +153,54 @@ impl SchedulerConfig {
     /// assert_eq!(error.to_string(), "beta_start = 1.5 is not inside (0, 1)");
     /// ```
     pub fn from_json(text: &str) -> Result<Self, Error> {
-        let entries = json::entries(text)?;
-        let Some(text) = entries.get("_class_name") else {
-            return Err(config_error("_class_name", "null", "must be the class whose defaults other keys have"));
+        let (name, entries) = scheduler_section(json::entries(text)?)?;
+        let Some(name) = name else {
+            let reason = "it names the class whose defaults the other keys have. To choose a class use \
+                          SchedulerConfig::from_json_as";
+            return Err(Error::ConfigKeyMissing { key: "_class_name", reason });
         };
-        let class = Entry { key: "_class_name", text }.word()?.parse()?;
-        Self::from_entries(class, entries)
+        let class: SchedulerClass = name.parse()?;
+        let mut config = Self::from_entries(class, entries)?;
+        if name.starts_with("Flax") {
+            config.notes.insert(0, Note::Differs(Difference::Flax(class)));
+        }
+        Ok(config)
     }
 
-    /// The same from bytes.
+    /// Reads the text of a `scheduler_config.json` as a class of your choice, also without `_class_name`.
+    ///
+    /// Missing keys have the defaults of that class, as with `DDIMScheduler.from_config` of diffusers.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::from_json`]; and [`Error::Config`] if the file is of a flow-matching scheduler.
+    ///
+    /// ```
+    /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
+    ///
+    /// let json = r#"{"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}"#;
+    /// let config = SchedulerConfig::from_json_as(json, SchedulerClass::Ddim)?;
+    /// assert_eq!(config.timesteps(16)?.as_slice()[..3], [90, 84, 78]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[doc(alias = "from_config")]
+    pub fn from_json_as(text: &str, class: SchedulerClass) -> Result<Self, Error> {
+        let (name, entries) = scheduler_section(json::entries(text)?)?;
+        if let Some(name) = name.filter(|name| name.starts_with("Flow")) {
+            name.parse::<SchedulerClass>()?;
+        }
+        read::check_has_betas(&entries)?;
+        Self::from_entries(class, without_keys_of_others(class, entries))
+    }
+
+    /// Reads the bytes of a `scheduler_config.json`.
     ///
     /// # Errors
     /// As [`SchedulerConfig::from_json`].
-    ///
-    /// ```
-    /// # use alphabar::hub::SchedulerConfig;
-    /// assert!(SchedulerConfig::from_slice(br#"{"_class_name": "DDPMScheduler"}"#).is_ok());
-    /// assert!(SchedulerConfig::from_slice(b"\xff").is_err());
-    /// ```
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
-        check_size(bytes.len())?;
-        let text = core::str::from_utf8(bytes).map_err(|error| {
-            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let mut lines = before.rsplit(|byte| *byte == b'\n');
-            let column = 1 + lines.next().map_or(0, <[u8]>::len);
-            let line = 1 + lines.count();
-            Error::ConfigText { line, column, reason: "no UTF-8".to_owned() }
-        })?;
-        Self::from_json(text)
+        Self::from_json(json::utf8(bytes)?)
     }
 
-    /// The same from a file or a connection, of which no more is read than could be a configuration.
+    /// Reads a `scheduler_config.json` from a file or a connection, and no more of it than a configuration can have.
     ///
     /// # Errors
     /// [`Error::ConfigRead`], and those of [`SchedulerConfig::from_json`].
@@ -147,12 +218,12 @@ impl SchedulerConfig {
         Self::from_slice(&bytes)
     }
 
-    /// A configuration for a schedule of one's own, for Python to load: its β are `trained_betas`. Nothing is clipped, the
-    /// spacing is trailing, the path ends in clean data.
+    /// A configuration for a custom schedule, for diffusers to load: its β are `trained_betas`. Nothing is clipped, the
+    /// spacing is trailing, and the path ends in clean data.
     ///
     /// # Errors
-    /// [`Error::Config`] for a prediction that Python does not have (the score), and for a schedule that ends at ᾱ = 0,
-    /// which `trained_betas` do not hold.
+    /// [`Error::Config`] for a prediction that diffusers does not have (the score), and for a schedule that ends at ᾱ = 0,
+    /// which `trained_betas` cannot hold.
     ///
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
@@ -172,7 +243,13 @@ impl SchedulerConfig {
             Prediction::Epsilon => "epsilon",
             Prediction::Sample => "sample",
             Prediction::Velocity => "v_prediction",
-            Prediction::Score => return Err(config_error("prediction_type", "the score", "Python has no name for it")),
+            Prediction::Score => {
+                return Err(config_error(
+                    "prediction_type",
+                    "score",
+                    "has no name in diffusers; convert the network's output to ε",
+                ));
+            }
         };
         let betas: Vec<String> = schedule.betas().iter().map(|beta| format!("{beta:e}")).collect();
         let mut entries = Entries::new();
@@ -188,9 +265,9 @@ impl SchedulerConfig {
         Self::from_entries(class, entries)
     }
 
-    /// The same configuration as another class reads it: Python's `DDIMScheduler.from_config(config)`.
+    /// Reads the configuration again as another class, as `DDIMScheduler.from_config(config)` of diffusers does.
     ///
-    /// Keys that are not there get the defaults of that class.
+    /// Missing keys get the defaults of that class.
     ///
     /// # Errors
     /// [`Error::Config`] as in reading.
@@ -204,19 +281,15 @@ impl SchedulerConfig {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {
-        let mut entries = self.entries;
-        if class.is_supported() && class != self.class {
-            // As Python drops what only the other class's constructor takes.
-            entries.retain(|key, _| !METHOD_KEYS.contains(&key.as_str()) && !SIGMA_KEYS.contains(&key.as_str()));
-        }
+        let entries = if class == self.class { self.entries } else { without_keys_of_others(class, self.entries) };
         Self::from_entries(class, entries)
     }
 
-    /// The configuration as Python writes it, for `DDIMScheduler.from_pretrained` and its like.
+    /// The configuration as diffusers writes it, for `DDIMScheduler.from_pretrained` and its like.
     ///
-    /// Every value stands as it was read, unknown keys too; for the classes whose methods are here, defaults are written out.
-    /// Left out are `NaN` and infinities, which JSON does not have: Python's default for the one key that holds one,
-    /// `lambda_min_clipped`, is the same.
+    /// Every value stands as it was read, unknown keys too. For the supported classes, defaults are written out. `NaN` and
+    /// infinities are left out, since JSON does not have them; diffusers has the same default for the one key that holds one,
+    /// `lambda_min_clipped`.
     ///
     /// ```
     /// # use alphabar::hub::SchedulerConfig;
@@ -244,13 +317,15 @@ impl SchedulerConfig {
                 ("thresholding", "false".to_owned()),
                 ("dynamic_thresholding_ratio", "0.995".to_owned()),
                 ("sample_max_value", "1.0".to_owned()),
-                ("timestep_spacing", format!("\"{}\"", defaults.timestep_spacing)),
+                ("timestep_spacing", format!("\"{}\"", defaults.spacing)),
                 ("steps_offset", "0".to_owned()),
+                ("final_sigmas_type", "\"zero\"".to_owned()),
+                ("snr_shift_scale", defaults.snr_shift_scale.to_string()),
                 ("set_alpha_to_one", (defaults.end == PathEnd::Clean).to_string()),
                 ("rescale_betas_zero_snr", "false".to_owned()),
                 ("variance_type", "\"fixed_small\"".to_owned()),
             ] {
-                if has_key(self.class, key) {
+                if acts(self.class, key) {
                     entries.entry(key.to_owned()).or_insert(text);
                 }
             }
@@ -263,23 +338,23 @@ impl SchedulerConfig {
 
 /// From the configuration to a plan.
 impl SchedulerConfig {
-    /// The noise schedule, with `rescale_betas_zero_snr` done.
+    /// The noise schedule, rescaled to zero terminal SNR if `rescale_betas_zero_snr` says so.
     ///
-    /// ```
-    /// # use alphabar::{NoiseSchedule, hub::SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler"}"#)?;
-    /// assert_eq!(config.schedule(), &NoiseSchedule::ddpm()?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// It is there for every configuration, for training too. A step that the prediction type makes impossible, from ᾱ = 0
+    /// with ε-prediction, is an error of the plan that needs it.
     #[must_use]
     pub fn schedule(&self) -> &NoiseSchedule {
         &self.schedule
     }
 
-    /// τ of S steps, with the spacing, offset, end and direction of the configuration.
+    /// The timesteps τ of S inference steps, with the spacing, offset, end and direction of the configuration.
+    ///
+    /// They are those of diffusers' class, but for the differences that [`notes()`](SchedulerConfig::notes) lists: samplers
+    /// such as DPM-Solver space S + 1 and leave out the last, and LCM picks from the timesteps that it was distilled for.
     ///
     /// # Errors
-    /// [`Error::Count`] unless 1 ≤ S ≤ T, [`Error::Timestep`] where `steps_offset` pushes the largest t to T or past it.
+    /// [`Error::Count`] unless 1 ≤ S ≤ T (LCM and TCD: `original_inference_steps`), [`Error::Timestep`] if `steps_offset`
+    /// pushes the largest t to T or past it.
     ///
     /// ```
     /// # use alphabar::{Conditioning, Direction, hub::SchedulerConfig};
@@ -289,23 +364,41 @@ impl SchedulerConfig {
     /// assert_eq!(tau.direction(), Direction::Encode(Conditioning::Destination));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "set_timesteps")]
+    #[doc(alias = "num_inference_steps")]
     pub fn timesteps(&self, steps: usize) -> Result<Timesteps, Error> {
         let total = self.schedule.len();
+        // With as many steps as there are timesteps, nothing can be left out.
+        let leaves_last = self.class.list() == List::OneMore && self.spacing != Spacing::Trailing && steps < total;
+        let spaced = steps.saturating_add(usize::from(leaves_last && steps > 0));
         let tau = match self.spacing {
-            Spacing::Leading => Timesteps::leading(total, steps, self.offset),
-            Spacing::Trailing => Timesteps::trailing(total, steps),
-            Spacing::Linspace => Timesteps::linspace(total, steps),
+            _ if self.class.list() == List::Distilled => self.distilled(steps),
+            Spacing::Leading => Timesteps::leading(total, spaced, self.offset),
+            Spacing::Trailing => Timesteps::trailing(total, spaced),
+            Spacing::Linspace => Timesteps::linspace(total, spaced),
         }?;
+        let tau =
+            if leaves_last { Timesteps::explicit(total, tau.as_slice().iter().copied().take(steps))? } else { tau };
         let tau = tau.ending(self.end);
         Ok(if self.class == SchedulerClass::DdimInverse { tau.encoding(Conditioning::Destination) } else { tau })
     }
 
-    /// The plan along a τ, its prediction and threshold chosen, for a method of the caller's.
+    /// S of the S₀ timesteps k − 1, 2k − 1, …, S₀·k − 1 with k = ⌊T/S₀⌋, from the noisiest on.
+    fn distilled(&self, steps: usize) -> Result<Timesteps, Error> {
+        let (total, all) = (self.schedule.len(), self.distilled_steps);
+        let steps = require_count("S", steps, 1, all)?;
+        let stride = total / all;
+        // numpy.linspace(0, S₀, S, endpoint=False), rounded down.
+        let share = all as f64 / steps as f64;
+        Timesteps::explicit(total, (0..steps).map(|i| (all - (i as f64 * share) as usize) * stride - 1))
+    }
+
+    /// A [`PlanBuilder`] with the configuration's prediction type and clipping already set, to run another sampler.
     ///
     /// ```
     /// # use alphabar::{Ddim, hub::SchedulerConfig};
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#)?;
-    /// // Image-to-image, from 60 % of the noise.
+    /// // img2img with strength 0.6:
     /// let tau = config.timesteps(50)?.with_strength(0.6)?;
     /// let plan = config.plan_builder(&tau).build(&Ddim::new(0.5)?)?;
     /// # Ok::<(), alphabar::Error>(())
@@ -314,41 +407,29 @@ impl SchedulerConfig {
         Plan::builder(&self.schedule, timesteps).prediction(self.prediction).threshold(self.threshold)
     }
 
-    /// The plan of S steps by the configuration's own method: [`SchedulerConfig::solver`] along
-    /// [`SchedulerConfig::timesteps`].
+    /// The plan of S inference steps: [`SchedulerConfig::solver`] along [`SchedulerConfig::timesteps`].
     ///
     /// # Errors
     /// Those of [`SchedulerConfig::timesteps`] and [`PlanBuilder::build`].
-    ///
-    /// ```
-    /// # use alphabar::hub::SchedulerConfig;
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler"}"#)?;
-    /// assert_eq!(config.plan(1000)?.len(), 1000);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn plan(&self, steps: usize) -> Result<Plan, Error> {
         self.plan_builder(&self.timesteps(steps)?).build(&self.solver())
     }
 
-    /// The method: DDPM with the configuration's variance, or else DDIM with η = 0.
-    ///
-    /// ```
-    /// # use alphabar::{Solver, hub::SchedulerConfig};
-    /// let json = r#"{"_class_name": "DDPMScheduler", "variance_type": "fixed_large"}"#;
-    /// assert_eq!(SchedulerConfig::from_json(json)?.solver().name(), "DDPM, variance β");
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The sampler: DDPM with the configuration's variance, DDIM with η = 1 for Euler ancestral, or DDIM with η = 0.
     #[must_use]
     pub fn solver(&self) -> Box<dyn Solver + Send + Sync> {
-        if self.class.is_ddpm() { Box::new(Ddpm::new(self.variance)) } else { Box::new(Ddim::deterministic()) }
+        match self.class.method() {
+            Method::Ddpm => Box::new(Ddpm::new(self.variance)),
+            Method::Ddim | Method::Ancestral | Method::Other => Box::new(self.ddim.clone()),
+        }
     }
 
-    /// Every key that is unknown, without effect, or with another effect than in Python, and why, by key.
+    /// Every setting that is ignored or handled differently than in diffusers, and why, sorted by key.
     ///
     /// ```
     /// # use alphabar::hub::{Note, SchedulerConfig};
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler", "speed": "fast"}"#)?;
-    /// assert_eq!(config.notes(), [Note::Unknown { key: "speed".to_owned() }]);
+    /// assert_eq!(config.notes()[0].to_string(), "speed: unknown key, ignored (check the spelling)");
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]
@@ -356,109 +437,91 @@ impl SchedulerConfig {
         &self.notes
     }
 
-    /// The class it was written by, or is read as.
-    ///
-    /// ```
-    /// # use alphabar::hub::{SchedulerClass, SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler"}"#)?;
-    /// assert_eq!(config.class(), SchedulerClass::Ddpm);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The class as which the configuration is read.
     #[must_use]
     pub fn class(&self) -> SchedulerClass {
         self.class
     }
 
-    /// What the network predicts.
-    ///
-    /// ```
-    /// # use alphabar::{Prediction, hub::SchedulerConfig};
-    /// let json = r#"{"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}"#;
-    /// assert_eq!(SchedulerConfig::from_json(json)?.prediction(), Prediction::Velocity);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// What the network predicts: `prediction_type`.
     #[must_use]
     pub fn prediction(&self) -> Prediction {
         self.prediction
     }
 
-    /// What is done to x̂₀; dynamic thresholding goes before a clip.
-    ///
-    /// ```
-    /// # use alphabar::{Threshold, hub::SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler"}"#)?;
-    /// assert_eq!(config.threshold(), Threshold::Clip(1.0));
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// Clipping or dynamic thresholding of x̂₀; the latter takes precedence.
     #[must_use]
     pub fn threshold(&self) -> Threshold {
         self.threshold
     }
 
-    /// How τ is spaced.
-    ///
-    /// ```
-    /// # use alphabar::hub::{SchedulerConfig, Spacing};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler"}"#)?;
-    /// assert_eq!(config.spacing(), Spacing::Leading);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// How the timesteps are spaced.
     #[must_use]
     pub fn spacing(&self) -> Spacing {
         self.spacing
     }
 
-    /// `steps_offset`, of leading spacing.
-    ///
-    /// ```
-    /// # use alphabar::hub::SchedulerConfig;
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "steps_offset": 1}"#)?;
-    /// assert_eq!(config.steps_offset(), 1);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// `steps_offset`, for leading spacing.
     #[must_use]
     pub fn steps_offset(&self) -> usize {
         self.offset
     }
 
-    /// The level in which the path ends.
-    ///
-    /// ```
-    /// # use alphabar::{PathEnd, hub::SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "set_alpha_to_one": false}"#)?;
-    /// assert_eq!(config.end(), PathEnd::FirstLevel);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The level at which the path ends: `set_alpha_to_one` or `final_sigmas_type`.
     #[must_use]
     pub fn end(&self) -> PathEnd {
         self.end
     }
 
-    /// DDPM's variance, of which `fixed_small_log` and `fixed_large_log` are other ways of writing.
-    ///
-    /// ```
-    /// # use alphabar::{Variance, hub::SchedulerConfig};
-    /// let json = r#"{"_class_name": "DDPMScheduler", "variance_type": "fixed_small_log"}"#;
-    /// assert_eq!(SchedulerConfig::from_json(json)?.variance(), Variance::Posterior);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// DDPM's variance. `fixed_small_log` is another name of `fixed_small`, and `fixed_large_log` of `fixed_large`.
     #[must_use]
     pub fn variance(&self) -> Variance {
         self.variance
     }
 
-    /// Whether the network returns twice the channels of x, the second half for the variance. A plan by [`Ddpm`] takes them
-    /// as they are; for any other method,
-    /// [`WithoutVariance`](crate::predictor::WithoutVariance) drops that half.
+    /// Whether the network returns twice the channels of x, the second half for a learned variance.
     ///
-    /// ```
-    /// # use alphabar::hub::SchedulerConfig;
-    /// let json = r#"{"_class_name": "DDPMScheduler", "variance_type": "learned_range"}"#;
-    /// assert!(SchedulerConfig::from_json(json)?.has_learned_variance());
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// A plan by [`Ddpm`] uses them. For any other sampler, [`WithoutVariance`](crate::predictor::WithoutVariance) drops that
+    /// half.
     #[must_use]
     pub fn has_learned_variance(&self) -> bool {
         self.learned_variance
     }
+}
+
+/// The entries of a scheduler, and the name of its class, in a file that may hold other things too.
+fn scheduler_section(mut entries: Entries) -> Result<(Option<String>, Entries), Error> {
+    let word = |key: &'static str, text: &str| Entry { key, text }.word();
+    if let Some(name) = entries.get("_class_name") {
+        return Ok((Some(word("_class_name", name)?), entries));
+    }
+    if let Some(section) = entries.get("noise_scheduler").filter(|text| text.starts_with('{')) {
+        entries = json::entries(section)?;
+        if let Some(name) = entries.get("_class_name") {
+            return Ok((Some(word("_class_name", name)?), entries));
+        }
+    }
+    if let Some(path) = entries.remove("_target_") {
+        let path = word("_target_", &path)?;
+        return Ok((path.rsplit('.').next().map(str::to_owned), entries));
+    }
+    if let Some(kind) = entries.remove("noise_scheduler_type") {
+        let name = format!("{}Scheduler", word("noise_scheduler_type", &kind)?);
+        entries.retain(|key, _| is_known(key));
+        return Ok((Some(name), entries));
+    }
+    Ok((None, entries))
+}
+
+/// The entries without the keys of other classes' samplers and of their spacing in σ, which diffusers drops too.
+fn without_keys_of_others(class: SchedulerClass, mut entries: Entries) -> Entries {
+    if class.is_supported() {
+        entries.retain(|key, _| acts(class, key) || !is_of_sampler(key));
+    }
+    entries
+}
+
+fn is_of_sampler(key: &str) -> bool {
+    let shared = [SchedulerClass::Ddim, SchedulerClass::DdimInverse, SchedulerClass::Ddpm];
+    SIGMA_KEYS.contains(&key) || is_known(key) && !shared.into_iter().any(|class| acts(class, key))
 }

@@ -1,19 +1,20 @@
-//! Between two latents.
+//! Interpolation between two latents.
 
 use crate::error::{Error, require};
 use crate::tensor::{RowReduce, Weights};
 
-/// Spherical linear interpolation, sample by sample (Shoemake 1985; Song et al. 2021, appendix D.5):
+/// Spherical linear interpolation, sample by sample (Shoemake 1985; Song et al. 2021, appendix D.5).
 ///
-/// $$ \operatorname{slerp}(a, b; u) = \frac{\sin((1-u)\theta)}{\sin\theta}\thinspace a + \frac{\sin(u\theta)}{\sin\theta}\thinspace b,
-///    \qquad \cos\theta = \frac{\langle a, b\rangle}{\lVert a\rVert\thinspace\lVert b\rVert} $$
+/// ```text
+/// slerp(a, b; u) = sin((1−u)·θ)/sin θ·a + sin(u·θ)/sin θ·b,    cos θ = ⟨a, b⟩/(‖a‖·‖b‖)
+/// ```
 ///
-/// Exact at both ends: u = 0 gives a, u = 1 gives b. Where the angle is too small to matter, for equal latents and for a latent
-/// of zeros, the formula's limit is taken, (1−u)·a + u·b; for opposite latents, between which no great circle is
-/// distinguished, that same straight line, which passes near 0.
+/// u = 0 gives a and u = 1 gives b, exactly. If the angle is too small to matter, for equal latents, and for a latent of
+/// zeros, the result is the limit of the formula, the straight line (1−u)·a + u·b. Opposite latents have no unique great
+/// circle between them; they get the straight line too, which passes near 0.
 ///
 /// # Errors
-/// [`Error::Parameter`] unless 0 ≤ u ≤ 1, and those of [`RowReduce`].
+/// [`Error::Parameter`] unless 0 ≤ u ≤ 1, and the errors of [`RowReduce`].
 ///
 /// ```
 /// use alphabar::slerp;
@@ -24,12 +25,37 @@ use crate::tensor::{RowReduce, Weights};
 /// assert_eq!(slerp(&a, &a, 0.5)?, a);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("interpolation", "spherical"))]
 pub fn slerp<T: RowReduce>(a: &T, b: &T, u: f64) -> Result<T, Error> {
     require((0.0..=1.0).contains(&u), "the place between two latents", u, "inside [0, 1]")?;
-    let (aa, ab, bb) = (a.row_dot(a)?, a.row_dot(b)?, b.row_dot(b)?);
+    let (aa, scaled_a) = squared_norms(a)?;
+    let (bb, scaled_b) = squared_norms(b)?;
+    let ab = scaled_a.as_ref().unwrap_or(a).row_dot(scaled_b.as_ref().unwrap_or(b))?;
     let (of_a, of_b): (Vec<f64>, Vec<f64>) =
         aa.into_iter().zip(ab).zip(bb).map(|((aa, ab), bb)| slerp_weights(aa, ab, bb, u)).unzip();
     T::linear_combination(&[(Weights::PerRow(&of_a), a), (Weights::PerRow(&of_b), b)])
+}
+
+/// ‖x‖² of each sample; and, if the square of one overflows or underflows, x with that sample scaled, which no angle depends on.
+fn squared_norms<T: RowReduce>(x: &T) -> Result<(Vec<f64>, Option<T>), Error> {
+    let mut squares = x.row_dot(x)?;
+    let mut scaled: Option<T> = None;
+    // Steps that are no infinity in single precision; six of them span an f64.
+    for _ in 0..6 {
+        let factor = |square: &f64| match *square {
+            f64::INFINITY => 2.0_f64.powi(-100),
+            square if square < 1e-280 => 2.0_f64.powi(100),
+            _ => 1.0,
+        };
+        let factors: Vec<f64> = squares.iter().map(factor).collect();
+        if factors.iter().all(|factor| *factor == 1.0) {
+            break;
+        }
+        let next = T::linear_combination(&[(Weights::PerRow(&factors), scaled.as_ref().unwrap_or(x))])?;
+        squares = next.row_dot(&next)?;
+        scaled = Some(next);
+    }
+    Ok((squares, scaled))
 }
 
 /// The weights of a and b from the inner products ⟨a,a⟩, ⟨a,b⟩ and ⟨b,b⟩.
@@ -41,8 +67,8 @@ fn slerp_weights(aa: f64, ab: f64, bb: f64, u: f64) -> (f64, f64) {
     let cosine = ab / (aa.sqrt() * bb.sqrt());
     // (1 − c)·(1 + c) and not 1 − c², in which the sine of a small angle cancels.
     let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
-    // Below 1e-7 the two formulas agree to 1e-15; within 1e-4 of π the weights only blow rounding errors up. NaN, from a latent of
-    // zeros or a cosine rounded past 1, falls here too.
+    // Below 1e-7 the two formulas agree to 1e-15; within 1e-4 of π the weights only amplify rounding errors. NaN, from a latent of
+    // zeros or a cosine rounded past 1, ends here too.
     let least = if cosine < 0.0 { 1e-4 } else { 1e-7 };
     if !(sine > least) {
         return straight;

@@ -5,13 +5,23 @@ use core::fmt;
 use crate::dd::Dd;
 use crate::error::{Error, require};
 
-/// A noise level, the pair (signal, noise) = (√ᾱ, √(1−ᾱ)) of x = √ᾱ·x₀ + √(1−ᾱ)·ε (Ho et al. 2020, Eq. 4).
+/// A noise level, the pair (signal, noise) = (√ᾱ, √(1−ᾱ)).
 ///
-/// $$ x_t = \sqrt{\bar\alpha_t}\thinspace x_0 + \sqrt{1-\bar\alpha_t}\thinspace\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) $$
+/// ```text
+/// x = √ᾱ·x₀ + √(1−ᾱ)·ε,    ε ~ N(0, I)        (Ho et al. 2020, Eq. 4)
+/// ```
 ///
-/// A level is a value of its own and needs no index: clean data is [`NoiseLevel::CLEAN`], and a network conditioned on
-/// log-SNR or on the σ of a variance-exploding process is told those. Inside, ᾱ and 1−ᾱ are each held to twice the
-/// precision of an `f64`, so that nothing is lost in the difference of two neighbouring levels.
+/// A level needs no index: clean data is [`NoiseLevel::CLEAN`], and a network conditioned on log-SNR or on the σ of a
+/// variance-exploding process receives [`NoiseLevel::log_snr`] or [`NoiseLevel::sigma`]. ᾱ and 1−ᾱ are each stored with
+/// twice the precision of an `f64`, so that the difference of two neighbouring levels keeps its digits.
+///
+/// # Domain
+///
+/// Each of ᾱ and 1−ᾱ is either 0 or at least 1e-90. In other units: |ln SNR| ≤ 207.23, and 1e-45 ≤ σ ≤ 1e45. Every
+/// constructor, and every schedule, refuses a level closer to clean data or to pure noise without being it. In this
+/// domain all products in the formulas of this crate stay far from underflow and overflow, so that results are finite and
+/// keep their digits. The exceptions are [`snr`](NoiseLevel::snr), [`log_snr`](NoiseLevel::log_snr) and
+/// [`sigma`](NoiseLevel::sigma), which are infinite at an end of the scale.
 ///
 /// ```
 /// use alphabar::NoiseLevel;
@@ -22,25 +32,42 @@ use crate::error::{Error, require};
 /// assert_eq!(NoiseLevel::CLEAN.noise(), 0.0);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[doc(alias("signal-to-noise ratio", "SNR", "alpha_bar", "alphas_cumprod", "sigma"))]
+#[derive(Clone, Copy, PartialEq)]
 pub struct NoiseLevel {
     pub(crate) alpha_bar: Dd,
     pub(crate) one_minus_alpha_bar: Dd,
 }
 
+/// The least ᾱ, and the least 1−ᾱ, of a level that is neither pure noise nor clean data.
+///
+/// The smallest products in the formulas are those of three such numbers: a step from the noisiest level t to the cleanest
+/// level s keeps (1−ᾱ_s)·(1−ᾱ_s)·ᾱ_t of the old noise. 1e-270 is still above 1e-290, where products of [`Dd`] start to lose
+/// their low halves.
+pub(crate) const LEAST: f64 = 1e-90;
+
+/// −ln of [`LEAST`], rounded up.
+const LARGEST_LOG_SNR: f64 = 207.2327;
+
+/// `Ok` for a share of the variance, ᾱ or 1−ᾱ.
+fn require_share(name: &'static str, value: f64) -> Result<f64, Error> {
+    // Without the sign of −0.
+    require(value == 0.0 || (LEAST..=1.0).contains(&value), name, value, "0 or inside [1e-90, 1]").map(f64::abs)
+}
+
 impl NoiseLevel {
-    /// Clean data, ᾱ = 1: the paper's "t = 0".
+    /// Clean data, ᾱ = 1. The papers write t = 0.
     pub const CLEAN: Self = Self { alpha_bar: Dd::ONE, one_minus_alpha_bar: Dd::ZERO };
 
-    /// Noise without signal, ᾱ = 0: where a schedule of zero terminal SNR starts.
+    /// Noise without signal, ᾱ = 0: the last level of a schedule with zero terminal SNR.
     pub const PURE_NOISE: Self = Self { alpha_bar: Dd::ZERO, one_minus_alpha_bar: Dd::ONE };
 
-    /// The level of a given ᾱ in [0, 1].
+    /// The level of a given ᾱ.
     ///
-    /// Where ᾱ is close to 1, [`NoiseLevel::from_one_minus_alpha_bar`] keeps digits that ᾱ cannot hold.
+    /// If ᾱ is close to 1, [`NoiseLevel::from_one_minus_alpha_bar`] keeps digits that ᾱ cannot hold.
     ///
     /// # Errors
-    /// [`Error::Parameter`] outside [0, 1] and for NaN.
+    /// [`Error::Parameter`] unless ᾱ is 0 or in [1e-90, 1].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -49,14 +76,14 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_alpha_bar(alpha_bar: f64) -> Result<Self, Error> {
-        let alpha_bar = require((0.0..=1.0).contains(&alpha_bar), "ᾱ", alpha_bar, "inside [0, 1]")?;
+        let alpha_bar = require_share("ᾱ", alpha_bar)?;
         Ok(Self { alpha_bar: Dd::from(alpha_bar), one_minus_alpha_bar: Dd::sum(1.0, -alpha_bar) })
     }
 
-    /// The level of a given 1−ᾱ in [0, 1], the variance of its noise.
+    /// The level of a given 1−ᾱ, the variance of its noise.
     ///
     /// # Errors
-    /// [`Error::Parameter`] outside [0, 1] and for NaN.
+    /// [`Error::Parameter`] unless 1−ᾱ is 0 or in [1e-90, 1].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -64,14 +91,14 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_one_minus_alpha_bar(variance: f64) -> Result<Self, Error> {
-        let variance = require((0.0..=1.0).contains(&variance), "1 − ᾱ", variance, "inside [0, 1]")?;
+        let variance = require_share("1 − ᾱ", variance)?;
         Ok(Self { alpha_bar: Dd::sum(1.0, -variance), one_minus_alpha_bar: Dd::from(variance) })
     }
 
-    /// The level of a given (whole) log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)).
+    /// The level of a given log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)): the full log-SNR, not half of it.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless |λ| ≤ 600.
+    /// [`Error::Parameter`] unless |λ| ≤ 207.2327. ±∞ are [`NoiseLevel::CLEAN`] and [`NoiseLevel::PURE_NOISE`].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -79,7 +106,7 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_log_snr(log_snr: f64) -> Result<Self, Error> {
-        require(log_snr.abs() <= 600.0, "log-SNR", log_snr, "inside [−600, 600]")?;
+        require(log_snr.abs() <= LARGEST_LOG_SNR, "log-SNR", log_snr, "inside [−207.2327, 207.2327]")?;
         Ok(Self::from_log_snr_dd(Dd::from(log_snr)))
     }
 
@@ -91,11 +118,11 @@ impl NoiseLevel {
         }
     }
 
-    /// The level at which the variance-exploding view x/√ᾱ = x₀ + σ·ε has a given σ, ᾱ = 1/(1 + σ²)
+    /// The level whose variance-exploding form x/√ᾱ = x₀ + σ·ε has a given σ, ᾱ = 1/(1 + σ²)
     /// (Song et al. 2021, Eq. 14; the σ of the EDM convention).
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 0 ≤ σ ≤ 1e100.
+    /// [`Error::Parameter`] unless σ is 0 or in [1e-45, 1e45].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -104,79 +131,46 @@ impl NoiseLevel {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_sigma(sigma: f64) -> Result<Self, Error> {
-        let sigma = require((0.0..=1e100).contains(&sigma), "σ", sigma, "inside [0, 1e100]")?;
+        let holds = sigma == 0.0 || (1e-45..=1e45).contains(&sigma);
+        let sigma = require(holds, "σ", sigma, "0 or inside [1e-45, 1e45]")?.abs();
         let variance = Dd::product(sigma, sigma);
         let total = Dd::ONE + variance;
         Ok(Self { alpha_bar: Dd::ONE / total, one_minus_alpha_bar: variance / total })
     }
 
-    /// ᾱ, the share of the signal in the variance; the paper's α_t (Song et al. 2021), `alphas_cumprod[t]` in Python.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::CLEAN.alpha_bar(), 1.0);
-    /// ```
+    /// ᾱ, the signal's share of the variance; α_t in Song et al. (2021), `alphas_cumprod[t]` in diffusers.
     #[must_use]
     pub fn alpha_bar(&self) -> f64 {
         self.alpha_bar.to_f64()
     }
 
-    /// 1−ᾱ, to full relative precision also where ᾱ is close to 1.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::PURE_NOISE.one_minus_alpha_bar(), 1.0);
-    /// ```
+    /// 1−ᾱ, the noise's share of the variance. It keeps full relative precision if ᾱ is close to 1.
     #[must_use]
     pub fn one_minus_alpha_bar(&self) -> f64 {
         self.one_minus_alpha_bar.to_f64()
     }
 
-    /// √ᾱ, what multiplies x₀.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.25)?.signal(), 0.5);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// √ᾱ, the weight of x₀.
     #[must_use]
     pub fn signal(&self) -> f64 {
         self.alpha_bar().sqrt()
     }
 
-    /// √(1−ᾱ), what multiplies ε.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.75)?.noise(), 0.5);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// √(1−ᾱ), the weight of ε.
     #[must_use]
     pub fn noise(&self) -> f64 {
         self.one_minus_alpha_bar().sqrt()
     }
 
     /// The signal-to-noise ratio ᾱ/(1−ᾱ); infinite for clean data.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.5)?.snr(), 1.0);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn snr(&self) -> f64 {
         if self.is_clean() { f64::INFINITY } else { (self.alpha_bar / self.one_minus_alpha_bar).to_f64() }
     }
 
-    /// The *whole* log-SNR, λ = ln(ᾱ/(1−ᾱ)). Networks and solvers that use half of it (ln(√ᾱ/√(1−ᾱ))) divide by two.
+    /// The full log-SNR, λ = ln(ᾱ/(1−ᾱ)), not half of it. Divide by two for networks and samplers that use ln(√ᾱ/√(1−ᾱ)).
     ///
-    /// ±∞ for clean data and for pure noise.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_log_snr(-3.5)?.log_snr(), -3.5);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// ∞ for clean data and −∞ for pure noise.
     #[must_use]
     pub fn log_snr(&self) -> f64 {
         let snr = self.snr();
@@ -188,39 +182,31 @@ impl NoiseLevel {
         }
     }
 
-    /// σ = √((1−ᾱ)/ᾱ), the noise of the variance-exploding view x/√ᾱ = x₀ + σ·ε in which DDIM is an Euler step
+    /// σ = √((1−ᾱ)/ᾱ), the noise of the variance-exploding form x/√ᾱ = x₀ + σ·ε, in which DDIM is an Euler step
     /// (Song et al. 2021, Eq. 13 and 14); infinite for pure noise.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert_eq!(NoiseLevel::from_alpha_bar(0.2)?.sigma(), 2.0);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn sigma(&self) -> f64 {
         if self.is_pure_noise() { f64::INFINITY } else { (self.one_minus_alpha_bar / self.alpha_bar).sqrt().to_f64() }
     }
 
-    /// Whether there is no noise at all.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert!(NoiseLevel::CLEAN.is_clean());
-    /// ```
+    /// Whether this is [`NoiseLevel::CLEAN`], without any noise.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.one_minus_alpha_bar.is_zero()
     }
 
-    /// Whether there is no signal at all.
-    ///
-    /// ```
-    /// # use alphabar::NoiseLevel;
-    /// assert!(NoiseLevel::PURE_NOISE.is_pure_noise());
-    /// ```
+    /// Whether this is [`NoiseLevel::PURE_NOISE`], without any signal.
     #[must_use]
     pub fn is_pure_noise(&self) -> bool {
         self.alpha_bar.is_zero()
+    }
+
+    /// The level whose SNR is this one's divided by k, ᾱ' = ᾱ/(k + (1−k)·ᾱ) and 1−ᾱ' = k·(1−ᾱ)/(k + (1−k)·ᾱ).
+    pub(crate) fn with_snr_divided_by(&self, k: f64) -> Self {
+        // k + (1−k)·ᾱ = ᾱ + k·(1−ᾱ), a sum of positive terms.
+        let noise = Dd::from(k) * self.one_minus_alpha_bar;
+        let total = self.alpha_bar + noise;
+        Self { alpha_bar: self.alpha_bar / total, one_minus_alpha_bar: noise / total }
     }
 
     pub(crate) fn signal_dd(&self) -> Dd {
@@ -233,7 +219,7 @@ impl NoiseLevel {
 
     /// ᾱ_s − ᾱ_t for s = self and t = `noisier`; negative if `noisier` is the cleaner of the two.
     ///
-    /// Of the two columns the one with the smaller entries gives the difference.
+    /// The smaller of the two columns gives the difference, since it loses fewer digits.
     pub(crate) fn gap_to(&self, noisier: &Self) -> Dd {
         if self.alpha_bar() < 0.5 {
             self.alpha_bar - noisier.alpha_bar
@@ -242,20 +228,34 @@ impl NoiseLevel {
         }
     }
 
-    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`: the variance of q(x_t | x_s), and β_t where s = t − 1.
+    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`: the variance of q(x_t | x_s), and β_t if s = t − 1.
     pub(crate) fn transition_variance_to(&self, noisier: &Self) -> Dd {
         let gap = self.gap_to(noisier);
         if gap.is_zero() { Dd::ZERO } else { gap / self.alpha_bar }
     }
 
-    /// ᾱ_t/ᾱ_s for s = self and t = `noisier`: the share of the signal that is left, and α_t where s = t − 1.
+    /// ᾱ_t/ᾱ_s for s = self and t = `noisier`: the fraction of the signal's variance that is kept, and α_t if s = t − 1.
     pub(crate) fn transition_signal_to(&self, noisier: &Self) -> Dd {
         if self.gap_to(noisier).is_zero() { Dd::ONE } else { noisier.alpha_bar / self.alpha_bar }
     }
 }
 
+/// ᾱ, or 1−ᾱ if ᾱ rounds to 1.
 impl fmt::Display for NoiseLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ᾱ = {}", self.alpha_bar())
+        let alpha_bar = self.alpha_bar();
+        if alpha_bar == 1.0 && !self.is_clean() {
+            write!(f, "1 − ᾱ = {:e}", self.one_minus_alpha_bar())
+        } else if alpha_bar < 1e-5 && !self.is_pure_noise() {
+            write!(f, "ᾱ = {alpha_bar:e}")
+        } else {
+            write!(f, "ᾱ = {alpha_bar}")
+        }
+    }
+}
+
+impl fmt::Debug for NoiseLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoiseLevel({self})")
     }
 }

@@ -1,35 +1,32 @@
-//! Diffusion sampling as a library: noise schedules, subsequences τ of their steps, and the exact DDPM and DDIM step, for any
-//! network on any tensor.
+//! Diffusion sampling in Rust: noise schedules, timesteps and exact DDPM and DDIM steps: what a *scheduler* is in Hugging Face
+//! diffusers. For any network, on ndarray, candle, burn or your own tensor type.
 //!
-//! All diffusion mathematics here is scalar `f64` and knows no tensor; all work on tensors is one affine update and knows no
-//! diffusion; they meet in a handful of numbers. A whole trajectory is known before the first network call: it is a
-//! [`Plan`], an immutable table of steps that can be printed, compared and shared.
+//! A [`Plan`] is a table of all sampling steps, computed before the first network call. It never changes; print it, check it, share it
+//! among requests.
 //!
 //! ```
-//! use alphabar::{BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, SeededNoise, Timesteps, sample};
+//! use alphabar::{BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point};
+//! use alphabar::{SeededNoise, Timesteps, sample};
 //! use ndarray::Array4;
 //!
-//! // What the network was trained with, which of its steps to take, and how.
-//! let schedule = NoiseSchedule::ddpm()?;
-//! let tau = Timesteps::trailing(schedule.len(), 50)?;
-//! let plan = Plan::new(&schedule, &tau, &Ddim::deterministic())?;
+//! let schedule = NoiseSchedule::ddpm()?; // the noise schedule of training, T = 1000
+//! let tau = Timesteps::trailing(schedule.len(), 50)?; // S = 50 inference steps
+//! let plan = Plan::new(&schedule, &tau, &Ddim::deterministic())?; // DDIM, η = 0
+//! println!("{plan}"); // t, s, ᾱ and all coefficients
 //!
-//! // The network: ε_θ(x, t). A closure will do.
-//! let mut model = |x: &Array4<f32>, at: Point| {
-//!     let _t = at.t; // what it is conditioned on
-//!     Ok::<_, BoxError>(x * 0.5)
+//! // The network, ε_θ(x, t). The closure compiles only if both arguments have types.
+//! let mut network = |x: &Array4<f32>, at: Point| {
+//!     Ok::<_, BoxError>(x * (0.5 + at.t as f32 / 2000.0))
 //! };
 //!
-//! // Noise to pictures.
 //! let mut noise = SeededNoise::new(42);
-//! let x = noise.noise(&Array4::zeros((2, 3, 8, 8)), Draw::Initial)?;
-//! let pictures = sample(&plan, x, &mut model, &mut noise)?;
+//! let x = noise.noise(&Array4::zeros((2, 3, 8, 8)), Draw::Initial)?; // x_T
+//! let images = sample(&plan, x, &mut network, &mut noise)?;
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 //!
-//! # The loop by hand
-//!
-//! [`sample`] is this loop, which a server or a program with previews writes itself (or drives with [`Sampling`]):
+//! Axis 0 of a tensor is the batch; a `Vec` is one sample. [`sample`](sample()) is a loop of three lines, which a server or a program with
+//! previews can write itself (or drive with [`Sampling`]):
 //!
 //! ```
 //! # use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
@@ -39,35 +36,59 @@
 //! # let mut x = vec![0.1_f32; 4];
 //! for step in plan.steps() {
 //!     let eps = unet(&x, step.t);
-//!     let z = if step.needs_noise() { Some(noise.noise(&x, Draw::Step(step.index))?) } else { None };
+//!     let z = if step.needs_noise() {
+//!         Some(noise.noise(&x, Draw::Step(step.index))?)
+//!     } else {
+//!         None
+//!     };
 //!     x = step.apply(x, eps, z.as_ref())?;
 //! }
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 //!
-//! # Words
+//! # Guide
 //!
-//! `t` is the index that a network is fed, 0-based as in every released model; the papers count from 1. ᾱ_t is
-//! `alphas_cumprod[t]`, the DDIM paper's α_t. A [`NoiseLevel`] is the pair (signal, noise) = (√ᾱ, √(1−ᾱ)); a step goes from level
-//! t to level s. Clean data, the papers' "t = 0", is [`NoiseLevel::CLEAN`] and has no index.
+//! [Quick start](guide::quick_start) · [Coming from diffusers](guide::coming_from_diffusers) · [Recipes](guide::recipes) (img2img,
+//! inpainting, classifier-free guidance, DDIM inversion, …) · [Choosing settings](guide::choosing) · [FAQ](guide::faq) ·
+//! [Glossary](guide::glossary) · [Equations](guide::equations) · [all pages](guide)
 //!
 //! # What is where
 //!
-//! - The scalar half: [`NoiseSchedule`], [`NoiseLevel`], [`Timesteps`], [`Prediction`], the [`Solver`]s [`Ddim`] and [`Ddpm`],
-//!   [`Plan`], and the distributions of [`posterior`] and terms of [`objective`].
-//! - The tensor half: the trait [`Tensor`], for `Vec` and [`ndarray`] here and for anything by a newtype; [`Predictor`],
-//!   [`NoiseSource`], [`sample()`](sample()), [`forward`], [`slerp`], and the exact predictors of [`mod@reference`].
+//! | you want | look at |
+//! |---|---|
+//! | a noise schedule (β, ᾱ), one of its levels | [`NoiseSchedule`], [`NoiseLevel`] |
+//! | inference steps: spacing, img2img strength, inversion | [`Timesteps`], [`PathEnd`], [`Conditioning`], [`Respacing`] |
+//! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`]; your own: [`Solver`] |
+//! | ε-, x₀-, v- or score prediction; clipping | [`Prediction`], [`Threshold`], [`EpsilonAfter`] |
+//! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`] |
+//! | the loop | [`sample()`](sample()), [`Sampling`], [`Step::apply`], [`step_in_place`] |
+//! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], module [`predictor`] |
+//! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], module [`noise`] |
+//! | tensors: `Vec` and [`ndarray`], candle and burn by a feature, your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module [`testing`][tests-of-tensors] |
+//! | training: noising, targets, loss weights, the variational bound | modules [`forward`], [`objective`], [`posterior`] |
+//! | `scheduler_config.json` of the Hugging Face Hub | module [`hub`][configurations] |
+//! | the numbers of diffusers, where they differ | module [`compat`] |
+//! | exact predictors, to test a sampler without a network | module [`mod@reference`] |
+//!
+//! # Features
+//!
+//! None is on by default. `candle011` and `burn022`: tensors of these frameworks. `hub`: configurations of the Hugging Face Hub. `simd` and
+//! `rayon`: speed, with the same values. `half`: `f16` and `bf16`. `serde`: settings can be stored. `testing`: conformance tests for your own tensor type.
 //!
 //! # Equivalences
 //!
 //! Each is tested.
-//! - [`Ddim`] with η = 1 is [`Ddpm`] with the posterior variance, on any τ; under a threshold, with
-//!   [`EpsilonAfter::Threshold`].
-//! - σ̂ is [`Ddpm`] with the variance β, on any τ.
-//! - [`Variance::LearnedRange`] is the posterior variance where the network says v = −1, and β where it says 1.
-//! - [`Ddim`] with η = 0 is an Euler step in x/√ᾱ against √((1−ᾱ)/ᾱ).
+//! - [`Ddim`] with η = 1 is [`Ddpm`] with the posterior variance, on any timesteps; with clipping, if [`EpsilonAfter::Threshold`] is set.
+//! - σ̂ is [`Ddpm`] with the variance β, on any timesteps.
+//! - [`Variance::LearnedRange`] is the posterior variance if the network returns v = −1, and β if it returns v = 1.
+//! - [`Ddim`] with η = 0 is an Euler step of x/√ᾱ in √((1−ᾱ)/ᾱ).
 //! - Predictions of ε, x₀, v and the score that stand for the same x₀ give the same step.
-
+//!
+#![cfg_attr(feature = "hub", doc = "[configurations]: crate::hub")]
+#![cfg_attr(not(feature = "hub"), doc = "[configurations]: #features")]
+#![cfg_attr(feature = "testing", doc = "[tests-of-tensors]: crate::testing")]
+#![cfg_attr(not(feature = "testing"), doc = "[tests-of-tensors]: #features")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod coefficients;
@@ -75,6 +96,8 @@ pub mod compat;
 mod dd;
 mod error;
 pub mod forward;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod interpolate;
@@ -94,27 +117,36 @@ mod tensor;
 pub mod testing;
 mod timesteps;
 
+#[doc(inline)]
 pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
+#[doc(inline)]
 pub use error::{BoxError, Error};
+#[doc(inline)]
 pub use interpolate::slerp;
+#[doc(inline)]
 pub use level::NoiseLevel;
+#[doc(inline)]
 pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, SeededNoise};
-pub use plan::{Lint, Plan, PlanBuilder, Point, Step};
+#[doc(inline)]
+pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Point, Step};
+#[doc(inline)]
 pub use posterior::Conditional;
+#[doc(inline)]
 pub use prediction::{Conversion, Prediction};
+#[doc(inline)]
 pub use predictor::{Guidance, Predictor, RescaledGuidance};
+#[doc(inline)]
 pub use sample::{Sampling, sample};
+#[doc(inline)]
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
-pub use solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
+#[doc(inline)]
+pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
+#[doc(inline)]
 pub use tensor::{Element, ElementType, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place};
-pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Timesteps};
+#[doc(inline)]
+pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 
-/// The README's example, compiled and run with the documentation's.
+/// The README's examples, compiled and run with those of the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
-
-/// The newtype of docs/backends.md under the law suite.
-#[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../docs/backends.md")]
-struct BackendsDoctests;

@@ -1,25 +1,26 @@
 //! The Gaussians between two noise levels: the forward process, the inference process of DDIM and the posterior of DDPM.
 //!
-//! Throughout, t is the noisier level and s the cleaner. Every distribution here is N(mean, variance·I) with a mean that is
-//! linear in x₀ and one further x; [`Conditional`] holds its three numbers.
+//! t is the noisier level and s the cleaner one. Every distribution here is N(mean, variance·I). Its mean is linear in x₀ and
+//! in the x at the other level; [`Conditional`] holds the three numbers. All results are finite.
 
 use crate::dd::Dd;
-use crate::error::{Error, require};
+use crate::error::{Error, FOR_CLEAN_DATA, require};
 use crate::level::NoiseLevel;
 
 /// A Gaussian N(`x0`·x₀ + `x`·x, `variance`·I), given x₀ and the x at another level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conditional {
-    /// What multiplies x₀ in the mean.
+    /// The weight of x₀ in the mean.
     pub x0: f64,
-    /// What multiplies the other x in the mean.
+    /// The weight of the other x in the mean.
     pub x: f64,
     /// The variance of every coordinate.
     pub variance: f64,
 }
 
-/// q(x_t | x₀) = N(√ᾱ_t·x₀, (1−ᾱ_t)·I) (Ho et al. 2020, Eq. 4): the marginal that DDPM, and DDIM for every σ
-/// (Song et al. 2021, Lemma 1), give to x_t.
+/// The marginal q(x_t | x₀) = N(√ᾱ_t·x₀, (1−ᾱ_t)·I) of x_t (Ho et al. 2020, Eq. 4).
+///
+/// DDIM has this marginal for every σ (Song et al. 2021, Lemma 1).
 ///
 /// ```
 /// use alphabar::{NoiseLevel, posterior};
@@ -33,7 +34,7 @@ pub fn marginal(t: &NoiseLevel) -> Conditional {
     Conditional { x0: t.signal(), x: 0.0, variance: t.one_minus_alpha_bar() }
 }
 
-/// The forward step q(x_t | x_s) = N(√(ᾱ_t/ᾱ_s)·x_s, (1−ᾱ_t/ᾱ_s)·I) (Ho et al. 2020, Eq. 2, over any stretch of the chain).
+/// The forward step q(x_t | x_s) = N(√(ᾱ_t/ᾱ_s)·x_s, (1−ᾱ_t/ᾱ_s)·I) (Ho et al. 2020, Eq. 2), over one or more t.
 ///
 /// # Errors
 /// [`Error::LevelOrder`] if t is less noisy than s.
@@ -52,13 +53,17 @@ pub fn transition(s: &NoiseLevel, t: &NoiseLevel) -> Result<Conditional, Error> 
     Ok(Conditional { x0: 0.0, x: scale.to_f64(), variance: s.transition_variance_to(t).to_f64() })
 }
 
-/// DDPM's posterior q(x_s | x_t, x₀) = N(μ̃, β̃·I) (Ho et al. 2020, Eq. 6 and 7):
-/// μ̃ = √ᾱ_s·β/(1−ᾱ_t)·x₀ + √α·(1−ᾱ_s)/(1−ᾱ_t)·x_t and β̃ = (1−ᾱ_s)/(1−ᾱ_t)·β, with α = ᾱ_t/ᾱ_s and β = 1 − α.
+/// DDPM's posterior q(x_s | x_t, x₀) = N(μ̃, β̃·I) (Ho et al. 2020, Eq. 6 and 7).
 ///
-/// The same as [`inference`] with [`sigma`] of η = 1.
+/// ```text
+/// μ̃ = √ᾱ_s·β/(1−ᾱ_t)·x₀ + √α·(1−ᾱ_s)/(1−ᾱ_t)·x_t
+/// β̃ = (1−ᾱ_s)/(1−ᾱ_t)·β,        α = ᾱ_t/ᾱ_s,  β = 1 − α
+/// ```
+///
+/// It equals [`inference`] if σ is [`sigma`] of η = 1.
 ///
 /// # Errors
-/// [`Error::LevelOrder`] if t is less noisy than s, or clean.
+/// [`Error::LevelOrder`] if t is less noisy than s, [`Error::LevelUndefined`] if t is clean.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, NoiseSchedule, posterior};
@@ -72,11 +77,7 @@ pub fn transition(s: &NoiseLevel, t: &NoiseLevel) -> Result<Conditional, Error> 
 pub fn ddpm_posterior(t: &NoiseLevel, s: &NoiseLevel) -> Result<Conditional, Error> {
     check_order("the posterior", t, s)?;
     if t.is_clean() {
-        return Err(Error::LevelOrder {
-            what: "a posterior given noise",
-            noisier: t.alpha_bar(),
-            cleaner: s.alpha_bar(),
-        });
+        return Err(Error::LevelUndefined { what: "the posterior of DDPM", at: FOR_CLEAN_DATA });
     }
     let beta = s.transition_variance_to(t);
     let alpha = s.transition_signal_to(t);
@@ -89,7 +90,8 @@ pub fn ddpm_posterior(t: &NoiseLevel, s: &NoiseLevel) -> Result<Conditional, Err
 /// The σ of a step from t to s for a given η, σ = η·√((1−ᾱ_s)/(1−ᾱ_t))·√(1−ᾱ_t/ᾱ_s) (Song et al. 2021, Eq. 16).
 ///
 /// # Errors
-/// [`Error::Parameter`] unless η is finite and not negative, [`Error::LevelOrder`] if t is less noisy than s, or clean.
+/// [`Error::Parameter`] unless η is finite and not negative, [`Error::LevelOrder`] if t is less noisy than s,
+/// [`Error::LevelUndefined`] if t is clean.
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, posterior};
@@ -105,13 +107,15 @@ pub fn sigma(t: &NoiseLevel, s: &NoiseLevel, eta: f64) -> Result<f64, Error> {
     Ok(eta * ddpm_posterior(t, s)?.variance.sqrt())
 }
 
-/// DDIM's inference distribution q_σ(x_s | x_t, x₀) (Song et al. 2021, Eq. 7):
+/// DDIM's inference distribution q_σ(x_s | x_t, x₀) (Song et al. 2021, Eq. 7).
 ///
-/// $$ \mathcal N\Bigl(\sqrt{\bar\alpha_s}\thinspace x_0 +
-///    \sqrt{1-\bar\alpha_s-\sigma^2}\cdot\frac{x_t-\sqrt{\bar\alpha_t}\thinspace x_0}{\sqrt{1-\bar\alpha_t}},\ \sigma^2 I\Bigr) $$
+/// ```text
+/// mean      √ᾱ_s·x₀ + √(1−ᾱ_s−σ²)·(x_t − √ᾱ_t·x₀)/√(1−ᾱ_t)
+/// variance  σ²
+/// ```
 ///
 /// # Errors
-/// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelOrder`] if t is clean, where x_t holds no ε to keep.
+/// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelUndefined`] if t is clean: then x_t contains no noise to keep.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, posterior};
@@ -129,16 +133,21 @@ pub fn inference(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Condition
     Ok(Conditional { x0: x0.to_f64(), x: epsilon.to_f64(), variance: sigma * sigma })
 }
 
-/// The forward process that belongs to [`inference`], q_σ(x_t | x_s, x₀) by Bayes' rule (Song et al. 2021, Eq. 8): not
-/// Markovian, since x_t depends on x₀ beside x_s.
+/// DDIM's forward process q_σ(x_t | x_s, x₀), which follows from [`inference`] by Bayes' rule (Song et al. 2021, Eq. 8).
 ///
-/// q_σ(x_t | x_s, x₀) = q_σ(x_s | x_t, x₀)·q(x_t | x₀)/q(x_s | x₀), and with n = √(1−ᾱ) and w = √(1−ᾱ_s−σ²) the product of
-/// the Gaussians has mean √ᾱ_t·x₀ + (n_t·w/n_s²)·(x_s − √ᾱ_s·x₀) and variance (1−ᾱ_t)·σ²/(1−ᾱ_s). At σ of η = 1 the
-/// dependence on x₀ vanishes and this is [`transition`].
+/// It is not Markovian: x_t depends on x₀ as well as on x_s.
+///
+/// ```text
+/// q_σ(x_t | x_s, x₀) = q_σ(x_s | x_t, x₀)·q(x_t | x₀)/q(x_s | x₀)
+/// mean      √ᾱ_t·x₀ + √(1−ᾱ_t)·√(1−ᾱ_s−σ²)/(1−ᾱ_s)·(x_s − √ᾱ_s·x₀)
+/// variance  (1−ᾱ_t)·σ²/(1−ᾱ_s)
+/// ```
+///
+/// If σ is [`sigma`] of η = 1, the weight of x₀ vanishes and the result is [`transition`].
 ///
 /// # Errors
-/// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelOrder`] if either level is clean, since clean data given x₀ is
-/// known and says nothing of x_t.
+/// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelUndefined`] if either level is clean: given x₀, clean data is
+/// known and tells nothing about x_t.
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, posterior};
@@ -153,8 +162,7 @@ pub fn inference(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Condition
 pub fn forward(s: &NoiseLevel, t: &NoiseLevel, sigma: f64) -> Result<Conditional, Error> {
     let Shared { direction, variance } = share(t, s, sigma)?;
     if s.is_clean() {
-        let (noisier, cleaner) = (t.alpha_bar(), s.alpha_bar());
-        return Err(Error::LevelOrder { what: "the forward process from clean data", noisier, cleaner });
+        return Err(Error::LevelUndefined { what: "DDIM's forward process from s", at: FOR_CLEAN_DATA });
     }
     let x = t.noise_dd() * direction / s.one_minus_alpha_bar;
     let x0 = t.signal_dd() - x * s.signal_dd();
@@ -162,25 +170,26 @@ pub fn forward(s: &NoiseLevel, t: &NoiseLevel, sigma: f64) -> Result<Conditional
     Ok(Conditional { x0: x0.to_f64(), x: x.to_f64(), variance: variance.to_f64() })
 }
 
-/// How the noise at s is made up.
+/// The two parts of the noise at s.
 struct Shared {
-    /// √(1−ᾱ_s−σ²), of the noise that x_t holds.
+    /// √(1−ᾱ_s−σ²), the weight of the noise in x_t.
     direction: Dd,
-    /// σ², drawn anew.
+    /// σ², the variance of the fresh noise.
     variance: Dd,
 }
 
 fn share(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Shared, Error> {
     let variance = Dd::product(sigma, sigma);
     let mut radicand = s.one_minus_alpha_bar - variance;
-    // σ is an f64: where it stands for all of 1−ᾱ_s, its rounding alone may carry σ² past it.
+    // σ is an f64: if it stands for all of 1−ᾱ_s, its rounding alone may carry σ² past that.
     if radicand < Dd::ZERO && -radicand.to_f64() <= 4.0 * f64::EPSILON * s.one_minus_alpha_bar() {
         radicand = Dd::ZERO;
     }
-    require(sigma >= 0.0 && radicand >= Dd::ZERO, "σ", sigma, "inside [0, √(1−ᾱ_s)]")?;
+    // The square of a σ below 1e-162 is 0, which would pass for clean data.
+    let fits = radicand >= Dd::ZERO && (sigma == 0.0 || !s.is_clean());
+    require(sigma >= 0.0 && fits, "σ", sigma, "inside [0, √(1−ᾱ_s)]")?;
     if t.is_clean() {
-        let (noisier, cleaner) = (t.alpha_bar(), s.alpha_bar());
-        return Err(Error::LevelOrder { what: "an inference distribution given noise", noisier, cleaner });
+        return Err(Error::LevelUndefined { what: "DDIM's inference distribution given x_t", at: FOR_CLEAN_DATA });
     }
     Ok(Shared { direction: radicand.sqrt(), variance })
 }

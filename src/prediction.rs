@@ -1,14 +1,15 @@
 //! What a network predicts, and the conversions between predictions.
 
 use core::fmt;
+use core::str::FromStr;
 
 use crate::dd::Dd;
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::level::NoiseLevel;
 
-/// What a network predicts of x = √ᾱ·x₀ + √(1−ᾱ)·ε. With x, each of them determines the others.
+/// What a network predicts, given x = √ᾱ·x₀ + √(1−ᾱ)·ε.
 ///
-/// Write s = √ᾱ (signal) and n = √(1−ᾱ) (noise).
+/// Together with x, each prediction determines the others. With s = √ᾱ (signal) and n = √(1−ᾱ) (noise):
 ///
 /// | the network's m | x̂₀ | ε | v | score |
 /// |---|---|---|---|---|
@@ -21,18 +22,23 @@ use crate::level::NoiseLevel;
 /// use alphabar::{NoiseLevel, Prediction};
 ///
 /// let level = NoiseLevel::from_alpha_bar(0.36)?;
+/// // The name in a configuration.
+/// assert_eq!("v_prediction".parse::<Prediction>()?, Prediction::Velocity);
 /// // x̂₀ from ε: (x − 0.8·ε)/0.6.
 /// let x0 = Prediction::Epsilon.to(Prediction::Sample, &level)?;
 /// assert!((x0.x - 1.0 / 0.6).abs() < 1e-15 && (x0.model + 0.8 / 0.6).abs() < 1e-15);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+///
+/// With the feature `serde` it is stored as its [`name`](Prediction::name).
+#[doc(alias("prediction_type", "parameterization", "v_prediction", "epsilon", "x0", "x_start"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Prediction {
-    /// The noise ε, as DDPM trains it.
+    /// The noise ε, as in DDPM.
     #[default]
     Epsilon,
-    /// The clean data x₀; Python's "sample".
+    /// The clean data x₀; "sample" in diffusers.
     Sample,
     /// The velocity v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans and Ho 2022, section 4).
     Velocity,
@@ -43,9 +49,9 @@ pub enum Prediction {
 /// A quantity as a linear combination of x and the network's output m: `x`·x + `model`·m.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conversion {
-    /// What multiplies x.
+    /// The weight of x.
     pub x: f64,
-    /// What multiplies the network's output.
+    /// The weight of the network's output m.
     pub model: f64,
 }
 
@@ -53,8 +59,8 @@ impl Prediction {
     /// The coefficients that turn x and a prediction of this kind into a prediction of another kind, at a level.
     ///
     /// # Errors
-    /// [`Error::Undetermined`] where the conversion divides by zero: x₀ or v from ε or the score without signal (ᾱ = 0), ε,
-    /// v or the score from x₀ without noise (ᾱ = 1), and the score from ε or v without noise.
+    /// [`Error::Undetermined`] if the conversion divides by zero: at ᾱ = 0, x₀ or v from ε or the score; at ᾱ = 1, everything
+    /// from x₀, and the score from ε or v.
     ///
     /// ```
     /// # use alphabar::{NoiseLevel, Prediction};
@@ -123,6 +129,70 @@ impl Prediction {
     }
 }
 
+/// The names that a message lists.
+const NAMES: &str = "epsilon, sample, v_prediction or score";
+
+impl Prediction {
+    /// The name in configurations and stored settings: `epsilon`, `sample`, `v_prediction` or `score`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::Sample => "sample",
+            Self::Velocity => "v_prediction",
+            Self::Score => "score",
+        }
+    }
+}
+
+/// Reads a [`name`](Prediction::name), in capitals or not, an alias of other libraries (`eps`, `x0`, `x_start`, `v`,
+/// `velocity`, …), or what `Display` writes.
+impl FromStr for Prediction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        // No name is longer; nothing long is copied.
+        let name =
+            if text.len() <= 32 { text.trim().to_ascii_lowercase().replace(['-', ' '], "_") } else { String::new() };
+        match name.strip_suffix("_prediction").unwrap_or(&name) {
+            "epsilon" | "eps" | "ε" | "noise" => Ok(Self::Epsilon),
+            "sample" | "x0" | "x₀" | "x_0" | "x_start" | "start_x" => Ok(Self::Sample),
+            "v" | "velocity" => Ok(Self::Velocity),
+            "score" => Ok(Self::Score),
+            _ => Err(Error::Text { what: "prediction", text: shortened(text), expected: NAMES }),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Prediction {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Prediction {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl serde::de::Visitor<'_> for Name {
+            type Value = Prediction;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "the name of a prediction, {NAMES}")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Prediction, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
+}
+
+/// For people: "ε-prediction". The name in configurations is [`Prediction::name`].
 impl fmt::Display for Prediction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -1,8 +1,10 @@
-//! Exact predictors, for data whose distribution is known: to test a sampler, one's own or this crate's, without a network.
+//! Exact predictors for data of a known distribution, to test a sampler without a network.
 //!
 //! For data x₀ ~ p, the optimal prediction of x₀ from x = √ᾱ·x₀ + √(1−ᾱ)·ε is the posterior mean E\[x₀ | x\]; the optimal ε,
-//! v and score follow from it. The distributions here have that mean in closed form. They are `f64` on the host, whatever the
-//! tensor. Each row of axis 0 is one sample.
+//! v and score follow from it. The distributions here have that mean in closed form. They compute in `f64` on the host for
+//! every tensor type. Axis 0 is the batch.
+//!
+//! Data, means and bandwidths are at most 1e100 in magnitude, variances at most 1e200, so that their squares are finite.
 
 mod finite;
 mod gaussian;
@@ -12,14 +14,14 @@ pub use finite::FiniteData;
 pub use gaussian::Gaussian;
 pub use mixture::GaussianMixture;
 
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, require, require_count};
 use crate::level::NoiseLevel;
 use crate::plan::Point;
 use crate::prediction::Prediction;
 use crate::predictor::Predictor;
 use crate::tensor::{HostTensor, Rows};
 
-/// A distribution of data whose denoiser is known.
+/// A distribution of data with a known denoiser.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, reference::{DataDistribution, Gaussian}};
@@ -36,10 +38,10 @@ pub trait DataDistribution {
 
     /// Replaces each x of a batch, `rows.len() / dim()` samples one after the other, by E\[x₀ | x\] at a level.
     ///
-    /// At [`NoiseLevel::CLEAN`] that is the x itself, or for discrete data the nearest point.
+    /// At [`NoiseLevel::CLEAN`] this is x itself, or for discrete data the nearest point.
     fn denoise(&self, rows: &mut [f64], level: &NoiseLevel);
 
-    /// Replaces each x of a batch by the optimal ε = (x − √ᾱ·E\[x₀ | x\])/√(1−ᾱ); 0 at [`NoiseLevel::CLEAN`], where x holds
+    /// Replaces each x of a batch by the optimal ε = (x − √ᾱ·E\[x₀ | x\])/√(1−ᾱ); 0 at [`NoiseLevel::CLEAN`], where x contains
     /// no noise.
     fn epsilon(&self, rows: &mut [f64], level: &NoiseLevel) {
         if level.is_clean() {
@@ -52,11 +54,18 @@ pub trait DataDistribution {
         rows.iter_mut().zip(&x).for_each(|(x0, x)| *x0 = (x - signal * *x0) / noise);
     }
 
-    /// Replaces each x of a batch by the score ∇ ln q(x) = −ε/√(1−ᾱ); needs a level with noise.
+    /// Replaces each x of a batch by the score ∇ ln q(x) = −ε/√(1−ᾱ).
+    ///
+    /// At [`NoiseLevel::CLEAN`] the score of data without a density is ±∞ towards E\[x₀ | x\], and 0 for an x that is data. The
+    /// provided method returns that; override it for data with a density.
     fn score(&self, rows: &mut [f64], level: &NoiseLevel) {
-        self.epsilon(rows, level);
-        let noise = level.noise();
-        rows.iter_mut().for_each(|epsilon| *epsilon /= -noise);
+        if level.is_clean() {
+            let x = rows.to_vec();
+            self.denoise(rows, level);
+            rows.iter_mut().zip(&x).for_each(|(x0, x)| *x0 = towards(*x, *x0));
+            return;
+        }
+        score_of_epsilon(self, rows, level);
     }
 }
 
@@ -78,7 +87,7 @@ impl<D: DataDistribution + ?Sized> DataDistribution for &D {
     }
 }
 
-/// A distribution as a network: the [`Predictor`] that a perfectly trained one would be, of any kind of prediction.
+/// The exact [`Predictor`] of a distribution, for any kind of prediction: a perfectly trained network.
 ///
 /// ```
 /// use alphabar::{Point, Prediction, Predictor, NoiseLevel, reference::{Exact, Gaussian}};
@@ -95,13 +104,7 @@ pub struct Exact<D> {
 }
 
 impl<D: DataDistribution> Exact<D> {
-    /// The network that predicts this of data so distributed.
-    ///
-    /// ```
-    /// # use alphabar::{Prediction, reference::{Exact, Gaussian}};
-    /// let model = Exact::new(Gaussian::new([0.0], [1.0])?, Prediction::Velocity);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The exact predictor of this kind for data of this distribution.
     pub fn new(data: D, prediction: Prediction) -> Self {
         Self { data, prediction }
     }
@@ -120,7 +123,7 @@ impl<T: HostTensor, D: DataDistribution> Predictor<T> for Exact<D> {
             Prediction::Epsilon => self.data.epsilon(&mut rows, &at.level),
             Prediction::Score => self.data.score(&mut rows, &at.level),
             Prediction::Velocity => {
-                // v = √ᾱ·ε − √(1−ᾱ)·x̂₀, which is determined at every level.
+                // v = √ᾱ·ε − √(1−ᾱ)·x̂₀ is determined at every level.
                 let mut x0 = rows.clone();
                 self.data.denoise(&mut x0, &at.level);
                 self.data.epsilon(&mut rows, &at.level);
@@ -148,22 +151,38 @@ fn softmax(logits: &mut [f64]) {
     logits.iter_mut().for_each(|weight| *weight /= total);
 }
 
-/// `Ok` for finite numbers.
+/// −ε/√(1−ᾱ), at a level with noise.
+fn score_of_epsilon<D: DataDistribution + ?Sized>(data: &D, rows: &mut [f64], level: &NoiseLevel) {
+    data.epsilon(rows, level);
+    let noise = level.noise();
+    rows.iter_mut().for_each(|epsilon| *epsilon /= -noise);
+}
+
+/// The score of data without a density at a clean level: 0 at the data, and infinite towards them elsewhere.
+fn towards(x: f64, x0: f64) -> f64 {
+    let way = x0 - x;
+    if way == 0.0 { 0.0 } else { way * f64::INFINITY }
+}
+
+/// The least spread that a squared distance is divided by, so that of several points the nearest wins.
+const LEAST_SPREAD: f64 = 1e-90;
+
+/// `Ok` for numbers with finite squares.
 fn check_finite(name: &'static str, values: &[f64]) -> Result<(), Error> {
     for value in values {
-        crate::error::require(value.is_finite(), name, *value, "finite")?;
+        require(value.abs() <= 1e100, name, *value, "inside [−1e100, 1e100]")?;
     }
     Ok(())
 }
 
 fn check_variances(variances: &[f64]) -> Result<(), Error> {
     for value in variances {
-        crate::error::require(*value >= 0.0 && value.is_finite(), "a variance", *value, "finite and ≥ 0")?;
+        require((0.0..=1e200).contains(value), "a variance", *value, "inside [0, 1e200]")?;
     }
     Ok(())
 }
 
 fn check_dim(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
-    crate::error::require_count("dimensions", expected, 1, usize::MAX)?;
+    require_count("dimensions", expected, 1, usize::MAX)?;
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }

@@ -1,22 +1,35 @@
-//! Noise schedules: the levels ᾱ_t a network was trained at.
+//! Noise schedules: the levels ᾱ_t that a network was trained at.
+
+mod recipe;
+#[cfg(feature = "serde")]
+mod stored;
+mod tables;
 
 use core::f64::consts::FRAC_PI_2;
+use core::fmt;
 
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
+use recipe::{Change, Family, Recipe};
+use tables::{Tables, check_beta, check_ends, check_max_beta, check_train_steps, ramp};
 
-/// The longest schedule that is built; past it a length is taken for a mistake.
+/// Longest accepted schedule; longer ones are rejected as a likely mistake. The bound of batches of t, too.
 pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 
 /// The noise schedule of a diffusion model: β_t and ᾱ_t = ∏_{k≤t} (1−β_k) for t in 0..T.
 ///
-/// An immutable value, checked when it is made: every β lies in (0, 1) and ᾱ falls strictly. Only the last ᾱ may be 0, in
-/// schedules of zero terminal SNR. `t` is the index that a network is fed, 0-based, the same as in Python's
-/// `alphas_cumprod[t]`; the papers count from 1.
+/// It is immutable and checked when it is made: every β lies in (0, 1), ᾱ falls strictly, and every level is in the
+/// [domain of `NoiseLevel`](NoiseLevel#domain). Only the last ᾱ may be 0 (zero terminal SNR). `t` is the index that the
+/// network receives, 0-based as in `alphas_cumprod[t]` of diffusers; the papers count from 1.
 ///
 /// Tables are carried at twice `f64` precision. 1−ᾱ grows by the recurrence of positive terms
 /// 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1} and never comes from a subtraction.
+///
+/// `Debug` and `Display` show how a schedule was made, not its tables. With the feature `serde` it is stored in the same
+/// form, for example `{"linear":{"train_steps":1000,"beta_start":0.0001,"beta_end":0.02}}`, and is made and checked anew when
+/// it is read. (serde_json reads numbers to the last bit only with its feature `float_roundtrip`.) Two schedules are equal if
+/// their tables are.
 ///
 /// ```
 /// use alphabar::NoiseSchedule;
@@ -27,20 +40,43 @@ pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 /// assert!((schedule.level(999)?.alpha_bar() - 4.035830e-5).abs() < 1e-11);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[doc(alias("beta_schedule", "betas", "alphas_cumprod"))]
+#[derive(Clone)]
 pub struct NoiseSchedule {
-    betas: Vec<f64>,
-    levels: Vec<NoiseLevel>,
+    recipe: Recipe,
+    tables: Tables,
+}
+
+impl PartialEq for NoiseSchedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.tables == other.tables
+    }
+}
+
+/// `linear(1000, 0.0001, 0.02): ᾱ = 0.9999 … 4.036e-5`.
+impl fmt::Display for NoiseSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, last] = [self.tables.levels.first(), self.tables.levels.last()]
+            .map(|level| level.map_or(f64::NAN, NoiseLevel::alpha_bar));
+        write!(f, "{}: ᾱ = {first:.4} … {last:.3e}", self.recipe)
+    }
+}
+
+impl fmt::Debug for NoiseSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoiseSchedule({self})")
+    }
 }
 
 /// Families.
 impl NoiseSchedule {
     /// β rises linearly, β_t = b₀ + (b₁ − b₀)·t/(T−1) (Ho et al. 2020, section 4, with 1e-4 and 0.02).
     ///
-    /// Not what the configurations of Stable Diffusion mean by "linear": see [`NoiseSchedule::scaled_linear`].
+    /// What Stable Diffusion's configurations call "linear" is [`NoiseSchedule::scaled_linear`].
     ///
     /// # Errors
-    /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Beta`] for an end outside (0, 1).
+    /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Beta`] if an end is outside (0, 1), and the errors of
+    /// [`NoiseSchedule::from_betas`].
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -49,14 +85,14 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn linear(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
-        check_beta(0, beta_start)?;
-        check_beta(train_steps.saturating_sub(1), beta_end)?;
-        Self::from_ramp(train_steps, beta_start, beta_end, |beta| beta)
+        check_ends(train_steps, beta_start, beta_end)?;
+        let betas = ramp(train_steps, beta_start, beta_end)?;
+        Self::of_betas(Family::linear(train_steps, beta_start, beta_end), betas)
     }
 
     /// √β rises linearly, β_t = (√b₀ + (√b₁ − √b₀)·t/(T−1))².
     ///
-    /// The schedule of latent diffusion, whose authors (CompVis) call it "linear"; the DDIM authors' code calls it "quad".
+    /// The schedule of latent diffusion. Its authors (CompVis) call it "linear"; the code of DDIM's authors calls it "quad".
     ///
     /// # Errors
     /// As [`NoiseSchedule::linear`].
@@ -68,9 +104,9 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn scaled_linear(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
-        check_beta(0, beta_start)?;
-        check_beta(train_steps.saturating_sub(1), beta_end)?;
-        Self::from_ramp(train_steps, beta_start.sqrt(), beta_end.sqrt(), |root| root * root)
+        check_ends(train_steps, beta_start, beta_end)?;
+        let betas = ramp(train_steps, beta_start.sqrt(), beta_end.sqrt())?.map(|root| root * root);
+        Self::of_betas(Family::scaled_linear(train_steps, beta_start, beta_end), betas)
     }
 
     /// β rises along a logistic curve, β_t = b₀ + (b₁ − b₀)·s(−6 + 12·t/(T−1)) with s(x) = 1/(1 + e^−x).
@@ -85,12 +121,12 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn sigmoid(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
-        check_beta(0, beta_start)?;
-        check_beta(train_steps.saturating_sub(1), beta_end)?;
-        Self::from_ramp(train_steps, -6.0, 6.0, |x| beta_start + (beta_end - beta_start) / (1.0 + libm::exp(-x)))
+        check_ends(train_steps, beta_start, beta_end)?;
+        let betas = ramp(train_steps, -6.0, 6.0)?.map(|x| beta_start + (beta_end - beta_start) / (1.0 + libm::exp(-x)));
+        Self::of_betas(Family::sigmoid(train_steps, beta_start, beta_end), betas)
     }
 
-    /// The same β at every t.
+    /// β is equal at every t.
     ///
     /// # Errors
     /// As [`NoiseSchedule::linear`].
@@ -102,11 +138,12 @@ impl NoiseSchedule {
     /// ```
     pub fn constant(train_steps: usize, beta: f64) -> Result<Self, Error> {
         check_beta(0, beta)?;
-        Self::from_ramp(train_steps, beta, beta, |beta| beta)
+        check_train_steps(train_steps)?;
+        Self::of_betas(Family::constant(train_steps, beta), core::iter::repeat_n(beta, train_steps))
     }
 
-    /// The cosine schedule of improved DDPM with its published offset 0.008 and cap 0.999
-    /// (Nichol and Dhariwal 2021, Eq. 17): [`NoiseSchedule::cosine_with`].
+    /// The cosine schedule of improved DDPM with the published offset 0.008 and cap 0.999
+    /// (Nichol and Dhariwal 2021, Eq. 17); for others see [`NoiseSchedule::cosine_with`].
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
@@ -118,22 +155,20 @@ impl NoiseSchedule {
     /// assert_eq!(schedule.beta(999)?, 0.999);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "squaredcos_cap_v2")]
     pub fn cosine(train_steps: usize) -> Result<Self, Error> {
         Self::cosine_with(train_steps, 0.008, 0.999)
     }
 
-    /// The cosine schedule of improved DDPM (Nichol and Dhariwal 2021, Eq. 17):
-    /// β_t = min(1 − f((t+1)/T)/f(t/T), cap) with f(u) = cos²((u + offset)/(1 + offset)·π/2).
+    /// The cosine schedule of improved DDPM with an offset and a cap of your choice (Nichol and Dhariwal 2021, Eq. 17).
+    ///
+    /// ```text
+    /// β_t = min(1 − f((t+1)/T)/f(t/T), cap),    f(u) = cos²((u + offset)/(1 + offset)·π/2)
+    /// ```
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless the offset is in [0, 1] and the cap
     /// inside (0, 1).
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::cosine_with(4000, 0.008, 0.999)?, NoiseSchedule::cosine(4000)?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn cosine_with(train_steps: usize, offset: f64, max_beta: f64) -> Result<Self, Error> {
         check_train_steps(train_steps)?;
         require((0.0..=1.0).contains(&offset), "offset", offset, "inside [0, 1]")?;
@@ -151,13 +186,12 @@ impl NoiseSchedule {
             let beta = libm::sin(angle_step) * libm::sin(sum) / (signal * signal);
             beta.min(max_beta)
         });
-        Self::from_betas(betas)
+        Self::of_betas(Family::cosine(train_steps, offset, max_beta), betas)
     }
 
-    /// β = 1/T, 1/(T−1), …, 1, so that ᾱ_t = (T−1−t)/T falls linearly to zero terminal SNR ("jsd" in the DDPM code;
-    /// Sohl-Dickstein et al. 2015).
+    /// β = 1/T, 1/(T−1), …, 1, so that ᾱ_t = (T−1−t)/T falls linearly to zero terminal SNR (Sohl-Dickstein et al. 2015).
     ///
-    /// As ᾱ_{T−1} = 0, an ε-prediction determines no x₀ there.
+    /// The code of DDPM's authors calls it "jsd". Since ᾱ_{T−1} = 0, x₀ cannot be computed from ε there.
     ///
     /// # Errors
     /// [`Error::Count`] unless 2 ≤ T ≤ [`MAX_TRAIN_STEPS`].
@@ -176,13 +210,17 @@ impl NoiseSchedule {
             alpha_bar: Dd::quotient((train_steps - 1 - t) as f64, total),
             one_minus_alpha_bar: Dd::quotient((t + 1) as f64, total),
         });
-        Self::from_levels(levels)
+        Ok(Self { recipe: Family::jsd(train_steps).into(), tables: Tables::of_levels(levels)? })
     }
 
-    /// The Laplace schedule: log-SNR follows the Laplace distribution's quantiles,
-    /// λ(u) = μ − b·sgn(½ − u)·ln(1 − 2|u − ½|), at u = (t + ½)/T (Hang et al. 2024, section 3.2, with μ = 0, b = 0.5).
+    /// The Laplace schedule: log-SNR follows the quantiles of a Laplace distribution (Hang et al. 2024, section 3.2, with μ = 0
+    /// and b = 0.5).
     ///
-    /// Not the "laplace" of Python's diffusers, which takes the square root of that ᾱ for ᾱ; a checkpoint trained with it needs
+    /// ```text
+    /// λ(u) = μ − b·sgn(½ − u)·ln(1 − 2|u − ½|)    at u = (t + ½)/T
+    /// ```
+    ///
+    /// The "laplace" of diffusers uses √ᾱ in place of ᾱ; for a network trained with it use
     /// [`NoiseSchedule::from_alpha_bar_fn`].
     ///
     /// # Errors
@@ -205,32 +243,23 @@ impl NoiseSchedule {
             let quantile = Dd::from(side) * Dd::quotient(tail as f64, train_steps as f64).ln();
             NoiseLevel::from_log_snr_dd(Dd::from(mu) + quantile)
         });
-        Self::from_levels(levels)
+        Ok(Self { recipe: Family::laplace(train_steps, mu, b).into(), tables: Tables::of_levels(levels)? })
     }
 
-    /// β_t = v for a value `v = transform(x_t)` of a ramp x_t that runs evenly from `start` to `end`.
-    fn from_ramp(train_steps: usize, start: f64, end: f64, transform: impl Fn(f64) -> f64) -> Result<Self, Error> {
-        check_train_steps(train_steps)?;
-        let last = train_steps - 1;
-        Self::from_betas((0..train_steps).map(|t| {
-            // Counted from the nearer end, so that both ends are met to the last bit.
-            let value = if 2 * t <= last {
-                start + (end - start) * t as f64 / last.max(1) as f64
-            } else {
-                end - (end - start) * (last - t) as f64 / last as f64
-            };
-            transform(value)
-        }))
+    /// The schedule of these β, made by this family.
+    fn of_betas(family: Family, betas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+        Ok(Self { recipe: family.into(), tables: Tables::of_betas(betas.into_iter().collect())? })
     }
 }
 
-/// From data of one's own.
+/// From custom data.
 impl NoiseSchedule {
     /// A schedule from β_0, β_1, …, each inside (0, 1).
     ///
     /// # Errors
     /// [`Error::Count`] for an empty list or one longer than [`MAX_TRAIN_STEPS`], [`Error::Beta`] for a β outside (0, 1) or
-    /// NaN, [`Error::AlphaBar`] where the product underflows.
+    /// NaN, [`Error::LevelRange`] if β_0 or a product of 1−β is below 1e-90, [`Error::AlphaBarNotFalling`] for a β so small
+    /// beside the earlier ones that it leaves ᾱ as it is.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -242,35 +271,15 @@ impl NoiseSchedule {
     pub fn from_betas(betas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
         let betas: Vec<f64> = betas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         check_train_steps(betas.len())?;
-        let mut level = NoiseLevel::CLEAN;
-        let mut levels = Vec::with_capacity(betas.len());
-        for (t, &beta) in betas.iter().enumerate() {
-            check_beta(t, beta)?;
-            let previous = level;
-            level = NoiseLevel {
-                // 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1}
-                one_minus_alpha_bar: level.one_minus_alpha_bar + Dd::from(beta) * level.alpha_bar,
-                // ᾱ_t = (1−β_t)·ᾱ_{t−1}
-                alpha_bar: Dd::sum(1.0, -beta) * level.alpha_bar,
-            };
-            // Far below this, products lose the digits that `Dd` promises.
-            if level.alpha_bar() < 1e-250 {
-                return Err(Error::AlphaBar { t, value: level.alpha_bar() });
-            }
-            // A β below 1e-32 leaves no trace in an ᾱ of 32 digits.
-            if !(previous.gap_to(&level) > Dd::ZERO) {
-                return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
-            }
-            levels.push(level);
-        }
-        Ok(Self { betas, levels })
+        let tables = Tables::of_betas(betas)?;
+        Ok(Self { recipe: Family::betas(tables.betas.clone()).into(), tables })
     }
 
     /// A schedule from ᾱ_0 > ᾱ_1 > …, each inside (0, 1); the last may be 0.
     ///
     /// # Errors
-    /// [`Error::Count`] for an empty list or one longer than [`MAX_TRAIN_STEPS`], [`Error::AlphaBar`] and
-    /// [`Error::AlphaBarNotFalling`] with the offending entry.
+    /// [`Error::Count`] for an empty list or one longer than [`MAX_TRAIN_STEPS`]; [`Error::AlphaBar`],
+    /// [`Error::AlphaBarNotFalling`] and [`Error::LevelRange`] (below 1e-90 but not 0) with the offending entry.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -287,20 +296,21 @@ impl NoiseSchedule {
             if !(value > 0.0 && value < 1.0 || value == 0.0 && t == last) {
                 return Err(Error::AlphaBar { t, value });
             }
-            levels.push(NoiseLevel::from_alpha_bar(value)?);
+            levels.push(NoiseLevel { alpha_bar: Dd::from(value), one_minus_alpha_bar: Dd::sum(1.0, -value) });
         }
-        Self::from_levels(levels)
+        Ok(Self { tables: Tables::of_levels(levels)?, recipe: Family::alpha_bars(alpha_bars).into() })
     }
 
     /// A schedule from a continuous ᾱ(u), u in [0, 1], by β_t = min(1 − ᾱ((t+1)/T)/ᾱ(t/T), cap).
     ///
-    /// Only ratios of ᾱ enter, so that ᾱ(0) need not be 1. The cap keeps the last β below 1 where ᾱ(1) = 0; improved DDPM
-    /// uses 0.999. β comes from a subtraction of two values of the function and is as precise as those allow; the built-in
-    /// families are more exact.
+    /// ᾱ(0) need not be 1, since only ratios of ᾱ are used. The cap keeps the last β below 1 if ᾱ(1) = 0; improved DDPM uses
+    /// 0.999. β is the difference of two values of the function and is as precise as they allow; the built-in families are
+    /// more exact. The schedule is stored as its list of β.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless the cap is inside (0, 1),
-    /// [`Error::AlphaBar`] where the function is not positive before u = 1, [`Error::Beta`] where it does not fall.
+    /// [`Error::AlphaBar`] if the function is not positive before u = 1, [`Error::Beta`] if it does not fall, and the errors
+    /// of [`NoiseSchedule::from_betas`].
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -328,32 +338,46 @@ impl NoiseSchedule {
         }
         Self::from_betas(betas)
     }
+}
 
-    /// The schedule of given levels, from less to more noise. Only the last may be pure noise.
-    fn from_levels(levels: impl IntoIterator<Item = NoiseLevel>) -> Result<Self, Error> {
-        let levels: Vec<NoiseLevel> = levels.into_iter().collect();
-        let mut betas = Vec::with_capacity(levels.len());
-        let mut previous = NoiseLevel::CLEAN;
-        for (t, level) in levels.iter().enumerate() {
-            let beta = previous.transition_variance_to(level);
-            // Written so that NaN, and a level after one of pure noise, fail.
-            if !(beta > Dd::ZERO) {
-                return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
-            }
-            betas.push(beta.to_f64());
-            previous = *level;
-        }
-        Ok(Self { betas, levels })
+/// From another schedule.
+impl NoiseSchedule {
+    /// This schedule with every SNR divided by k, ᾱ' = ᾱ/(k + (1−k)·ᾱ); k > 1 means more noise at every t.
+    ///
+    /// CogVideoX's `snr_shift_scale` and the shifts for higher resolutions. In log-SNR it is an offset of −ln k, and shifts by
+    /// j and k together are a shift by j·k. Shift first and rescale to zero terminal SNR afterwards, as the models do.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless k is in [1e-100, 1e100], [`Error::LevelRange`] if a level leaves the
+    /// [domain of `NoiseLevel`](NoiseLevel#domain), [`Error::Count`] after more than 100 changes.
+    ///
+    /// ```
+    /// # use alphabar::NoiseSchedule;
+    /// let schedule = NoiseSchedule::stable_diffusion()?;
+    /// let shifted = schedule.shifted(3.0)?;
+    /// let offset = shifted.level(500)?.log_snr() - schedule.level(500)?.log_snr();
+    /// assert!((offset + 3.0_f64.ln()).abs() < 1e-14);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[doc(alias("snr_shift_scale", "timestep shift", "resolution shift"))]
+    pub fn shifted(&self, k: f64) -> Result<Self, Error> {
+        require((1e-100..=1e100).contains(&k), "the shift k", k, "inside [1e-100, 1e100]")?;
+        let recipe = self.recipe.then(Change::Shifted(k))?;
+        let levels = self.levels().iter().map(|level| level.with_snr_divided_by(k));
+        Ok(Self { recipe, tables: Tables::of_levels(levels)? })
     }
 
     /// This schedule rescaled to zero terminal SNR (Lin et al. 2023, Algorithm 1): √ᾱ is shifted and stretched so that
     /// the last becomes 0 and the first stays.
     ///
-    /// s_t ← (s_t − s_{T−1})·s_0/(s_0 − s_{T−1}) with s = √ᾱ. Use it with v- or x₀-prediction: an ε-prediction at ᾱ = 0
-    /// determines no x₀ and is an error when a plan is built.
+    /// ```text
+    /// s_t ← (s_t − s_{T−1})·s_0/(s_0 − s_{T−1}),    s = √ᾱ
+    /// ```
+    ///
+    /// Use it with v- or x₀-prediction. From ε, x₀ cannot be computed at ᾱ = 0; a plan that needs it there is refused.
     ///
     /// # Errors
-    /// [`Error::Count`] if T = 1.
+    /// [`Error::Count`] if T = 1, or after more than 100 changes.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -361,61 +385,56 @@ impl NoiseSchedule {
     /// assert_eq!(schedule.level(999)?.alpha_bar(), 0.0);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias("rescale_betas_zero_snr", "zero SNR"))]
     pub fn rescale_zero_terminal_snr(&self) -> Result<Self, Error> {
         require_count("T", self.len(), 2, MAX_TRAIN_STEPS)?;
-        let first = self.levels.first().map_or(Dd::ZERO, NoiseLevel::signal_dd);
-        let last = self.levels.last().map_or(Dd::ZERO, NoiseLevel::signal_dd);
-        let stretch = first / (first - last);
-        Self::from_levels(self.levels.iter().map(|level| {
-            let alpha_bar = ((level.signal_dd() - last) * stretch).squared();
-            NoiseLevel { alpha_bar, one_minus_alpha_bar: Dd::ONE - alpha_bar }
-        }))
+        let recipe = self.recipe.then(Change::RescaleZeroTerminalSnr)?;
+        let first = self.levels().first().copied().unwrap_or(NoiseLevel::CLEAN);
+        let last = self.levels().last().copied().unwrap_or(NoiseLevel::PURE_NOISE);
+        // A difference of two roots is the difference of ᾱ, which keeps its digits, divided by their sum.
+        let difference = |s: &NoiseLevel, t: &NoiseLevel| s.gap_to(t) / (s.signal_dd() + t.signal_dd());
+        let range = difference(&first, &last);
+        let tables = Tables::of_levels(self.levels().iter().map(|level| {
+            if *level == last {
+                return NoiseLevel::PURE_NOISE;
+            }
+            let kept = difference(level, &last) / range;
+            let lost = difference(&first, level) / range;
+            NoiseLevel {
+                alpha_bar: first.alpha_bar * kept.squared(),
+                // 1 − ᾱ_0·r² = (1 − ᾱ_0) + ᾱ_0·(1 − r)·(1 + r)
+                one_minus_alpha_bar: first.one_minus_alpha_bar + first.alpha_bar * lost * (Dd::ONE + kept),
+            }
+        }))?;
+        Ok(Self { recipe, tables })
     }
 }
 
 /// Presets: the schedules of released models.
 impl NoiseSchedule {
-    /// DDPM's models of CIFAR-10, LSUN and CelebA-HQ: linear, T = 1000, 1e-4 to 0.02 (Ho et al. 2020).
+    /// The schedule of DDPM's models of CIFAR-10, LSUN and CelebA-HQ: linear, T = 1000, 1e-4 to 0.02 (Ho et al. 2020).
     ///
     /// # Errors
-    /// None in fact.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::ddpm()?, NoiseSchedule::linear(1000, 1e-4, 0.02)?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// Never fails. Returns `Result` only because the general constructors do.
     pub fn ddpm() -> Result<Self, Error> {
         Self::linear(1000, 1e-4, 0.02)
     }
 
-    /// Stable Diffusion 1.x, 2.x and XL: scaled linear, T = 1000, 0.00085 to 0.012 (Rombach et al. 2022).
+    /// The schedule of Stable Diffusion 1.x, 2.x and XL: scaled linear, T = 1000, 0.00085 to 0.012 (Rombach et al. 2022).
     ///
-    /// Their configurations pair it with leading [`Timesteps`](crate::Timesteps) of offset 1 and a path that ends at the
-    /// level of t = 0; 2.x at 768 pixels predicts v.
+    /// Their configurations combine it with leading [`Timesteps`](crate::Timesteps) of offset 1 and a path that ends at the
+    /// level of t = 0. The networks predict ε, except 2.x at 768 pixels, which predicts v.
     ///
     /// # Errors
-    /// None in fact.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::stable_diffusion()?.len(), 1000);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// Never fails. Returns `Result` only because the general constructors do.
     pub fn stable_diffusion() -> Result<Self, Error> {
         Self::scaled_linear(1000, 0.00085, 0.012)
     }
 
-    /// Improved DDPM: cosine, T = 4000 (Nichol and Dhariwal 2021).
+    /// The schedule of improved DDPM: cosine, T = 4000 (Nichol and Dhariwal 2021).
     ///
     /// # Errors
-    /// None in fact.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::improved_ddpm()?, NoiseSchedule::cosine(4000)?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// Never fails. Returns `Result` only because the general constructors do.
     pub fn improved_ddpm() -> Result<Self, Error> {
         Self::cosine(4000)
     }
@@ -424,78 +443,45 @@ impl NoiseSchedule {
 /// Queries.
 impl NoiseSchedule {
     /// T, the number of training steps; never 0.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::constant(7, 0.1)?.len(), 7);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a schedule is never empty")]
     pub fn len(&self) -> usize {
-        self.levels.len()
+        self.tables.levels.len()
     }
 
-    /// The noise level at t: ask it for ᾱ, 1−ᾱ, signal, noise, SNR, log-SNR and the variance-exploding σ.
+    /// The noise level at t, which gives ᾱ, 1−ᾱ, signal, noise, SNR, log-SNR and σ.
     ///
     /// # Errors
     /// [`Error::Timestep`] unless t < T.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
-    /// let level = schedule.level(500)?;
-    /// assert_eq!(level.snr().ln(), level.log_snr());
-    /// assert!(schedule.level(1000).is_err());
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn level(&self, t: usize) -> Result<NoiseLevel, Error> {
-        self.levels.get(t).copied().ok_or(Error::Timestep { t, train_steps: self.len() })
+        self.tables.levels.get(t).copied().ok_or(Error::Timestep { t, train_steps: self.len() })
     }
 
     /// β_t = 1 − ᾱ_t/ᾱ_{t−1}, the variance that the forward process adds at t (Ho et al. 2020, Eq. 2).
     ///
+    /// It is 1 only if ᾱ_t = 0; a β that would round to 1 is the largest `f64` below 1.
+    ///
     /// # Errors
     /// [`Error::Timestep`] unless t < T.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::linear(1000, 1e-4, 0.02)?.beta(999)?, 0.02);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn beta(&self, t: usize) -> Result<f64, Error> {
-        self.betas.get(t).copied().ok_or(Error::Timestep { t, train_steps: self.len() })
+        self.tables.betas.get(t).copied().ok_or(Error::Timestep { t, train_steps: self.len() })
     }
 
     /// β for all t.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// assert_eq!(NoiseSchedule::constant(2, 0.1)?.betas(), [0.1, 0.1]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn betas(&self) -> &[f64] {
-        &self.betas
+        &self.tables.betas
     }
 
     /// The levels of all t, from less to more noise.
-    ///
-    /// ```
-    /// # use alphabar::NoiseSchedule;
-    /// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
-    /// let alpha_bars: Vec<f64> = schedule.levels().iter().map(|level| level.alpha_bar()).collect();
-    /// assert!(alpha_bars.is_sorted_by(|a, b| a > b));
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn levels(&self) -> &[NoiseLevel] {
-        &self.levels
+        &self.tables.levels
     }
 
-    /// The t whose (whole) log-SNR is nearest to a given one, for networks that are asked about a level of another schedule.
+    /// The t with the closest log-SNR (the full one), to feed a network a level of another schedule.
     ///
-    /// Between two equally near the noisier is taken. ±∞ are the two ends.
+    /// Of two equally close t it is the noisier one. ±∞ give the two ends.
     ///
     /// # Errors
     /// [`Error::Parameter`] for NaN.
@@ -509,23 +495,11 @@ impl NoiseSchedule {
     /// ```
     pub fn nearest_to_log_snr(&self, log_snr: f64) -> Result<usize, Error> {
         require(!log_snr.is_nan(), "log-SNR", log_snr, "a number")?;
-        let noisier = self.levels.partition_point(|level| level.log_snr() > log_snr);
-        let distance = |t: usize| self.levels.get(t).map_or(f64::INFINITY, |level| (level.log_snr() - log_snr).abs());
+        let noisier = self.levels().partition_point(|level| level.log_snr() > log_snr);
+        let distance = |t: usize| self.levels().get(t).map_or(f64::INFINITY, |level| (level.log_snr() - log_snr).abs());
         Ok(match noisier.checked_sub(1) {
             Some(cleaner) if noisier == self.len() || distance(cleaner) < distance(noisier) => cleaner,
             _ => noisier,
         })
     }
-}
-
-fn check_train_steps(train_steps: usize) -> Result<usize, Error> {
-    require_count("T", train_steps, 1, MAX_TRAIN_STEPS)
-}
-
-fn check_beta(t: usize, value: f64) -> Result<f64, Error> {
-    if value > 0.0 && value < 1.0 { Ok(value) } else { Err(Error::Beta { t, value }) }
-}
-
-fn check_max_beta(max_beta: f64) -> Result<f64, Error> {
-    require(max_beta > 0.0 && max_beta < 1.0, "the largest β", max_beta, "inside (0, 1)")
 }

@@ -1,16 +1,21 @@
-//! τ: which of the T training steps a sampler visits, and who follows whom.
+//! τ, the timesteps: which of the T training steps a sampler visits, and in which order.
 
-use core::str::FromStr;
+mod respacing;
+mod spacing;
+
+pub use respacing::Respacing;
+pub use spacing::Spacing;
 
 use crate::error::{Error, require, require_count};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 
-/// A subsequence τ of the training steps 0..T (Song et al. 2021, section 4.2): S different indices in the order in which
-/// they are visited, and the level at which the path ends.
+/// τ, the timesteps of a sampler: S different indices out of the training steps 0..T, in the order in which they are visited, and
+/// the level at which the path ends (Song et al. 2021, section 4.2).
 ///
-/// Every constructor gives exactly the S strictly falling values that were asked for, or an error. The successor of a step
-/// is the next entry of the list, whatever the spacing; nothing computes t − T/S. After the last entry comes the end of the
-/// path: clean data, unless [`Timesteps::ending`] says otherwise.
+/// S is the number of inference steps, `num_inference_steps` in diffusers. A constructor that takes S returns exactly S strictly
+/// falling values, or an error. (Only [`Timesteps::img2img`] may return fewer; it says when.) The successor of a step is the next
+/// entry of the list, for every spacing; nothing computes t − T/S. After the last entry comes the end of the path: clean data,
+/// or what [`Timesteps::ending`] says.
 ///
 /// ```
 /// use alphabar::Timesteps;
@@ -21,6 +26,17 @@ use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "Stored", into = "Stored")
+)]
+#[doc(alias = "num_inference_steps")]
+#[doc(alias = "inference steps")]
+#[doc(alias = "set_timesteps")]
+#[doc(alias = "timestep_spacing")]
+#[doc(alias = "subsequence")]
+#[doc(alias = "tau")]
 pub struct Timesteps {
     train_steps: usize,
     /// In the order of the path: falling to generate, rising to encode.
@@ -31,44 +47,61 @@ pub struct Timesteps {
 
 /// The level at the clean end of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[doc(alias = "set_alpha_to_one")]
+#[doc(alias = "final_alpha_cumprod")]
+#[non_exhaustive]
 pub enum PathEnd {
-    /// Clean data, ᾱ = 1: the paper's t = 0, and `set_alpha_to_one = true` in Python's configurations.
+    /// Clean data, ᾱ = 1: the paper's t = 0; `set_alpha_to_one = true` in diffusers.
     #[default]
     Clean,
-    /// The level of t = 0, a little noise: `set_alpha_to_one = false`, as Stable Diffusion's configurations have it.
+    /// The level of t = 0, which holds a little noise; `set_alpha_to_one = false` in diffusers and in Stable Diffusion's
+    /// configurations.
     FirstLevel,
 }
 
-/// The way a path is walked.
+/// The direction in which a path is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Direction {
     /// From noise to data.
     #[default]
     Generate,
-    /// From data to noise, along the same ODE: DDIM inversion (Song et al. 2021, section 4.3).
+    /// From data to noise along the same ODE: encoding (DDIM inversion; Song et al. 2021, section 4.3).
+    #[doc(alias = "inversion")]
     Encode(Conditioning),
 }
 
-/// Which end of an encoding step the network is told. Both are first-order exact; they err in different places.
+/// Which noise level the network receives in an encoding (DDIM inversion) step.
+///
+/// Both choices are first-order accurate; their errors differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Conditioning {
-    /// The level that x is at: an explicit Euler step of the ODE, the paper's encoder. The first step, from clean data,
-    /// tells the network t = 0 and the level [`NoiseLevel::CLEAN`](crate::NoiseLevel::CLEAN). There an x₀-prediction determines no
-    /// ε; such networks encode from [`PathEnd::FirstLevel`].
+    /// The current level, at which x is: an explicit Euler step of the ODE, the paper's encoder.
+    ///
+    /// In the first step, from clean data, the network receives t = 0 and the level
+    /// [`NoiseLevel::CLEAN`](crate::NoiseLevel::CLEAN). An x₀-prediction determines no ε there; such networks encode from
+    /// [`PathEnd::FirstLevel`].
     #[default]
     Source,
-    /// The t that the step goes to, while x is still at the level before: Python's `DDIMInverseScheduler`.
+    /// The next level, to which the step goes, while x is still at the level before; as `DDIMInverseScheduler` in diffusers.
+    #[doc(alias = "DDIMInverseScheduler")]
     Destination,
 }
 
 /// Spacings.
 impl Timesteps {
-    /// Multiples of r = ⌊T/S⌋ from the clean end, t_k = (S−1−k)·r + offset; Python's "leading".
+    /// Multiples of r = ⌊T/S⌋ from the clean end; "leading" in diffusers.
     ///
-    /// Stable Diffusion uses an offset of 1. The list begins well below T where S does not divide T.
+    /// ```text
+    /// t_k = (S−1−k)·r + offset,  k = 0, …, S−1
+    /// ```
+    ///
+    /// Stable Diffusion uses an offset of 1. The list begins well below T if S does not divide T.
     ///
     /// # Errors
-    /// [`Error::Count`] unless 1 ≤ S ≤ T, [`Error::Timestep`] where the offset pushes the largest t to T or past it.
+    /// [`Error::Count`] unless 1 ≤ S ≤ T, [`Error::LeadingOffset`] if the offset pushes the largest t to T or above.
     ///
     /// ```
     /// # use alphabar::Timesteps;
@@ -76,21 +109,20 @@ impl Timesteps {
     /// assert!(Timesteps::leading(10, 10, 1).is_err());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "steps_offset")]
     pub fn leading(train_steps: usize, steps: usize, offset: usize) -> Result<Self, Error> {
-        check_steps(train_steps, steps)?;
-        let stride = train_steps / steps;
-        let largest = ((steps - 1) * stride).saturating_add(offset);
-        if largest >= train_steps {
-            return Err(Error::Timestep { t: largest, train_steps });
-        }
-        Self::falling(train_steps, (0..steps).rev().map(|k| k * stride + offset))
+        Self::spaced(train_steps, steps, Spacing::Leading { offset })
     }
 
-    /// From t = T−1 downwards in strides of r = T/S, t_k = round(T − k·r) − 1; Python's "trailing", recommended for few
-    /// steps and for zero terminal SNR (Lin et al. 2023, Table 2).
+    /// From t = T−1 downwards in strides of r = T/S; "trailing" in diffusers. Recommended for few steps and for zero terminal SNR
+    /// (Lin et al. 2023, Table 2).
     ///
-    /// Rounds half to even on the same `f64` values as numpy's `arange` forms, but always yields S entries; numpy yields
-    /// S + 1 for some S, the last of them −1.
+    /// ```text
+    /// t_k = round(T − k·r) − 1,  k = 0, …, S−1
+    /// ```
+    ///
+    /// Rounds half to even on the same `f64` values as numpy's `arange`, but always returns S entries; numpy returns S + 1 for
+    /// some S, the last of them −1.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ S ≤ T.
@@ -101,14 +133,14 @@ impl Timesteps {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn trailing(train_steps: usize, steps: usize) -> Result<Self, Error> {
-        check_steps(train_steps, steps)?;
-        let total = train_steps as f64;
-        // numpy forms start + k·((start + step) − start).
-        let stride = (total - total / steps as f64) - total;
-        Self::falling(train_steps, (0..steps).map(|k| round_half_even(total + k as f64 * stride).saturating_sub(1)))
+        Self::spaced(train_steps, steps, Spacing::Trailing)
     }
 
-    /// Evenly from T−1 to 0 inclusive, t = round(i·(T−1)/(S−1)); Python's "linspace".
+    /// Evenly from T−1 to 0, both included; "linspace" in diffusers.
+    ///
+    /// ```text
+    /// t = round(i·(T−1)/(S−1)),  i = S−1, …, 0
+    /// ```
     ///
     /// A single step starts from the noisiest level, T−1.
     ///
@@ -122,18 +154,13 @@ impl Timesteps {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn linspace(train_steps: usize, steps: usize) -> Result<Self, Error> {
-        check_steps(train_steps, steps)?;
-        if steps == 1 {
-            return Self::falling(train_steps, [train_steps - 1]);
-        }
-        let stride = (train_steps - 1) as f64 / (steps - 1) as f64;
-        Self::falling(train_steps, (0..steps).rev().map(|i| round_half_even(i as f64 * stride)))
+        Self::spaced(train_steps, steps, Spacing::Linspace)
     }
 
     /// The paper's linear τ_i = ⌊c·i⌋, i = 1..=S, with c = T/S, so that τ_S = T (Song et al. 2021, appendix D.2).
     ///
-    /// The paper counts t from 1: the index here is τ_i − 1. Its authors' code takes `range(0, T, T//S)`, which is
-    /// [`Timesteps::leading`] where S divides T and longer than S where it does not.
+    /// The paper counts t from 1: the index here is τ_i − 1. Its authors' code takes `range(0, T, T//S)`, which equals
+    /// [`Timesteps::leading`] if S divides T, and has more than S entries otherwise.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ S ≤ T.
@@ -144,19 +171,15 @@ impl Timesteps {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn linear(train_steps: usize, steps: usize) -> Result<Self, Error> {
-        check_steps(train_steps, steps)?;
-        Self::falling(
-            train_steps,
-            (1..=steps).rev().map(|i| (train_steps as u64 * i as u64 / steps as u64) as usize - 1),
-        )
+        Self::spaced(train_steps, steps, Spacing::Linear)
     }
 
     /// The paper's quadratic τ_i = ⌊c·i²⌋, i = 1..=S, with c = T/S², so that τ_S = T: denser near the data; the paper's
     /// choice for CIFAR-10 (Song et al. 2021, appendix D.2).
     ///
-    /// The paper counts t from 1: the index here is τ_i − 1. Where neighbouring floors coincide (small i and large S), the
-    /// next free index is taken, τ_i = max(⌊c·i²⌋, τ_{i−1} + 1), which ends at T all the same. The authors' code repeats
-    /// entries there, and stops at 0.8·T.
+    /// The paper counts t from 1: the index here is τ_i − 1. If neighbouring floors coincide (small i and large S), the next free
+    /// index is taken, τ_i = max(⌊c·i²⌋, τ_{i−1} + 1), which still ends at T. The authors' code repeats entries there, and stops
+    /// at 0.8·T.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ S ≤ T.
@@ -167,23 +190,33 @@ impl Timesteps {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn quadratic(train_steps: usize, steps: usize) -> Result<Self, Error> {
+        Self::spaced(train_steps, steps, Spacing::Quadratic)
+    }
+
+    /// S timesteps with a [`Spacing`] that is a value: a setting of a program, for example.
+    ///
+    /// # Errors
+    /// As the constructor that the spacing names.
+    pub fn spaced(train_steps: usize, steps: usize, spacing: Spacing) -> Result<Self, Error> {
+        Self::within(train_steps, train_steps, steps, spacing)
+    }
+
+    /// S timesteps spread over 0..span, for a schedule of T ≥ span.
+    fn within(train_steps: usize, span: usize, steps: usize, spacing: Spacing) -> Result<Self, Error> {
         check_steps(train_steps, steps)?;
-        let (total, count) = (train_steps as u128, steps as u128);
-        let mut path = Vec::with_capacity(steps);
-        let mut tau = 0;
-        for i in 1..=count {
-            // At most T, since i ≤ S.
-            let floor = (total * i * i / (count * count)) as usize;
-            tau = floor.max(tau + 1);
-            path.push(tau - 1);
+        let path = spacing.entries(span, steps);
+        if let (Spacing::Leading { offset }, Some(&t)) = (spacing, path.first()) {
+            if t >= train_steps {
+                return Err(Error::LeadingOffset { offset, steps, t, train_steps });
+            }
         }
-        Self::falling(train_steps, path.into_iter().rev())
+        Self::falling(train_steps, path)
     }
 
     /// S indices whose log-SNR is spaced as evenly as the schedule allows, from t = T−1 to t = 0.
     ///
-    /// For each of S evenly spaced log-SNR the nearest t; where two fall on the same t, the next free one. In a schedule of
-    /// zero terminal SNR t = T−1, at −∞, comes first and the rest is spaced from T−2.
+    /// For each of S evenly spaced log-SNR this takes the nearest t, or the next free one if two fall on one t. In a schedule of
+    /// zero terminal SNR, t = T−1 (log-SNR −∞) comes first and the rest is spaced from T−2.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ S ≤ T.
@@ -226,21 +259,18 @@ impl Timesteps {
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
-    ///
-    /// ```
-    /// # use alphabar::Timesteps;
-    /// assert_eq!(Timesteps::all(3)?.as_slice(), [2, 1, 0]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn all(train_steps: usize) -> Result<Self, Error> {
         Self::leading(train_steps, train_steps, 0)
     }
+}
 
-    /// A list of one's own, strictly falling, each entry below T.
+/// Custom lists.
+impl Timesteps {
+    /// A custom list, strictly falling, each entry below T. Distilled models (LCM) take theirs.
     ///
     /// # Errors
     /// [`Error::Count`] for an empty list or one longer than T, [`Error::Timestep`] for an entry at or above T,
-    /// [`Error::NotDescending`] for one that does not fall.
+    /// [`Error::NotDescending`] for an entry that does not fall.
     ///
     /// ```
     /// # use alphabar::{Error, Timesteps};
@@ -249,14 +279,60 @@ impl Timesteps {
     /// assert!(matches!(error, Error::NotDescending { index: 2, value: 249, previous: 249 }));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "custom timesteps")]
     pub fn explicit(train_steps: usize, list: impl IntoIterator<Item = usize>) -> Result<Self, Error> {
         Self::falling(train_steps, list)
+    }
+
+    /// The timesteps nearest to a custom list of σ (of the variance-exploding view x/√ᾱ = x₀ + σ·ε), such as that of Karras et al.
+    /// (2022, Eq. 5), each used once.
+    ///
+    /// Nearness is measured in log-SNR. If several σ have the same nearest t, neighbouring t are used for them: the entries are
+    /// distinct, keep the order of the list, and are moved by as few indices in all as possible. Leave out a final σ = 0; the path
+    /// ends in clean data anyway.
+    ///
+    /// # Errors
+    /// [`Error::NotFalling`] unless the list falls strictly, [`Error::Parameter`] unless each σ is positive and finite,
+    /// [`Error::Count`] for an empty list or one longer than T.
+    ///
+    /// ```
+    /// # use alphabar::{NoiseSchedule, Timesteps};
+    /// let schedule = NoiseSchedule::stable_diffusion()?;
+    /// // Karras's levels from 14.6 to 0.03 with ρ = 7. With 100 of them, several fall on one t.
+    /// let (max, min) = (14.6_f64.powf(1.0 / 7.0), 0.03_f64.powf(1.0 / 7.0));
+    /// let sigmas = (0..100).map(|i| (max + f64::from(i) / 99.0 * (min - max)).powi(7));
+    /// let tau = Timesteps::nearest_to_sigmas(&schedule, sigmas)?;
+    /// assert_eq!(tau.len(), 100);
+    /// assert_eq!(tau.as_slice()[..3], [999, 992, 984]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[doc(alias = "Karras")]
+    #[doc(alias = "use_karras_sigmas")]
+    #[doc(alias = "sigmas")]
+    pub fn nearest_to_sigmas(schedule: &NoiseSchedule, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+        let train_steps = schedule.len();
+        // One more than could be valid is enough to see that a list is too long.
+        let sigmas: Vec<f64> = sigmas.into_iter().take(train_steps + 1).collect();
+        let mut nearest = Vec::with_capacity(sigmas.len());
+        let mut previous = f64::INFINITY;
+        for (index, &sigma) in sigmas.iter().enumerate() {
+            require(sigma > 0.0 && sigma.is_finite(), "σ", sigma, "positive and finite (leave out a final 0)")?;
+            if sigma >= previous {
+                return Err(Error::NotFalling { what: "σ", index, value: sigma, previous });
+            }
+            previous = sigma;
+            // ln(ᾱ/(1−ᾱ)) = −2·ln σ
+            nearest.push(schedule.nearest_to_log_snr(-2.0 * libm::log(sigma))?);
+        }
+        check_steps(train_steps, nearest.len())?;
+        nearest.reverse();
+        Self::falling(train_steps, spacing::distinct(&nearest, train_steps).into_iter().rev())
     }
 
     /// The entries that a [`Respacing`] takes out of 0..T.
     ///
     /// # Errors
-    /// [`Error::Respacing`] where T cannot be divided that way.
+    /// [`Error::Respacing`] if T cannot be divided that way.
     ///
     /// ```
     /// # use alphabar::Timesteps;
@@ -290,61 +366,75 @@ impl Timesteps {
     }
 }
 
-/// Other paths over the same indices.
+/// Starting part-way: image to image.
+///
+/// Noise the image to [`Plan::start`](crate::Plan::start) with [`forward::add_noise`](crate::forward::add_noise), then sample.
 impl Timesteps {
-    /// The same indices with another level at the clean end.
+    /// img2img with exactly S network calls: S timesteps spread over the ⌊T·strength⌋ least noisy training steps.
     ///
-    /// ```
-    /// # use alphabar::{PathEnd, Timesteps};
-    /// let tau = Timesteps::leading(1000, 50, 1)?.ending(PathEnd::FirstLevel);
-    /// assert_eq!(tau.end(), PathEnd::FirstLevel);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[must_use]
-    pub fn ending(mut self, end: PathEnd) -> Self {
-        self.end = end;
-        self
-    }
-
-    /// The same indices walked from the clean end to the noise.
+    /// `None` if that leaves nothing to do (strength 0, or below 1/T): return the image as it is. If fewer than S training steps
+    /// are left (strength < S/T), each of them is taken once. Every other strength costs exactly S calls.
     ///
-    /// ```
-    /// # use alphabar::{Conditioning, Timesteps};
-    /// let tau = Timesteps::leading(1000, 5, 0)?.encoding(Conditioning::Source);
-    /// assert_eq!(tau.as_slice(), [0, 200, 400, 600, 800]);
-    /// assert_eq!(tau.generating(), Timesteps::leading(1000, 5, 0)?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[must_use]
-    pub fn encoding(self, told: Conditioning) -> Self {
-        self.walked(Direction::Encode(told))
-    }
-
-    /// The same indices walked from the noise to the clean end, as every constructor gives them.
+    /// ⌊T·strength⌋ is rounded at 1e-9: 1000·0.29 counts as 290, and not as 289 as in `f64`.
     ///
-    /// ```
-    /// # use alphabar::{Direction, Timesteps};
-    /// assert_eq!(Timesteps::all(2)?.generating().direction(), Direction::Generate);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[must_use]
-    pub fn generating(self) -> Self {
-        self.walked(Direction::Generate)
-    }
-
-    fn walked(mut self, direction: Direction) -> Self {
-        if (self.direction == Direction::Generate) != (direction == Direction::Generate) {
-            self.path.reverse();
-        }
-        self.direction = direction;
-        self
-    }
-
-    /// The part of the path between the clean end and the noise that a strength stands for: its ⌊S·strength⌋ entries of
-    /// least noise. Image-to-image noises the image to the first of them and generates from there.
+    /// [`Timesteps::with_strength`] is diffusers' way, which makes fewer calls for a smaller strength.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::NothingToDo`] where no entry is left.
+    /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::Count`] unless 1 ≤ S ≤ T, [`Error::LeadingOffset`] as for
+    /// [`Timesteps::leading`].
+    ///
+    /// ```
+    /// # use alphabar::{Spacing, Timesteps};
+    /// let tau = Timesteps::img2img(1000, 20, 0.6, Spacing::Trailing)?.expect("strength is above 0");
+    /// assert_eq!((tau.len(), tau.as_slice()[0], tau.train_steps()), (20, 599, 1000));
+    /// // A slider at 0: there is nothing to do.
+    /// assert_eq!(Timesteps::img2img(1000, 20, 0.0, Spacing::Trailing)?, None);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[doc(alias = "image-to-image")]
+    #[doc(alias = "image to image")]
+    #[doc(alias = "denoising strength")]
+    #[doc(alias = "SDEdit")]
+    pub fn img2img(train_steps: usize, steps: usize, strength: f64, spacing: Spacing) -> Result<Option<Self>, Error> {
+        check_steps(train_steps, steps)?;
+        match spacing::share(train_steps, check_strength(strength)?) {
+            0 => Ok(None),
+            span => Self::within(train_steps, span, steps.min(span), spacing).map(Some),
+        }
+    }
+
+    /// S timesteps from a given t downwards, for a start at that level: an image with a known amount of noise, for example.
+    ///
+    /// The first entry is t itself, except with leading spacing, which begins up to a stride lower.
+    ///
+    /// # Errors
+    /// [`Error::Timestep`] unless t < T, [`Error::Count`] unless 1 ≤ S ≤ t + 1, [`Error::LeadingOffset`] as for
+    /// [`Timesteps::leading`].
+    ///
+    /// ```
+    /// # use alphabar::{Spacing, Timesteps};
+    /// let tau = Timesteps::starting_from(1000, 499, 5, Spacing::Trailing)?;
+    /// assert_eq!(tau.as_slice(), [499, 399, 299, 199, 99]);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn starting_from(train_steps: usize, t: usize, steps: usize, spacing: Spacing) -> Result<Self, Error> {
+        require_count("T", train_steps, 1, MAX_TRAIN_STEPS)?;
+        if t >= train_steps {
+            return Err(Error::Timestep { t, train_steps });
+        }
+        require_count("S (inference steps from t downwards)", steps, 1, t + 1)?;
+        Self::within(train_steps, t + 1, steps, spacing)
+    }
+
+    /// img2img as diffusers' `strength` does it: keeps only the last ⌊S·strength⌋ steps, the least noisy ones.
+    ///
+    /// The number of network calls falls with the strength; [`Timesteps::img2img`] keeps it.
+    ///
+    /// ⌊S·strength⌋ is rounded at 1e-9: 90·0.7 counts as 63. diffusers takes the 62 of `f64` arithmetic.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::NothingToDo`] if no entry is left (strength < 1/S): return the image
+    /// as it is.
     ///
     /// ```
     /// # use alphabar::Timesteps;
@@ -352,17 +442,18 @@ impl Timesteps {
     /// assert_eq!((tau.len(), tau.as_slice()[0]), (30, 581));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "img2img")]
+    #[doc(alias = "image-to-image")]
+    #[doc(alias = "denoising strength")]
     pub fn with_strength(self, strength: f64) -> Result<Self, Error> {
-        require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")?;
-        let steps = self.len();
-        let kept = (steps as f64 * strength) as usize;
+        let kept = spacing::share(self.len(), check_strength(strength)?);
         self.keep_cleanest(kept, "strength", strength)
     }
 
-    /// The part of the path at or below a given t.
+    /// Only the entries at or below a given t.
     ///
     /// # Errors
-    /// [`Error::NothingToDo`] where every entry lies above t.
+    /// [`Error::NothingToDo`] if every entry lies above t.
     ///
     /// ```
     /// # use alphabar::Timesteps;
@@ -385,26 +476,63 @@ impl Timesteps {
         }
         Ok(self)
     }
+}
 
-    /// The indices in the order in which they are visited.
+/// Other paths over the same indices.
+impl Timesteps {
+    /// These timesteps with another level at the clean end.
     ///
     /// ```
-    /// # use alphabar::Timesteps;
-    /// assert_eq!(Timesteps::all(2)?.as_slice(), [1, 0]);
+    /// # use alphabar::{PathEnd, Timesteps};
+    /// // As Stable Diffusion's configurations have it (`set_alpha_to_one = false`).
+    /// let tau = Timesteps::leading(1000, 50, 1)?.ending(PathEnd::FirstLevel);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[must_use]
+    #[doc(alias = "set_alpha_to_one")]
+    pub fn ending(mut self, end: PathEnd) -> Self {
+        self.end = end;
+        self
+    }
+
+    /// These timesteps from the clean end to the noise: encoding (DDIM inversion).
+    ///
+    /// ```
+    /// # use alphabar::{Conditioning, Timesteps};
+    /// let tau = Timesteps::leading(1000, 5, 0)?.encoding(Conditioning::Source);
+    /// assert_eq!(tau.as_slice(), [0, 200, 400, 600, 800]);
+    /// assert_eq!(tau.generating(), Timesteps::leading(1000, 5, 0)?);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[must_use]
+    #[doc(alias = "inversion")]
+    #[doc(alias = "DDIM inversion")]
+    #[doc(alias = "DDIMInverseScheduler")]
+    pub fn encoding(self, conditioning: Conditioning) -> Self {
+        self.walked(Direction::Encode(conditioning))
+    }
+
+    /// These timesteps from the noise to the clean end, as every constructor returns them.
+    #[must_use]
+    pub fn generating(self) -> Self {
+        self.walked(Direction::Generate)
+    }
+
+    fn walked(mut self, direction: Direction) -> Self {
+        if (self.direction == Direction::Generate) != (direction == Direction::Generate) {
+            self.path.reverse();
+        }
+        self.direction = direction;
+        self
+    }
+
+    /// The indices in the order in which they are visited.
     #[must_use]
     pub fn as_slice(&self) -> &[usize] {
         &self.path
     }
 
-    /// S, how many steps the path takes; never 0.
-    ///
-    /// ```
-    /// # use alphabar::Timesteps;
-    /// assert_eq!(Timesteps::all(2)?.len(), 2);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// S, the number of steps; never 0.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a path is never empty")]
     pub fn len(&self) -> usize {
@@ -412,124 +540,22 @@ impl Timesteps {
     }
 
     /// T, the length of the schedule that the indices refer to.
-    ///
-    /// ```
-    /// # use alphabar::Timesteps;
-    /// assert_eq!(Timesteps::leading(1000, 5, 0)?.train_steps(), 1000);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
+    #[doc(alias = "num_train_timesteps")]
     pub fn train_steps(&self) -> usize {
         self.train_steps
     }
 
-    /// Which way the path is walked.
-    ///
-    /// ```
-    /// # use alphabar::{Direction, Timesteps};
-    /// assert_eq!(Timesteps::all(2)?.direction(), Direction::Generate);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The direction of the path.
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.direction
     }
 
     /// The level at the clean end of the path.
-    ///
-    /// ```
-    /// # use alphabar::{PathEnd, Timesteps};
-    /// assert_eq!(Timesteps::all(2)?.end(), PathEnd::Clean);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn end(&self) -> PathEnd {
         self.end
-    }
-}
-
-/// OpenAI's respacing strings: "ddim50", or numbers of steps in equal sections of 0..T, "10,20,30".
-///
-/// ```
-/// use alphabar::Respacing;
-///
-/// assert_eq!("ddim50".parse::<Respacing>()?, Respacing::Ddim(50));
-/// assert_eq!("10,20,30".parse::<Respacing>()?, Respacing::Sections(vec![10, 20, 30]));
-/// assert!("ddim".parse::<Respacing>().is_err());
-/// # Ok::<(), alphabar::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Respacing {
-    /// "ddimN": the entries 0, i, 2i, … below T for the least stride i that gives exactly N of them.
-    Ddim(usize),
-    /// "a,b,c": 0..T is cut into as many sections of (nearly) equal size; each gets its number of entries, spread evenly
-    /// from its first to its last.
-    Sections(Vec<usize>),
-}
-
-impl Respacing {
-    /// The entries in rising order.
-    fn entries(&self, train_steps: usize) -> Result<Vec<usize>, Error> {
-        match self {
-            Self::Ddim(steps) => {
-                let stride = (1..=train_steps)
-                    .find(|stride| train_steps.div_ceil(*stride) == *steps)
-                    .ok_or_else(|| self.error(format!("no stride takes {steps} entries out of {train_steps}")))?;
-                Ok((0..train_steps).step_by(stride).collect())
-            }
-            Self::Sections(counts) => {
-                if counts.is_empty() || counts.len() > train_steps {
-                    return Err(self.error(format!("{} sections of {train_steps} entries", counts.len())));
-                }
-                let (size, longer) = (train_steps / counts.len(), train_steps % counts.len());
-                let mut entries = Vec::new();
-                let mut start = 0;
-                for (section, &count) in counts.iter().enumerate() {
-                    let size = size + usize::from(section < longer);
-                    if count > size {
-                        return Err(self.error(format!("section {section} has {size} entries, not {count}")));
-                    }
-                    let stride = if count > 1 { (size - 1) as f64 / (count - 1) as f64 } else { 1.0 };
-                    // The position is accumulated, as the original does it.
-                    let mut position = 0.0;
-                    for _ in 0..count {
-                        entries.push(start + round_half_even(position));
-                        position += stride;
-                    }
-                    start += size;
-                }
-                if entries.is_empty() {
-                    return Err(self.error("no entries at all".to_owned()));
-                }
-                Ok(entries)
-            }
-        }
-    }
-
-    fn error(&self, reason: String) -> Error {
-        let text = match self {
-            Self::Ddim(steps) => format!("ddim{steps}"),
-            Self::Sections(counts) => counts.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
-        };
-        Error::Respacing { text, reason }
-    }
-}
-
-impl FromStr for Respacing {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let number = |digits: &str| {
-            digits.trim().parse::<usize>().map_err(|error| Error::Respacing {
-                // A long text is not worth repeating whole.
-                text: text.chars().take(80).collect(),
-                reason: format!("{:?} is not a number of steps: {error}", digits.chars().take(20).collect::<String>()),
-            })
-        };
-        match text.strip_prefix("ddim") {
-            Some(steps) => number(steps).map(Self::Ddim),
-            None => text.split(',').map(number).collect::<Result<_, _>>().map(Self::Sections),
-        }
     }
 }
 
@@ -538,7 +564,39 @@ fn check_steps(train_steps: usize, steps: usize) -> Result<usize, Error> {
     require_count("S", steps, 1, train_steps)
 }
 
-/// The nearest integer of a number between 0 and T, halves to the even one.
-fn round_half_even(value: f64) -> usize {
-    value.round_ties_even() as usize
+fn check_strength(strength: f64) -> Result<f64, Error> {
+    require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")
+}
+
+/// Timesteps as they are stored; reading checks them.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    train_steps: usize,
+    timesteps: Vec<usize>,
+    #[serde(default)]
+    direction: Direction,
+    #[serde(default)]
+    end: PathEnd,
+}
+
+#[cfg(feature = "serde")]
+impl From<Timesteps> for Stored {
+    fn from(tau: Timesteps) -> Self {
+        Self { train_steps: tau.train_steps, timesteps: tau.path, direction: tau.direction, end: tau.end }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for Timesteps {
+    type Error = Error;
+
+    fn try_from(stored: Stored) -> Result<Self, Error> {
+        let Stored { train_steps, mut timesteps, direction, end } = stored;
+        if direction != Direction::Generate {
+            timesteps.reverse();
+        }
+        Ok(Self::explicit(train_steps, timesteps)?.walked(direction).ending(end))
+    }
 }

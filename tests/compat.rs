@@ -1,8 +1,11 @@
-//! `alphabar::compat` against Python's diffusers 0.42.1: whole `f32` tables bit for bit, from the hashes and tables recorded in
+//! `alphabar::compat` against diffusers 0.42.1: whole `f32` tables bit for bit, from the hashes and tables recorded in
 //! `tests/parity/hub.json`. Runs are in `tests/hub_parity.rs` and `tests/diffusers.rs`.
 
 use alphabar::compat::{self, Tables};
-use alphabar::{Ddim, Ddpm, Error, NoiseSchedule, PathEnd, Plan, Timesteps, Variance};
+use alphabar::{
+    BoxError, Ddim, Ddpm, Draw, Error, NoiseSchedule, PathEnd, Plan, Point, Threshold, Timesteps, Variance, noise,
+    sample,
+};
 use serde_json::Value;
 
 use crate::parity::{count, fnv1a64, load, number, numbers, text};
@@ -122,13 +125,142 @@ fn leading_plans_are_the_same_with_and_without() {
         for ddim in [Ddim::deterministic(), Ddim::new(1.0).unwrap()] {
             assert_eq!(compat::ddim(&builder, steps, &ddim).unwrap(), builder.build(&ddim).unwrap());
         }
-        for ddpm in [Ddpm::new(Variance::Posterior), Ddpm::new(Variance::Beta), Ddpm::new(Variance::LearnedRange)] {
-            assert_eq!(compat::ddpm(&builder, &ddpm).unwrap(), builder.build(&ddpm).unwrap());
-        }
         let up = tau.clone().encoding(alphabar::Conditioning::Destination);
         let builder = Plan::builder(&schedule, &up);
         assert_eq!(compat::ddim_inverse(&builder, steps).unwrap(), builder.build(&Ddim::deterministic()).unwrap());
     }
+}
+
+/// `torch.randn` of a CPU generator, for a multiple of 16: MT19937, 24 bits a number, and Box and Muller in blocks of 16.
+fn torch_randn(seed: u32, len: usize) -> Vec<f32> {
+    let mut state = vec![seed];
+    for i in 1..624 {
+        let last: u32 = state[i as usize - 1];
+        state.push((last ^ last >> 30).wrapping_mul(1_812_433_253).wrapping_add(i));
+    }
+    let mut words = Vec::new();
+    while words.len() < len {
+        for i in 0..624 {
+            let y = state[i] & 0x8000_0000 | state[(i + 1) % 624] & 0x7fff_ffff;
+            state[i] = state[(i + 397) % 624] ^ y >> 1 ^ if y % 2 == 1 { 0x9908_b0df } else { 0 };
+        }
+        words.extend(state.iter().map(|&y| {
+            let y = y ^ y >> 11;
+            let y = y ^ y << 7 & 0x9d2c_5680;
+            let y = y ^ y << 15 & 0xefc6_0000;
+            y ^ y >> 18
+        }));
+    }
+    let mut values: Vec<f32> = words.iter().take(len).map(|word| (word & 0x00ff_ffff) as f32 / 16_777_216.0).collect();
+    for block in values.chunks_exact_mut(16) {
+        for j in 0..8 {
+            let radius = (-2.0 * (1.0 - block[j]).ln()).sqrt();
+            let (sine, cosine) = (std::f32::consts::TAU * block[j + 8]).sin_cos();
+            (block[j], block[j + 8]) = (radius * cosine, radius * sine);
+        }
+    }
+    values
+}
+
+/// `test_full_loop_with_noise` of diffusers' tests of `DDPMScheduler`: an image noised to t = 1 and denoised in two calls, which
+/// asserts a sum of 387.9466 and a mean of 0.5051. With exact scalars, and the same noise, the sum is 387.967.
+#[test]
+fn the_full_loop_of_diffusers_own_tests_has_its_sum() {
+    // torch.manual_seed(0), then torch.randn(768)
+    let z = torch_randn(0, 768);
+    for (found, expected) in z.iter().zip([-1.125_840_2_f32, -1.152_360_2, -0.250_578_58, -0.433_878_8]) {
+        assert!((found - expected).abs() < 1e-6, "{found}");
+    }
+    let tables = Tables::linear(1000, 1e-4, 0.02).unwrap();
+    // Shape (4, 3, 8, 8), of numbers counted in the order (3, 8, 8, 4).
+    let counted = |i: usize| (i % 192 * 4 + i / 192) as f32;
+    let alpha_bar = tables.alphas_cumprod()[1];
+    let noised = (0..768).map(|i| {
+        let (x0, noise) = (counted(i) / 768.0, (767.0 - counted(i)) / 768.0);
+        alpha_bar.sqrt() * x0 + (1.0 - alpha_bar).sqrt() * noise
+    });
+    let start: Vec<f32> = noised.collect();
+    let tau = Timesteps::explicit(1000, [1, 0]).unwrap();
+    let run = |schedule: &NoiseSchedule, f32s: bool| {
+        let builder = Plan::builder(schedule, &tau).threshold(Threshold::Clip(1.0));
+        let ddpm = Ddpm::new(Variance::Posterior);
+        let plan = if f32s { compat::ddpm(&builder, &ddpm) } else { builder.build(&ddpm) }.unwrap();
+        let mut network = |x: &Vec<f32>, at: Point| {
+            Ok::<_, BoxError>(x.iter().map(|x| x * (at.t as f32 / (at.t + 1) as f32)).collect())
+        };
+        let mut source = noise::from_fn(|_: &Vec<f32>, _: Draw| Ok::<_, BoxError>(z.clone()));
+        let x = sample(&plan, start.clone(), &mut network, &mut source).unwrap();
+        x.iter().map(|x| f64::from(x.abs())).sum::<f64>()
+    };
+    let found = run(&tables.schedule().unwrap(), true);
+    assert!((found - 387.9466).abs() < 1e-4, "{found}");
+    for exact in [run(&tables.schedule().unwrap(), false), run(&NoiseSchedule::ddpm().unwrap(), false)] {
+        assert!((exact - 387.967).abs() < 1e-3, "{exact}");
+    }
+}
+
+#[test]
+fn compats_ddpm_has_the_steps_and_scalars_of_f32() {
+    let tables = Tables::linear(1000, 1e-4, 0.02).unwrap();
+    let schedule = tables.schedule().unwrap();
+    let tau = Timesteps::leading(1000, 500, 0).unwrap();
+    let builder = Plan::builder(&schedule, &tau);
+    for variance in [Variance::Posterior, Variance::Beta, Variance::LearnedRange, Variance::Learned] {
+        let (plan, exact) =
+            (compat::ddpm(&builder, &Ddpm::new(variance)).unwrap(), builder.build(&Ddpm::new(variance)).unwrap());
+        let mut apart = 0.0_f64;
+        for (step, exact) in plan.steps().iter().zip(exact.steps()) {
+            let [at, bt] = [step.t, step.s.unwrap_or(0)].map(|t| tables.alphas_cumprod()[t]);
+            let a_s = if step.s.is_some() { bt } else { 1.0_f32 };
+            let beta = 1.0_f32 - at / a_s;
+            let k = &step.coefficients;
+            assert_eq!(k.a, f64::from(a_s.sqrt() * beta / (1.0 - at)));
+            assert_eq!(k.b, f64::from((at / a_s).sqrt() * (1.0 - a_s) / (1.0 - at)));
+            let least = ((1.0 - a_s) / (1.0 - at) * beta).max(1e-20);
+            let (d, learned) = match variance {
+                _ if step.s.is_none() => (exact.coefficients.d, exact.learned_noise),
+                Variance::Posterior => (f64::from(least.sqrt()), None),
+                Variance::Beta => (f64::from(beta.sqrt()), None),
+                Variance::LearnedRange => {
+                    let [most, least] = [beta.ln(), least.ln()].map(f64::from);
+                    ((0.25 * (most + least)).exp(), Some(0.25 * (most - least)))
+                }
+                _ => (exact.coefficients.d, exact.learned_noise),
+            };
+            assert!((k.d - d).abs() <= 1e-14 * d && step.learned_noise == learned, "{variance:?}, t = {}", step.t);
+            apart = apart.max((k.a / exact.coefficients.a - 1.0).abs());
+        }
+        // 1 − ᾱ_t/ᾱ_s has lost three digits and more.
+        assert!((1e-5..1e-3).contains(&apart), "{apart:e}");
+    }
+}
+
+/// What comes out of `f32` is looked at, not only what goes in.
+#[test]
+fn tables_and_plans_that_f32_cannot_hold_are_errors() {
+    // β rounds to nothing beside 1: ᾱ = 1 throughout.
+    let tiny = Tables::linear(3, 0.15, 1e-20).unwrap();
+    assert!(tiny.rescale_zero_terminal_snr().is_err(), "{tiny:?}");
+    for tables in [Tables::from_betas([1e-20, 1e-20]), Tables::from_betas([1e-9, 0.5]), Tables::linear(2, 1e-10, 1e-10)]
+    {
+        let tables = tables.unwrap();
+        match tables.rescale_zero_terminal_snr() {
+            Ok(tables) => assert!(tables.betas().iter().chain(tables.alphas_cumprod()).all(|x| x.is_finite())),
+            Err(error) => assert!(matches!(error, Error::Beta { .. }), "{error}"),
+        }
+    }
+    for beta in [1.0, 1.0 - 1e-9, 0.0, 1e-46, f64::NAN, -0.5] {
+        assert!(matches!(Tables::from_betas([beta]), Err(Error::Beta { t: 0, .. })), "{beta}");
+    }
+    assert!(Tables::from_betas([0.999]).is_ok());
+    // ᾱ falls below the least f32.
+    let deep = Tables::linear(1000, 0.5, 0.9).unwrap();
+    assert!(deep.schedule().is_err() && deep.rescale_zero_terminal_snr().is_err());
+    // A schedule of f64, with less noise than f32 sees.
+    let schedule = NoiseSchedule::from_betas([1e-12, 0.5]).unwrap();
+    let tau = Timesteps::all(2).unwrap();
+    let error = compat::ddpm(&Plan::builder(&schedule, &tau), &Ddpm::default()).unwrap_err();
+    assert!(matches!(error, Error::AtStep { index: 1, t: 0, .. }), "{error}");
 }
 
 #[test]
@@ -152,7 +284,7 @@ fn bad_input_is_an_error() {
         assert!(compat::ddim_inverse(&builder, steps).is_err());
     }
     let builder = Plan::builder(&schedule, &other);
-    assert!(matches!(compat::ddim(&builder, 7, &Ddim::deterministic()), Err(Error::Length { .. })));
-    assert!(matches!(compat::ddim_inverse(&builder, 7), Err(Error::Length { .. })));
-    assert!(matches!(compat::ddpm(&builder, &Ddpm::default()), Err(Error::Length { .. })));
+    assert!(matches!(compat::ddim(&builder, 7, &Ddim::deterministic()), Err(Error::TrainSteps { .. })));
+    assert!(matches!(compat::ddim_inverse(&builder, 7), Err(Error::TrainSteps { .. })));
+    assert!(matches!(compat::ddpm(&builder, &Ddpm::default()), Err(Error::TrainSteps { .. })));
 }

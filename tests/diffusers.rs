@@ -442,7 +442,7 @@ fn timesteps_are_identical_except_those_that_are_wrong_upstream() {
         match (spacing, offset, train_steps, steps) {
             // The largest t would be T.
             ("leading", 1, t, s) if t == s => {
-                assert!(matches!(ours, Err(Error::Timestep { t: 1000 | 10, .. })), "{at}");
+                assert!(matches!(ours, Err(Error::LeadingOffset { t: 1000 | 10, .. })), "{at}");
                 assert!(!flag(record, "all_in_range"));
                 other.insert(at);
                 continue;
@@ -528,7 +528,7 @@ fn an_offset_past_the_end_is_an_error_at_once() {
         assert!(theirs["error_in_set_timesteps"].is_null());
         assert!(text(theirs, "error_in_step").starts_with("IndexError"));
         let ours = Timesteps::leading(1000, 1000, 1).unwrap_err();
-        assert!(matches!(ours, Error::Timestep { t: 1000, train_steps: 1000 }));
+        assert!(matches!(ours, Error::LeadingOffset { t: 1000, train_steps: 1000, .. }));
     }
 }
 
@@ -874,7 +874,7 @@ fn bad_lists_of_betas_are_errors() {
     let schedule = NoiseSchedule::from_betas(numbers(&theirs["betas"])).unwrap();
     let tau = Timesteps::leading(1000, 10, 0).unwrap();
     let error = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap_err();
-    assert!(matches!(error, Error::Length { expected: 3, found: 1000, .. }), "{error}");
+    assert!(matches!(error, Error::TrainSteps { expected: 3, found: 1000 }), "{error}");
     assert!(matches!(schedule.level(900), Err(Error::Timestep { t: 900, train_steps: 3 })));
 }
 

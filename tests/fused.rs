@@ -28,7 +28,7 @@ fn naive_row<E: Element>(x: &[E], m: &[E], z: &[f64], k: &Coefficients) -> Vec<E
             let s = (low + (high - low) * (position - position.floor())).clamp(1.0, max);
             (s, s)
         }
-        Threshold::None => (f64::INFINITY, 1.0),
+        _ => (f64::INFINITY, 1.0),
     };
     let bound = C::<E>::nearest(bound);
     (0..x.len())

@@ -610,7 +610,7 @@ fn algorithm_1_line_by_line() {
     // Line 2: x₀ ~ q(x₀).
     let x0 = Array2::from_shape_fn((batch, dim), |(i, j)| ((i * dim + j) as f64 * 0.7).sin());
     // Line 3: t ~ Uniform({1, …, T}), which are our 0..T.
-    let ts = Uniform::new(1000).unwrap().sample(batch, &mut StdRng::seed_from_u64(3));
+    let ts = Uniform::new(1000).unwrap().sample(batch, &mut StdRng::seed_from_u64(3)).unwrap();
     // Line 4: ε ~ N(0, I).
     let epsilon = SeededNoise::new(4).noise(&x0, Draw::Initial).unwrap();
 
@@ -661,7 +661,7 @@ fn algorithm_1_trains_the_best_network() {
         let x0 =
             SeededNoise::new(1).from_sample(64 * batch).noise(&Array2::<f64>::zeros((64, 1)), Draw::Initial).unwrap();
         let epsilon = SeededNoise::new(1).from_sample(64 * batch).noise(&x0, Draw::Step(0)).unwrap();
-        let ts = uniform.sample(64, &mut rng);
+        let ts = uniform.sample(64, &mut rng).unwrap();
         let levels: Vec<NoiseLevel> = ts.iter().map(|t| schedule.level(*t).unwrap()).collect();
         let x = forward::add_noise(&x0, &epsilon, &levels).unwrap();
         for ((t, x), epsilon) in ts.into_iter().zip(&x).zip(&epsilon) {
@@ -809,12 +809,12 @@ fn count(total: usize, ts: impl IntoIterator<Item = usize>) -> Vec<usize> {
 #[test]
 fn uniform_t_is_uniform() {
     for (seed, total) in [(1, 2), (2, 7), (3, 50), (4, 1000)] {
-        let ts = Uniform::new(total).unwrap().sample(200_000, &mut StdRng::seed_from_u64(seed));
+        let ts = Uniform::new(total).unwrap().sample(200_000, &mut StdRng::seed_from_u64(seed)).unwrap();
         let even = vec![1.0 / total as f64; total];
         let chi = chi_square(&count(total, ts.iter().copied()), &even);
         assert!(chi < chi_square_bound(total - 1), "T = {total}: χ² = {chi}");
     }
-    let ts = Uniform::new(7).unwrap().sample(100_000, &mut StdRng::seed_from_u64(5));
+    let ts = Uniform::new(7).unwrap().sample(100_000, &mut StdRng::seed_from_u64(5)).unwrap();
     let pairs = count(49, ts.chunks_exact(2).map(|pair| 7 * pair[0] + pair[1]));
     assert!(chi_square(&pairs, &[1.0 / 49.0; 49]) < chi_square_bound(48));
 }
@@ -823,7 +823,7 @@ fn uniform_t_is_uniform() {
 #[test]
 fn antithetic_t_comes_in_pairs_and_is_uniform() {
     for (seed, total, batch) in [(1, 10, 100_000), (2, 1000, 100_001), (3, 1, 5), (4, 9, 1)] {
-        let ts = Antithetic::new(total).unwrap().sample(batch, &mut StdRng::seed_from_u64(seed));
+        let ts = Antithetic::new(total).unwrap().sample(batch, &mut StdRng::seed_from_u64(seed)).unwrap();
         assert_eq!(ts.len(), batch);
         assert!(ts.chunks_exact(2).all(|pair| pair[0] + pair[1] == total - 1));
         if batch > total && total > 1 {
@@ -833,7 +833,7 @@ fn antithetic_t_comes_in_pairs_and_is_uniform() {
         }
     }
     // The mean t of a batch is (T−1)/2 exactly.
-    let ts = Antithetic::new(1000).unwrap().sample(64, &mut StdRng::seed_from_u64(6));
+    let ts = Antithetic::new(1000).unwrap().sample(64, &mut StdRng::seed_from_u64(6)).unwrap();
     assert_eq!(ts.iter().sum::<usize>(), 32 * 999);
 }
 
@@ -869,7 +869,7 @@ fn loss_aware_t_follows_the_losses_and_its_weights_are_unbiased() {
         assert_close!(*found, 0.999 * root / sum + 0.001 / 6.0, 1e-14);
     }
 
-    let drawn = sampler.sample(200_000, &mut StdRng::seed_from_u64(7));
+    let drawn = sampler.sample(200_000, &mut StdRng::seed_from_u64(7)).unwrap();
     let chi = chi_square(&count(total, drawn.iter().map(|drawn| drawn.t)), &probabilities);
     assert!(chi < chi_square_bound(total - 1), "χ² = {chi}");
     assert!(drawn.iter().all(|drawn| (drawn.weight * 6.0 * probabilities[drawn.t] - 1.0).abs() < 1e-14));
@@ -882,4 +882,22 @@ fn loss_aware_t_follows_the_losses_and_its_weights_are_unbiased() {
     assert_close!(expectation, mean, 1e-14);
     let average = drawn.iter().map(|drawn| drawn.weight * anything[drawn.t]).sum::<f64>() / 200_000.0;
     assert!((average - mean).abs() < 0.05, "{average} {mean}");
+}
+
+/// Losses of 0, as of a network that has learned all there is: uniform, and not 0/0.
+#[test]
+fn loss_aware_t_is_uniform_while_all_losses_are_zero() {
+    let mut sampler = LossAware::new(3).unwrap();
+    for t in (0..3).flat_map(|t| [t; 10]) {
+        sampler.update(t, 0.0).unwrap();
+    }
+    assert_eq!(sampler.probabilities(), [1.0 / 3.0; 3]);
+    let drawn = sampler.sample(1000, &mut StdRng::seed_from_u64(1)).unwrap();
+    assert!(drawn.iter().all(|drawn| drawn.weight == 1.0) && (0..3).all(|t| drawn.iter().any(|drawn| drawn.t == t)));
+    // One loss is enough to weigh, and a t without any loss keeps its thousandth.
+    sampler.update(1, 2.0).unwrap();
+    let probabilities = sampler.probabilities();
+    assert_close!(probabilities[0], 0.001 / 3.0, 1e-15);
+    assert_close!(probabilities[1], 0.999 + 0.001 / 3.0, 1e-15);
+    assert_eq!(probabilities[0], probabilities[2]);
 }

@@ -1,5 +1,5 @@
-//! The hub's configurations: those of released models, what Python makes of what is written here, and everything else that a
-//! file may hold.
+//! The configurations of the Hugging Face Hub: those of released models, what diffusers makes of what is written here, and
+//! everything else that a file may hold.
 
 #![cfg(feature = "hub")]
 
@@ -18,12 +18,12 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
-fn text(name: &str) -> String {
+fn text_of(name: &str) -> String {
     fs::read_to_string(tests().join("data").join(format!("{name}.json"))).unwrap()
 }
 
 fn published(name: &str) -> SchedulerConfig {
-    SchedulerConfig::from_json(&text(name)).unwrap()
+    SchedulerConfig::from_json(&text_of(name)).unwrap()
 }
 
 const PUBLISHED: [&str; 9] = [
@@ -70,7 +70,7 @@ fn stable_diffusion_2_1() {
     assert_eq!((config.class(), config.prediction()), (SchedulerClass::Ddim, Prediction::Velocity));
     assert_eq!((config.steps_offset(), config.end()), (1, PathEnd::FirstLevel));
     assert_eq!(config.threshold(), Threshold::None);
-    assert_eq!(config.notes(), [ignored("skip_prk_steps", Ignored::Method)]);
+    assert_eq!(config.notes(), [ignored("skip_prk_steps", Ignored::NotOfClass(SchedulerClass::Ddim))]);
     assert_eq!(config.plan(20).unwrap().prediction(), Prediction::Velocity);
 }
 
@@ -78,17 +78,11 @@ fn stable_diffusion_2_1() {
 fn stable_diffusion_xl() {
     let config = published("stable-diffusion-xl-base-1.0");
     let class = SchedulerClass::EulerDiscrete;
-    assert_eq!((config.class(), config.spacing(), config.end()), (class, Spacing::Leading, PathEnd::FirstLevel));
-    assert_eq!(
-        config.notes(),
-        [
-            Note::Differs(Difference::Method(class)),
-            ignored("interpolation_type", Ignored::Method),
-            ignored("sample_max_value", Ignored::Off("thresholding")),
-            ignored("skip_prk_steps", Ignored::Method),
-            ignored("use_karras_sigmas", Ignored::SigmaSpacing),
-        ]
-    );
+    // Its file has `set_alpha_to_one: false`, which Euler's code never reads.
+    assert_eq!((config.class(), config.spacing(), config.end()), (class, Spacing::Leading, PathEnd::Clean));
+    // `clip_sample` and `use_karras_sigmas` are false, and need no word.
+    let left_over = ["sample_max_value", "set_alpha_to_one", "skip_prk_steps"];
+    assert_eq!(config.notes(), left_over.map(|key| ignored(key, Ignored::NotOfClass(class))));
 }
 
 #[test]
@@ -175,6 +169,8 @@ fn written() -> Vec<(String, SchedulerConfig)> {
     all.push(("stable-diffusion-v1-5-inverse".to_owned(), inverse));
     let solver =
         r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "solver_order": 3}"#;
+    let unclip = json!({"_class_name": "UnCLIPScheduler", "variance_type": "learned_range", "num_train_timesteps": 50});
+    all.push(("unclip".to_owned(), read(&unclip).unwrap()));
     all.push(("dpm-solver".to_owned(), SchedulerConfig::from_json(solver).unwrap()));
     let laplace = json!({"_class_name": "DDPMScheduler", "beta_schedule": "laplace", "num_train_timesteps": 100});
     all.push(("laplace".to_owned(), read(&laplace).unwrap()));
@@ -240,7 +236,8 @@ fn python_loads_what_is_written_with_the_same_values() {
                 Threshold::None
             };
             assert_eq!(config.threshold(), threshold, "{name}");
-            assert_eq!(config.end() == PathEnd::FirstLevel, of("set_alpha_to_one") == false, "{name}");
+            let acts = config.class() != SchedulerClass::EulerDiscrete;
+            assert_eq!(config.end() == PathEnd::FirstLevel, acts && of("set_alpha_to_one") == false, "{name}");
         } else {
             assert_eq!(of("skip_prk_steps") == true, name.starts_with("stable"), "{name}");
             assert_eq!(of("solver_order") == 3, name == "dpm-solver", "{name}");
@@ -248,32 +245,299 @@ fn python_loads_what_is_written_with_the_same_values() {
     }
 }
 
-/// What a class takes for a key that is not there.
+/// The least configuration of a class. CogVideoX shifts its schedule by default.
+fn bare(name: &str) -> Value {
+    let mut config = json!({ "_class_name": name });
+    if name.starts_with("CogVideoX") {
+        config["snr_shift_scale"] = json!(1.0);
+    }
+    config
+}
+
+/// A class by its name alone: every default.
 #[test]
-fn defaults_are_those_of_the_python_classes() {
+fn defaults_are_those_of_the_classes_of_diffusers() {
     let recorded = python();
     let classes = recorded["defaults"].as_object().unwrap();
-    assert!(classes.len() >= 18);
+    assert_eq!(classes.len(), 23);
     for (name, defaults) in classes {
-        let config = read(&json!({ "_class_name": name })).unwrap();
+        let config = read(&bare(name)).unwrap();
+        let class = config.class();
+        assert_eq!(class.name(), name);
         let of = |key: &str, otherwise: Value| defaults.get(key).cloned().unwrap_or(otherwise);
         let number = |key: &str| defaults[key].as_f64().unwrap();
-        assert_eq!(config.schedule().len(), 1000);
-        let (start, end) = (number("beta_start"), number("beta_end"));
+        assert_eq!(config.schedule().len(), defaults["num_train_timesteps"]);
+        assert_eq!((config.prediction(), &defaults["prediction_type"]), (Prediction::Epsilon, &json!("epsilon")));
         let schedule = match defaults["beta_schedule"].as_str().unwrap() {
-            "linear" => NoiseSchedule::linear(1000, start, end),
-            _ => NoiseSchedule::scaled_linear(1000, start, end),
+            "linear" => NoiseSchedule::linear(1000, number("beta_start"), number("beta_end")),
+            "scaled_linear" => NoiseSchedule::scaled_linear(1000, number("beta_start"), number("beta_end")),
+            "squaredcos_cap_v2" => NoiseSchedule::cosine(1000),
+            other => panic!("{other}"),
         };
         assert_eq!(config.schedule(), &schedule.unwrap(), "{name}");
-        let spacing = match of("timestep_spacing", json!("linspace")).as_str().unwrap() {
-            "leading" => Spacing::Leading,
-            _ => Spacing::Linspace,
-        };
-        assert_eq!(config.spacing(), spacing, "{name}");
-        assert_eq!(config.threshold() != Threshold::None, of("clip_sample", json!(false)) == true, "{name}");
-        assert_eq!(config.end() == PathEnd::Clean, of("set_alpha_to_one", json!(true)) == true, "{name}");
-        assert_eq!(of("variance_type", Value::Null) == "fixed_small", name.starts_with("DDPM"), "{name}");
+        // Samplers that work in σ have "linspace" without a key for it; UnCLIP too. LCM and TCD do not read theirs.
+        let spacing = of("timestep_spacing", json!("linspace"));
+        assert_eq!(spacing, config.spacing().to_string(), "{name}");
+        assert_eq!(of("steps_offset", json!(0)), config.steps_offset(), "{name}");
+        // CogVideoX's code has no clip, though its constructor takes one.
+        let clips = of("clip_sample", json!(false)) == true && !name.starts_with("CogVideoX");
+        assert_eq!(config.threshold(), if clips { Threshold::Clip(1.0) } else { Threshold::None }, "{name}");
+        // DEIS and SA-Solver end at σ of t = 0, without a key for it.
+        let clean =
+            of("set_alpha_to_one", json!(!matches!(class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver)));
+        assert_eq!(config.end() == PathEnd::Clean, clean == true, "{name}");
+        assert_eq!(of("final_sigmas_type", json!("zero")), "zero");
+        assert_eq!(config.variance(), Variance::Posterior);
+        let fixed = matches!(of("variance_type", Value::Null).as_str(), None | Some("fixed_small" | "fixed_small_log"));
+        assert!(fixed && !config.has_learned_variance(), "{name}");
+        assert_eq!(of("rescale_betas_zero_snr", json!(false)), false, "{name}");
+        assert_eq!(of("thresholding", json!(false)), false, "{name}");
     }
+    // Another end of β would not be seen in ᾱ[999] alone.
+    let sde = read(&bare("DPMSolverSDEScheduler")).unwrap();
+    assert!((sde.schedule().betas()[999] - 0.012).abs() < 1e-15 && (sde.schedule().betas()[0] - 0.00085).abs() < 1e-15);
+}
+
+/// The keys that a constructor takes and no code reads; LCM's strides come from `original_inference_steps`.
+fn idle(class: SchedulerClass) -> &'static [&'static str] {
+    const CLIPS: [&str; 3] = ["clip_sample", "clip_sample_range", "sample_max_value"];
+    match class {
+        SchedulerClass::CogVideoXDdim | SchedulerClass::CogVideoXDpm => &CLIPS,
+        SchedulerClass::Lcm => &["timestep_spacing", "steps_offset"],
+        SchedulerClass::Tcd => &[
+            "timestep_spacing",
+            "steps_offset",
+            "clip_sample",
+            "clip_sample_range",
+            "sample_max_value",
+            "thresholding",
+            "dynamic_thresholding_ratio",
+        ],
+        _ => &[],
+    }
+}
+
+/// Key by key and class by class: a key that its class does not have, or does not read, changes nothing and is noted.
+#[test]
+fn a_key_acts_in_the_classes_that_have_it_and_is_noted_in_the_others() {
+    let recorded = python();
+    let classes = recorded["defaults"].as_object().unwrap();
+    // Values that none of the classes has by default, and that change something wherever they act.
+    let values = [
+        ("num_train_timesteps", json!(500)),
+        ("beta_start", json!(0.0002)),
+        ("beta_end", json!(0.011)),
+        ("beta_schedule", json!("linear")),
+        ("prediction_type", json!("v_prediction")),
+        ("clip_sample", json!(true)),
+        ("clip_sample_range", json!(2.0)),
+        ("thresholding", json!(true)),
+        ("dynamic_thresholding_ratio", json!(0.9)),
+        ("sample_max_value", json!(1.5)),
+        ("timestep_spacing", json!("trailing")),
+        ("steps_offset", json!(1)),
+        ("set_alpha_to_one", json!(false)),
+        ("final_sigmas_type", json!("sigma_min")),
+        ("rescale_betas_zero_snr", json!(true)),
+        ("variance_type", json!("learned_range")),
+        ("original_inference_steps", json!(100)),
+        ("use_karras_sigmas", json!(true)),
+        ("use_exponential_sigmas", json!(true)),
+        ("use_beta_sigmas", json!(true)),
+        ("use_lu_lambdas", json!(true)),
+        ("sigma_min", json!(0.1)),
+        ("sigma_max", json!(10)),
+        ("interpolation_type", json!("log_linear")),
+        ("timestep_type", json!("continuous")),
+        ("skip_prk_steps", json!(true)),
+        ("solver_order", json!(3)),
+        ("algorithm_type", json!("dpmsolver")),
+        ("euler_at_final", json!(true)),
+        ("lambda_min_clipped", json!(-5.1)),
+        ("noise_sampler_seed", json!(7)),
+        ("tau_func", json!(null)),
+        ("disable_corrector", json!([0])),
+    ];
+    let unnoted = |config: &SchedulerConfig, key: &str| !config.notes().iter().any(|note| note.key() == key);
+    for (name, defaults) in classes {
+        let class: SchedulerClass = name.parse().unwrap();
+        // The clip's range, the offset and the like act only beside the option that they belong to.
+        let mut base = bare(name);
+        for (key, value) in [("clip_sample", json!(true)), ("timestep_spacing", json!("leading"))] {
+            if defaults.get(key).is_some() {
+                base[key] = value;
+            }
+        }
+        for (key, value) in &values {
+            let mut with = base.clone();
+            if key.starts_with("dynamic") || *key == "sample_max_value" {
+                with["thresholding"] = json!(true);
+            }
+            let without = read(&with).unwrap();
+            with[*key] = value.clone();
+            let changed = read(&with).unwrap();
+            let same = |a: &SchedulerConfig, b: &SchedulerConfig| {
+                (
+                    a.schedule() == b.schedule(),
+                    a.prediction(),
+                    a.threshold(),
+                    a.end(),
+                    a.variance(),
+                    a.has_learned_variance(),
+                ) == (true, b.prediction(), b.threshold(), b.end(), b.variance(), b.has_learned_variance())
+                    && a.timesteps(7).unwrap() == b.timesteps(7).unwrap()
+            };
+            let has = defaults.get(*key).is_some() && !idle(class).contains(key);
+            let nothing_to_do = base.get(*key) == Some(value) || defaults.get(*key) == Some(value);
+            let took_effect = !same(&without, &changed);
+            if took_effect {
+                // A network with a learned variance is one, whatever the class.
+                assert!(has || *key == "variance_type", "{name}: {key} takes effect");
+            } else {
+                assert!(!unnoted(&changed, key) || has && nothing_to_do, "{name}: {key} is without effect or note");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_key_list_of_a_class_is_its_constructors() {
+    let recorded = python();
+    let classes = recorded["defaults"].as_object().unwrap();
+    for (name, defaults) in classes {
+        let class: SchedulerClass = name.parse().unwrap();
+        for key in classes.values().flat_map(|keys| keys.as_object().unwrap().keys()) {
+            let mut config = bare(name);
+            config[key.as_str()] = if key == "trained_betas" { json!(null) } else { json!("nothing") };
+            let not_of_class = Note::Ignored { key: key.clone(), reason: Ignored::NotOfClass(class) };
+            let has = defaults.get(key).is_some() && !idle(class).contains(&key.as_str());
+            let Ok(config) = read(&config) else {
+                assert!(has || matches!(key.as_str(), "use_flow_sigmas"), "{name} reads {key}");
+                continue;
+            };
+            assert_eq!(!config.notes().contains(&not_of_class), has, "{name}, {key}: {:?}", config.notes());
+        }
+    }
+}
+
+#[test]
+fn timesteps_are_those_of_the_classes() {
+    let recorded = python();
+    let lists = recorded["timesteps"].as_array().unwrap();
+    assert!(lists.len() > 200);
+    for record in lists {
+        let [name, spacing] = ["class", "spacing"].map(|key| record[key].as_str().unwrap());
+        let mut json = bare(name);
+        json["timestep_spacing"] = json!(spacing);
+        let config = read(&json).unwrap();
+        let steps = record["steps"].as_u64().unwrap() as usize;
+        let ours: Vec<Value> = config.timesteps(steps).unwrap().as_slice().iter().map(|t| json!(t)).collect();
+        assert_eq!(&json!(ours), &record["timesteps"], "{name}, {spacing}, S = {steps}");
+    }
+    // Whatever a file says.
+    for spacing in ["leading", "trailing", "linspace"] {
+        let config =
+            read(&json!({"_class_name": "DPMSolverSinglestepScheduler", "timestep_spacing": spacing})).unwrap();
+        assert_eq!(config.timesteps(4).unwrap().as_slice(), [999, 749, 500, 250]);
+        let reason = Ignored::NotOfClass(SchedulerClass::DpmSolverSinglestep);
+        assert!(config.notes().contains(&ignored("timestep_spacing", reason)));
+    }
+    let lcm = read(&bare("LCMScheduler")).unwrap();
+    assert_eq!(lcm.timesteps(4).unwrap().as_slice(), [999, 759, 499, 259]);
+    for steps in [0, 51, usize::MAX] {
+        assert!(matches!(lcm.timesteps(steps), Err(Error::Count { max: 50, .. })));
+    }
+    let dpm = read(&bare("DPMSolverMultistepScheduler")).unwrap();
+    assert_eq!(dpm.timesteps(1000).unwrap(), Timesteps::all(1000).unwrap());
+    for steps in [0, 1001, usize::MAX] {
+        assert!(dpm.timesteps(steps).is_err());
+    }
+}
+
+/// The Euler step on x/√ᾱ is DDIM's on x, and Euler ancestral's is that of η = 1.
+#[test]
+fn euler_runs_are_those_of_diffusers() {
+    let recorded = python();
+    let runs = recorded["euler"].as_array().unwrap();
+    assert_eq!(runs.len(), 16);
+    for run in runs {
+        let mut json = run["config"].clone();
+        json["_class_name"] = run["class"].clone();
+        json["timestep_spacing"] = run["spacing"].clone();
+        let config = read(&json).unwrap();
+        let plan = config.plan(run["steps"].as_u64().unwrap() as usize).unwrap();
+        let mut network = |_: &Vec<f64>, _: Point| Ok::<_, BoxError>(vec![0.4]);
+        let mut source = noise::from_fn(|_: &Vec<f64>, _: Draw| Ok::<_, BoxError>(vec![0.3]));
+        let found = sample(&plan, vec![0.7], &mut network, &mut source).unwrap()[0];
+        let expected = run["end"].as_f64().unwrap();
+        // Their tables are f32.
+        assert!((found - expected).abs() <= 2e-6 * expected.abs().max(1.0), "{run}: {found}");
+    }
+}
+
+/// Both samplers re-typed in σ (Karras et al. 2022; Algorithm 2 of k-diffusion's ancestral sampler), on the same levels.
+#[test]
+fn euler_is_ddim() {
+    let schedule = NoiseSchedule::stable_diffusion().unwrap();
+    let tau = Timesteps::trailing(1000, 10).unwrap();
+    for (class, ancestral) in [("EulerDiscreteScheduler", false), ("EulerAncestralDiscreteScheduler", true)] {
+        let json = json!({"_class_name": class, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+            "timestep_spacing": "trailing"});
+        let config = read(&json).unwrap();
+        assert!(config.class().is_supported());
+        assert_eq!(config.notes(), [Note::Differs(Difference::TrailingLength)]);
+        let plan = config.plan(10).unwrap();
+        assert_eq!(plan, Plan::new(&schedule, &tau, &Ddim::new(f64::from(u8::from(ancestral))).unwrap()).unwrap());
+        for step in plan.steps() {
+            let (from, to) = (step.from.sigma(), step.to.sigma());
+            let up = if ancestral { to * ((from * from - to * to) / (from * from)).sqrt() } else { 0.0 };
+            let down = (to * to - up * up).sqrt();
+            // x = √ᾱ·y, y′ = y + (σ_down − σ)·ε + σ_up·z
+            let (signal, k) = (step.to.signal(), &step.coefficients);
+            for (ours, theirs) in
+                [(k.x, signal / step.from.signal()), (k.model, signal * (down - from)), (k.d, signal * up)]
+            {
+                assert!((ours - theirs).abs() <= 1e-9 * theirs.abs(), "{ours} and {theirs}");
+            }
+        }
+    }
+    // A key that Euler does not have changes nothing.
+    let json = json!({"_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012,
+        "beta_schedule": "scaled_linear", "timestep_spacing": "trailing", "set_alpha_to_one": false, "clip_sample": true,
+        "thresholding": true});
+    let config = read(&json).unwrap();
+    let x = |plan: Plan| plan.steps()[0].coefficients.x * 0.7 + plan.steps()[0].coefficients.model * 0.4;
+    assert!((x(config.plan(1).unwrap()) - 4.408_312_989).abs() < 1e-8);
+    // On the tables of diffusers; 4.418101 if it ended at t = 0.
+    let tables = config.python_tables().unwrap().schedule().unwrap();
+    assert!((x(Plan::new(&tables, &config.timesteps(1).unwrap(), &config.solver()).unwrap()) - 4.408_314).abs() < 1e-6);
+    for key in ["set_alpha_to_one", "clip_sample", "thresholding"] {
+        assert!(config.notes().contains(&ignored(key, Ignored::NotOfClass(SchedulerClass::EulerDiscrete))));
+    }
+    // The end that it does have.
+    let json = json!({"_class_name": "EulerDiscreteScheduler", "final_sigmas_type": "sigma_min"});
+    assert_eq!(read(&json).unwrap().end(), PathEnd::FirstLevel);
+}
+
+#[test]
+fn a_last_step_from_zero_to_zero_is_noted() {
+    let notes = |json: Value| read(&json).unwrap().notes().contains(&Note::StandsStill);
+    let ddim = |spacing: &str, offset, one| json!({"_class_name": "DDIMScheduler", "timestep_spacing": spacing, "steps_offset": offset, "set_alpha_to_one": one});
+    for (spacing, offset, one, stands) in [
+        ("linspace", 0, false, true),
+        ("linspace", 0, true, false),
+        ("leading", 0, false, true),
+        ("leading", 1, false, false),
+        ("leading", 0, true, false),
+        ("trailing", 0, false, false),
+    ] {
+        let json = ddim(spacing, offset, one);
+        assert_eq!(notes(json.clone()), stands, "{json}");
+        let last = read(&json).unwrap().plan(10).unwrap().steps()[9].clone();
+        assert_eq!(last.from == last.to, stands, "{json}");
+    }
+    // By its class's default; and DEIS, whose list does not end at t = 0.
+    assert!(notes(json!({"_class_name": "PNDMScheduler"})) && !notes(json!({"_class_name": "DEISMultistepScheduler"})));
 }
 
 /// Injected noise, doubled channels.
@@ -310,7 +574,9 @@ fn the_inverse_scheduler_encodes_towards_its_destination() {
     assert_eq!(tau.direction(), Direction::Encode(Conditioning::Destination));
     // By its former name.
     let json = json!({"_class_name": "DDIMInverseScheduler", "set_alpha_to_zero": false});
-    assert_eq!(read(&json).unwrap().end(), PathEnd::FirstLevel);
+    let config = read(&json).unwrap();
+    let renamed = Difference::Renamed { from: "set_alpha_to_zero", to: "set_alpha_to_one" };
+    assert!(config.end() == PathEnd::FirstLevel && config.notes().contains(&Note::Differs(renamed)));
     let json = json!({"_class_name": "DDIMInverseScheduler", "thresholding": true, "timestep_spacing": "linspace"});
     let config = read(&json).unwrap();
     assert_eq!(config.threshold(), Threshold::Clip(1.0));
@@ -320,19 +586,20 @@ fn the_inverse_scheduler_encodes_towards_its_destination() {
 
 #[test]
 fn another_class_has_other_defaults() {
-    let euler = read(&json!({"_class_name": "EulerDiscreteScheduler"})).unwrap();
+    let class = SchedulerClass::LmsDiscrete;
+    let lms = read(&json!({"_class_name": "LMSDiscreteScheduler"})).unwrap();
     let default = |key, taken, ddim| Note::Default { key, taken, ddim };
     assert_eq!(
-        euler.notes(),
+        lms.notes(),
         [
-            Note::Differs(Difference::Method(SchedulerClass::EulerDiscrete)),
+            Note::Differs(Difference::Method(class)),
             default("clip_sample", "false", "true"),
             default("timestep_spacing", "linspace", "leading"),
             Note::Differs(Difference::LinspaceSingle),
-            Note::Differs(Difference::List(SchedulerClass::EulerDiscrete)),
+            Note::Differs(Difference::List(class)),
         ]
     );
-    assert_eq!(euler.with_class(SchedulerClass::Ddim).unwrap().plan(9).unwrap(), {
+    assert_eq!(lms.with_class(SchedulerClass::Ddim).unwrap().plan(9).unwrap(), {
         let ddim = read(&json!({"_class_name": "DDIMScheduler"})).unwrap();
         ddim.plan(9).unwrap()
     });
@@ -350,7 +617,9 @@ fn every_note_has_a_key_of_the_file_or_of_a_default_and_a_reason() {
                 assert!(line.starts_with(&format!("{}: ", note.key())) && line.len() > note.key().len() + 10, "{line}");
                 let default = matches!(
                     note,
-                    Note::Default { .. } | Note::Differs(Difference::List(_) | Difference::LinspaceSingle)
+                    Note::Default { .. }
+                        | Note::StandsStill
+                        | Note::Differs(Difference::List(_) | Difference::LinspaceSingle)
                 );
                 assert!(default || entries.get(note.key()).is_some(), "{name}: {line}");
             }
@@ -398,6 +667,8 @@ fn differences_from_python_are_reported_where_they_are() {
     let zero = json!({"_class_name": "EulerDiscreteScheduler", "rescale_betas_zero_snr": true,
         "prediction_type": "v_prediction"});
     assert!(has(zero, Difference::ZeroSnrFloor));
+    let sample = json!({"_class_name": "HeunDiscreteScheduler", "prediction_type": "sample"});
+    assert!(has(sample, Difference::PredictionType(SchedulerClass::HeunDiscrete)));
     let betas = json!({"_class_name": "DDPMScheduler", "trained_betas": [0.1, 0.2], "num_train_timesteps": 2,
         "beta_start": 7, "predict_epsilon": true, "end": 1});
     assert_eq!(
@@ -408,6 +679,204 @@ fn differences_from_python_are_reported_where_they_are() {
             ignored("predict_epsilon", Ignored::Removed)
         ]
     );
+}
+
+// Zero terminal SNR with ε-prediction: as published models have it.
+
+#[test]
+fn only_the_plan_that_needs_x0_at_pure_noise_is_refused() {
+    let json = json!({"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": true, "steps_offset": 1, "clip_sample": false});
+    let config = read(&json).unwrap();
+    assert_eq!(config.schedule(), &NoiseSchedule::ddpm().unwrap().rescale_zero_terminal_snr().unwrap());
+    assert!(config.schedule().levels()[999].is_pure_noise());
+    assert!(config.notes().contains(&Note::Differs(Difference::ZeroSnrEpsilon)));
+    let plan = config.plan(50).unwrap();
+    assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981, 1));
+    // Started at ᾱ = 0, at the step that does.
+    let mut trailing = json.clone();
+    trailing["timestep_spacing"] = json!("trailing");
+    match read(&trailing).unwrap().plan(50) {
+        Err(Error::AtStep { index: 0, t: 999, source }) => assert!(matches!(*source, Error::Undetermined { .. })),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(config.plan(1000), Err(Error::Timestep { t: 1000, .. })));
+    let steps = Timesteps::explicit(1000, [998, 500]).unwrap();
+    assert!(config.plan_builder(&steps).build(&config.solver()).is_ok());
+    // The classes without that key leave their schedule alone.
+    let json = json!({"_class_name": "HeunDiscreteScheduler", "rescale_betas_zero_snr": true, "beta_start": 1e-4, "beta_end": 0.02});
+    let heun = read(&json).unwrap();
+    assert_eq!(heun.schedule(), &NoiseSchedule::ddpm().unwrap());
+    assert!(
+        heun.notes().contains(&ignored("rescale_betas_zero_snr", Ignored::NotOfClass(SchedulerClass::HeunDiscrete)))
+    );
+}
+
+// Keys of early versions, by what their code did with them.
+
+#[test]
+fn keys_of_early_versions_mean_what_they_meant() {
+    // 0.7 and 0.8; 0.9 to 0.11 read it as prediction_type = sample.
+    let json = json!({"_class_name": "DDPMScheduler", "num_train_timesteps": 64, "beta_schedule": "squaredcos_cap_v2",
+        "predict_epsilon": false});
+    let config = read(&json).unwrap();
+    assert_eq!((config.prediction(), config.plan(64).unwrap().prediction()), (Prediction::Sample, Prediction::Sample));
+    assert_eq!(config.notes(), [Note::Differs(Difference::PredictEpsilon)]);
+    assert_eq!(config.with_class(SchedulerClass::Ddim).unwrap().prediction(), Prediction::Sample);
+    for (old, now, prediction) in [
+        (json!(true), Value::Null, Prediction::Epsilon),
+        (json!(true), json!("v_prediction"), Prediction::Velocity),
+        (json!(false), json!("sample"), Prediction::Sample),
+        (Value::Null, json!("sample"), Prediction::Sample),
+    ] {
+        let mut json = json!({"_class_name": "DPMSolverMultistepScheduler", "predict_epsilon": old});
+        if !now.is_null() {
+            json["prediction_type"] = now;
+        }
+        let config = read(&json).unwrap();
+        assert_eq!(config.prediction(), prediction, "{json}");
+        assert!(config.notes().contains(&ignored("predict_epsilon", Ignored::Removed)), "{json}");
+    }
+    // 0.0.3 and 0.0.4.
+    let json = json!({"_class_name": "DDPMScheduler", "timesteps": 200, "clip_predicted_image": false, "tensor_format": "np",
+        "timestep_values": null});
+    let config = read(&json).unwrap();
+    assert_eq!((config.schedule().len(), config.threshold()), (200, Threshold::None));
+    let renamed = |from, to| Note::Differs(Difference::Renamed { from, to });
+    let removed = |key| ignored(key, Ignored::Removed);
+    assert_eq!(
+        config.notes(),
+        [
+            renamed("clip_predicted_image", "clip_sample"),
+            removed("tensor_format"),
+            removed("timestep_values"),
+            renamed("timesteps", "num_train_timesteps"),
+        ]
+    );
+    // The present name goes first.
+    let json = json!({"_class_name": "DDPMScheduler", "timesteps": 200, "num_train_timesteps": 100,
+        "clip_predicted_image": false, "clip_sample": true});
+    let config = read(&json).unwrap();
+    assert_eq!((config.schedule().len(), config.threshold()), (100, Threshold::Clip(1.0)));
+    assert_eq!(config.notes(), [removed("clip_predicted_image"), removed("timesteps")]);
+    assert!(
+        matches!(read(&json!({"_class_name": "DDPMScheduler", "timesteps": [9, 4]})), Err(Error::Config { key, .. }) if key == "timesteps")
+    );
+    // Arguments of step().
+    let config = read(&json!({"_class_name": "DDIMScheduler", "eta": 0.5, "s_noise": 1.0})).unwrap();
+    assert_eq!(config.notes(), ["eta", "s_noise"].map(|key| ignored(key, Ignored::StepArgument)));
+    assert!(config.notes()[0].to_string().contains("Ddim::new"));
+}
+
+// Files that do not name a class, and classes that are another by another name.
+
+#[test]
+fn a_file_is_read_as_a_class_of_ones_choice() {
+    let text = r#"{"num_train_timesteps":100,"beta_schedule":"squaredcos_cap_v2","clip_sample":true,"prediction_type":"epsilon"}"#;
+    let config = SchedulerConfig::from_json_as(text, SchedulerClass::Ddim).unwrap();
+    assert_eq!(config.class(), SchedulerClass::Ddim);
+    let plan = config.plan(16).unwrap();
+    let ts: Vec<_> = plan.steps().iter().map(|step| step.t).collect();
+    assert_eq!((ts[0], ts[1], ts[15], ts.len()), (90, 84, 0, 16));
+    assert!((config.schedule().levels()[99].alpha_bar() / 2.4286e-7 - 1.0).abs() < 1e-4);
+    assert_eq!(config.threshold(), Threshold::Clip(1.0));
+    assert!(matches!(SchedulerConfig::from_json(text), Err(Error::ConfigKeyMissing { .. })));
+    // The class of the file gives way, as in with_class.
+    for class in [SchedulerClass::Ddim, SchedulerClass::EulerDiscrete, SchedulerClass::Ddpm] {
+        for name in PUBLISHED {
+            let read = SchedulerConfig::from_json_as(&text_of(name), class).unwrap();
+            assert_eq!(
+                read,
+                if published(name).class() == class {
+                    read.clone()
+                } else {
+                    published(name).with_class(class).unwrap()
+                }
+            );
+        }
+    }
+    // Of a class that is not here, too; but not of flow matching.
+    let other = r#"{"_class_name": "MyScheduler", "beta_end": 0.012}"#;
+    assert!(SchedulerConfig::from_json(other).is_err());
+    assert!(SchedulerConfig::from_json_as(other, SchedulerClass::Ddim).is_ok());
+    let flow = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#;
+    for error in [SchedulerConfig::from_json(flow), SchedulerConfig::from_json_as(flow, SchedulerClass::Ddim)] {
+        assert!(error.unwrap_err().to_string().contains("no β schedule"));
+    }
+    let flow = r#"{"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true}"#;
+    let error = SchedulerConfig::from_json_as(flow, SchedulerClass::Ddim).unwrap_err();
+    assert_eq!(error.to_string(), "use_flow_sigmas = true is not supported: flow-matching models have no β schedule");
+}
+
+/// LeRobot's policy and diffusion policy's, after its YAML.
+#[test]
+fn robots_files_are_read_for_their_scheduler() {
+    let lerobot = json!({"type": "diffusion", "n_obs_steps": 2, "horizon": 16, "vision_backbone": "resnet18",
+        "noise_scheduler_type": "DDIM", "num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "beta_start": 0.0001,
+        "beta_end": 0.02, "prediction_type": "epsilon", "clip_sample": true, "clip_sample_range": 1.0,
+        "num_inference_steps": null});
+    let config = read(&lerobot).unwrap();
+    assert_eq!((config.class(), config.schedule()), (SchedulerClass::Ddim, &NoiseSchedule::cosine(100).unwrap()));
+    assert_eq!(config.notes(), ["beta_end", "beta_start"].map(|key| ignored(key, Ignored::FixedSchedule)));
+    let section = json!({"_target_": "diffusers.schedulers.scheduling_ddpm.DDPMScheduler", "num_train_timesteps": 100,
+        "beta_schedule": "squaredcos_cap_v2", "variance_type": "fixed_small", "clip_sample": true});
+    let policy = json!({"horizon": 16, "noise_scheduler": section});
+    for file in [&section, &policy] {
+        let config = read(file).unwrap();
+        assert_eq!((config.class(), config.schedule().len(), config.notes()), (SchedulerClass::Ddpm, 100, &[][..]));
+    }
+    assert_eq!(
+        SchedulerConfig::from_json_as(&policy.to_string(), SchedulerClass::Ddim).unwrap().class(),
+        SchedulerClass::Ddim
+    );
+    let unknown = json!({"noise_scheduler_type": "Flow", "num_train_timesteps": 100});
+    assert!(matches!(read(&unknown), Err(Error::Config { key, .. }) if key == "_class_name"));
+}
+
+#[test]
+fn flax_unclip_and_cogvideox() {
+    for (name, class) in [
+        ("FlaxDDIMScheduler", SchedulerClass::Ddim),
+        ("FlaxDDPMScheduler", SchedulerClass::Ddpm),
+        ("FlaxPNDMScheduler", SchedulerClass::Pndm),
+        ("FlaxLMSDiscreteScheduler", SchedulerClass::LmsDiscrete),
+        ("FlaxEulerDiscreteScheduler", SchedulerClass::EulerDiscrete),
+        ("FlaxDPMSolverMultistepScheduler", SchedulerClass::DpmSolverMultistep),
+    ] {
+        let config = read(&json!({ "_class_name": name })).unwrap();
+        assert_eq!(config.class(), class);
+        assert!(config.notes().contains(&Note::Differs(Difference::Flax(class))));
+        assert!(config.to_json().contains(class.name()) && !config.to_json().contains("Flax"));
+        assert_eq!(config.plan(9).unwrap(), read(&json!({ "_class_name": class.name() })).unwrap().plan(9).unwrap());
+    }
+
+    // DDPM along UnCLIP's list.
+    let unclip = read(&json!({"_class_name": "UnCLIPScheduler", "variance_type": "learned_range"})).unwrap();
+    assert_eq!((unclip.notes(), unclip.variance()), (&[][..], Variance::LearnedRange));
+    let tau = Timesteps::linspace(1000, 25).unwrap();
+    let builder = Plan::builder(unclip.schedule(), &tau).threshold(Threshold::Clip(1.0));
+    assert_eq!(unclip.plan(25).unwrap(), builder.build(&Ddpm::new(Variance::LearnedRange)).unwrap());
+    let json = json!({"_class_name": "UnCLIPScheduler", "beta_end": 0.5, "prediction_type": "v_prediction", "beta_schedule": "linear"});
+    let unclip = read(&json).unwrap();
+    for note in [
+        Note::Differs(Difference::PredictionType(SchedulerClass::UnClip)),
+        Note::Differs(Difference::BetaSchedule(SchedulerClass::UnClip)),
+        ignored("beta_end", Ignored::NotOfClass(SchedulerClass::UnClip)),
+    ] {
+        assert!(unclip.notes().contains(&note), "{note}");
+    }
+
+    // The step of CogVideoX, re-typed: a·x + b·x̂₀ with a = √((1−ᾱ_s)/(1−ᾱ_t)), b = √ᾱ_s − √ᾱ_t·a. It clips nothing.
+    let json = json!({"_class_name": "CogVideoXDDIMScheduler", "snr_shift_scale": 1.0, "prediction_type": "sample",
+        "clip_sample": true});
+    let cog = read(&json).unwrap();
+    assert!(cog.class().is_supported() && cog.threshold() == Threshold::None);
+    assert_eq!(cog.notes(), [ignored("clip_sample", Ignored::NotOfClass(SchedulerClass::CogVideoXDdim))]);
+    for step in cog.plan(10).unwrap().steps() {
+        let a = (step.to.one_minus_alpha_bar() / step.from.one_minus_alpha_bar()).sqrt();
+        let b = step.to.signal() - step.from.signal() * a;
+        let k = &step.coefficients;
+        assert!((k.x - a).abs() < 1e-14 && (k.model - b).abs() < 1e-14);
+    }
 }
 
 // Nonsense.
@@ -448,11 +917,24 @@ fn what_makes_no_sense_is_an_error_that_names_the_key() {
         ("timestep_spacing", vec![json!("karras"), json!(null)], json!({})),
         ("steps_offset", vec![json!(-1), json!(1000), json!(0.5)], json!({})),
         ("set_alpha_to_one", vec![json!("yes")], json!({"_class_name": "DDIMScheduler"})),
-        ("rescale_betas_zero_snr", vec![json!(true), json!("yes")], json!({})),
+        ("rescale_betas_zero_snr", vec![json!("yes"), json!(1)], json!({})),
         ("rescale_betas_zero_snr", vec![json!(true)], json!({"num_train_timesteps": 1, "prediction_type": "sample"})),
         ("variance_type", vec![json!("fixed"), json!(1)], json!({})),
         ("use_flow_sigmas", vec![json!(true)], json!({"_class_name": "DPMSolverMultistepScheduler"})),
-        ("timestep_type", vec![json!("continuous")], json!({"_class_name": "EulerDiscreteScheduler"})),
+        (
+            "timestep_type",
+            vec![json!("continuous")],
+            json!({"_class_name": "EulerDiscreteScheduler", "prediction_type": "v_prediction"}),
+        ),
+        ("final_sigmas_type", vec![json!("none"), json!(null)], json!({"_class_name": "EulerDiscreteScheduler"})),
+        ("original_inference_steps", vec![json!(0), json!(1001), json!("50")], json!({"_class_name": "LCMScheduler"})),
+        (
+            "snr_shift_scale",
+            vec![json!(0), json!(-1), json!("NaN"), json!(3.0)],
+            json!({"_class_name": "CogVideoXDDIMScheduler"}),
+        ),
+        ("predict_epsilon", vec![json!(false)], json!({"prediction_type": "epsilon"})),
+        ("predict_epsilon", vec![json!(false)], json!({"prediction_type": "v_prediction"})),
     ] {
         for value in values {
             let mut config = json!({"_class_name": "DDPMScheduler"});
@@ -469,7 +951,9 @@ fn what_makes_no_sense_is_an_error_that_names_the_key() {
             }
         }
     }
-    assert!(matches!(SchedulerConfig::from_json("{}"), Err(Error::Config { key, .. }) if key == "_class_name"));
+    let error = SchedulerConfig::from_json("{}").unwrap_err();
+    assert!(matches!(error, Error::ConfigKeyMissing { key: "_class_name", .. }));
+    assert!(error.to_string().starts_with("_class_name is missing: ") && !error.to_string().contains("null"));
     // Python's own words for what is no number.
     let error = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler", "beta_end": NaN}"#).unwrap_err();
     assert_eq!(error.to_string(), "beta_end = \"NaN\" is not a finite number");
@@ -482,8 +966,7 @@ fn what_makes_no_sense_is_an_error_that_names_the_key() {
 #[test]
 fn what_is_no_configuration_is_an_error_that_names_the_place() {
     for (text, place) in [
-        ("", (1, 0)),
-        ("[]", (1, 0)),
+        ("[]", (1, 1)),
         ("{\"a\": 1,\n \"b\": }", (2, 7)),
         ("{\"a\": 1} 2", (1, 10)),
         ("{1: 2}", (1, 2)),
@@ -495,6 +978,21 @@ fn what_is_no_configuration_is_an_error_that_names_the_place() {
             }
             other => panic!("{text:?}: {other:?}"),
         }
+    }
+    // The whole text is meant.
+    for text in ["", " \n\t", "\u{feff}", "\u{feff}\n"] {
+        let error = SchedulerConfig::from_json(text).unwrap_err();
+        assert!(matches!(error, Error::ConfigText { line: 0, column: 0, .. }));
+        assert_eq!(error.to_string(), "not a scheduler_config.json: the file is empty");
+    }
+    let error = SchedulerConfig::from_json("{\"a\": 1,\n \"b\": }").unwrap_err();
+    assert_eq!(error.to_string(), "not a scheduler_config.json: expected value (line 2, column 7)");
+    // Notepad's marks.
+    let marked = "\u{feff}{\"_class_name\": \"DDIMScheduler\"}";
+    assert!(SchedulerConfig::from_json(marked).is_ok() && SchedulerConfig::from_slice(marked.as_bytes()).is_ok());
+    for bytes in [b"\xff\xfe{\0", b"\xfe\xff\0{"] {
+        let error = SchedulerConfig::from_slice(bytes).unwrap_err().to_string();
+        assert!(error.contains("UTF-16") && error.contains("UTF-8"), "{error}");
     }
     let invalid = SchedulerConfig::from_slice(b"{\n\"a\xff");
     assert!(matches!(invalid, Err(Error::ConfigText { line: 2, column: 3, .. })));
@@ -539,8 +1037,13 @@ fn check(result: &Result<SchedulerConfig, Error>, text: &str) -> Result<(), Test
             let named = key.split(['[', '…']).next().unwrap();
             prop_assert!(named == "_class_name" || text.contains(named) || text.contains('\\'), "{} in {}", key, text);
         }
-        Err(Error::ConfigText { line, .. }) => prop_assert!(*line > 0),
+        Err(Error::ConfigText { line, column, .. }) => prop_assert_eq!(*line > 0, *column > 0),
+        Err(Error::ConfigKeyMissing { key, .. }) => prop_assert_eq!(*key, "_class_name"),
         Err(other) => prop_assert!(false, "{other:?}"),
+    }
+    if let Err(error) = result {
+        let line = error.to_string();
+        prop_assert!(line.chars().count() < 600 && !line.contains(char::is_control), "{line}");
     }
     Ok(())
 }
@@ -607,9 +1110,121 @@ fn any_key() -> impl Strategy<Value = String> {
     prop_oneof![9 => prop::sample::select(known).prop_map(str::to_owned), 1 => ".{0,10}"]
 }
 
+/// Pieces of JSON, and of what Python and editors make of it.
+fn any_piece() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\\"",
+        "\\",
+        "\\u00e9",
+        "\\ud800",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "null",
+        "true",
+        "1e-310",
+        "1e400",
+        "-0",
+        "0.5",
+        "1000",
+        "\n",
+        "\t",
+        " ",
+        "\u{feff}",
+        "\u{2028}",
+        "\0",
+    ];
+    let pair = (any_key(), any_json()).prop_map(|(key, value)| format!("{}: {value}", json!(key)));
+    let word = prop_oneof![any_key(), ".{0,4}"].prop_map(|key| json!(key).to_string());
+    prop_oneof![4 => prop::sample::select(pieces).prop_map(str::to_owned), 3 => pair, 1 => word, 1 => ".{0,4}"]
+}
+
+/// Objects that are well-formed but for their pieces, and heaps of pieces.
+fn any_text() -> impl Strategy<Value = String> {
+    let pieces = || prop::collection::vec(any_piece(), 0..6);
+    let class = r#""_class_name": "DDIMScheduler""#;
+    prop_oneof![
+        (pieces()).prop_map(move |pieces| format!("{{{class}, {}}}", pieces.join(", "))),
+        (pieces()).prop_map(move |pieces| format!("{{{class}, \"a\": {}}}", pieces.concat())),
+        (pieces()).prop_map(|pieces| pieces.concat()),
+        ".{0,40}",
+    ]
+}
+
+/// `NaN` inside of strings, behind escaped quotes and backslashes, and where it is a value.
+#[test]
+fn pythons_constants_are_read_outside_of_strings_only() {
+    for (value, stays) in [
+        (r#""a \" NaN""#, true),
+        (r#""NaN""#, false),
+        (r#""a\\""#, true),
+        (r#""\\\" Infinity""#, true),
+        (r#""-Infinity, NaN: \" ""#, true),
+        ("NaN", false),
+        ("-Infinity", false),
+        ("[1, NaN]", true),
+    ] {
+        let text = format!(r#"{{"_class_name": "DDIMScheduler", "x": {value}, "beta_end": 0.03, "y": NaN}}"#);
+        let config = SchedulerConfig::from_json(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!((config.schedule().betas()[999] - 0.03).abs() < 1e-15);
+        let written: Value = serde_json::from_str(&config.to_json()).unwrap();
+        // Constants are left out, and everything else is what it was.
+        assert_eq!(written.get("x").is_some(), stays, "{text}: {written}");
+        if let (true, Ok(value)) = (stays, serde_json::from_str::<Value>(value)) {
+            assert_eq!(written["x"], value);
+        }
+        assert!(written.get("y").is_none());
+    }
+    // A key that is one.
+    let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "NaN \" NaN": NaN}"#).unwrap();
+    assert_eq!(config.notes(), [Note::Unknown { key: "NaN \" NaN".to_owned() }]);
+}
+
+/// Whatever is wrong, an error is one short line with a key or a place, and the cause.
+#[test]
+fn errors_are_one_short_line() {
+    let long = "x".repeat(200_000);
+    let lines = format!("[{}]", vec!["\n  0.5"; 3000].join(","));
+    let class = |rest: &str| format!("{{\"_class_name\": \"DDIMScheduler\", {rest}}}");
+    let texts = [
+        (format!("\"{long}\""), "expected an object"),
+        (format!("{{\"_class_name\": \"{long}\"}}"), "_class_name = "),
+        (class(&format!("\"beta_schedule\": \"{long}\"")), "beta_schedule = "),
+        (class(&format!("\"beta_start\": {lines}")), "is not a finite number"),
+        (class(&format!("\"beta_start\": \"{}\"", "\\n".repeat(500))), "beta_start = "),
+        (class(&format!("\"trained_betas\": [\"{long}\"]")), "not a list of numbers"),
+        (class("\"num_train_timesteps\": 2, \"trained_betas\": [1e-310, -1e-310]"), "trained_betas[1] = -1e-310"),
+        (class("\"num_train_timesteps\": 100000, \"beta_start\": 0.9, \"beta_end\": 0.9"), "T = 100000"),
+        (class("\"beta_end\": 1e-310, \"beta_start\": -1e-310"), "beta_start = -1e-310"),
+        (class(&format!("\"{long}\": 1, \"{long}\": 2")), "given twice"),
+        (class(&format!("\"timestep_spacing\": {{\"{long}\": 1}}")), "timestep_spacing = "),
+        (
+            class(&format!("\"predict_epsilon\": false, \"prediction_type\": {}\"epsilon\"", " ".repeat(9000))),
+            "contradicts",
+        ),
+        (format!("{{\"a\": tru{}}}", " ".repeat(90_000)), "(line 1, column "),
+    ];
+    for (text, part) in texts {
+        let line = SchedulerConfig::from_json(&text).unwrap_err().to_string();
+        assert!(line.contains(part), "{line}");
+        assert!(line.chars().count() < 500 && !line.contains(char::is_control) && !line.contains("0000000"), "{line}");
+    }
+    // A note too.
+    let config = SchedulerConfig::from_json(&class(&format!("\"a\\n{long}\": 1"))).unwrap();
+    let line = config.notes()[0].to_string();
+    assert!(line.starts_with("a x") && line.chars().count() < 200, "{line}");
+}
+
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text in ".{0,200}") {
+    fn any_text_is_read_or_refused(text in any_text()) {
         check(&SchedulerConfig::from_json(&text), &text)?;
     }
 
@@ -630,7 +1245,7 @@ proptest! {
         name in prop::sample::select(PUBLISHED.to_vec()),
         changes in prop::collection::vec((any_key(), any_json()), 1..4),
     ) {
-        let mut config: Value = serde_json::from_str(&text(name)).unwrap();
+        let mut config: Value = serde_json::from_str(&text_of(name)).unwrap();
         for (key, value) in changes {
             config[key.as_str()] = value;
         }
@@ -646,7 +1261,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         cuts: bool,
     ) {
-        let mut bytes = text(name).into_bytes();
+        let mut bytes = text_of(name).into_bytes();
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -656,7 +1271,7 @@ proptest! {
         }
         match SchedulerConfig::from_slice(&bytes) {
             Ok(config) => drop(config.plan(config.schedule().len().min(5))),
-            Err(Error::Config { .. } | Error::ConfigText { .. }) => {}
+            Err(Error::Config { .. } | Error::ConfigText { .. } | Error::ConfigKeyMissing { .. }) => {}
             Err(other) => prop_assert!(false, "{other:?}"),
         }
     }

@@ -220,6 +220,27 @@ fn every_entry_of_every_schedule_has_fourteen_digits() {
     meter.finish("schedules");
 }
 
+#[test]
+fn every_entry_of_a_shifted_schedule_has_fourteen_digits() {
+    let mut meter = Meter::new(TABLE);
+    for record in section("shifts", 140) {
+        let mut schedule = family(word(&record, "schedule"), 1000).shifted(number(&record, "k")).unwrap();
+        if record["rescaled"].as_bool().unwrap() {
+            schedule = schedule.rescale_zero_terminal_snr().unwrap();
+        }
+        let t = index(&record, "t");
+        let level = schedule.level(t).unwrap();
+        for (what, found) in [
+            ("beta", schedule.beta(t).unwrap()),
+            ("alpha_bar", level.alpha_bar()),
+            ("one_minus_alpha_bar", level.one_minus_alpha_bar()),
+        ] {
+            meter.relative(found, result(&record, what), &record, what);
+        }
+    }
+    meter.finish("shifts");
+}
+
 /// The eight numbers of a step, against those of a record.
 fn compare_coefficients(meter: &mut Meter, k: &Coefficients, record: &Value, by: &str) {
     let found = [("p", k.p), ("q", k.q), ("a", k.a), ("b", k.b), ("c", k.c), ("d", k.d), ("A", k.x), ("B", k.model)];

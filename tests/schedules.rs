@@ -154,8 +154,8 @@ fn every_family_works_at_every_short_length() {
 /// Any family with any parameters that do not carry ᾱ out of what an `f64` holds.
 fn any_family() -> impl Strategy<Value = (usize, Result<NoiseSchedule, Error>)> {
     let train_steps = prop_oneof![1_usize..20, 1_usize..=4000, Just(1000), Just(4000)];
-    // 0.9^4000 is 1e-183.
-    (0..7, train_steps, 1e-8_f64..0.1, 1e-8_f64..0.1, 0.0_f64..=1.0, 0.1_f64..=0.999, -9.0_f64..9.0, 0.05_f64..9.0)
+    // 0.95^4000 is 8e-90.
+    (0..7, train_steps, 1e-8_f64..0.05, 1e-8_f64..0.05, 0.0_f64..=1.0, 0.1_f64..=0.999, -9.0_f64..9.0, 0.05_f64..9.0)
         .prop_map(|(family, total, start, end, offset, cap, mu, b)| {
             let schedule = match family {
                 0 => NoiseSchedule::linear(total, start, end),
@@ -297,6 +297,113 @@ fn zero_terminal_snr_is_lin2023_algorithm_1() {
     }
 }
 
+/// ᾱ' = ᾱ/(k + (1−k)·ᾱ): an offset of −ln k in log-SNR.
+#[test]
+fn shifted_divides_every_snr() {
+    let before = NoiseSchedule::stable_diffusion().unwrap();
+    for k in [1e-9, 0.2, 1.0, 3.0, 7.3, 1e9] {
+        let after = before.shifted(k).unwrap();
+        for (t, (old, new)) in before.levels().iter().zip(after.levels()).enumerate() {
+            let alpha_bar = old.alpha_bar();
+            assert_close(
+                new.alpha_bar(),
+                alpha_bar / (k + (1.0 - k) * alpha_bar),
+                1e-15 * (1.0 + k / (1.0 - alpha_bar)),
+            );
+            assert_close(new.snr(), old.snr() / k, 4e-16);
+            assert!(
+                (new.log_snr() - (old.log_snr() - k.ln())).abs() < 1e-14 * (10.0 + k.ln().abs()),
+                "k = {k}, t = {t}"
+            );
+            let previous = t.checked_sub(1).map_or(NoiseLevel::CLEAN, |t| after.levels()[t]);
+            let beta = (previous.alpha_bar() - new.alpha_bar()) / previous.alpha_bar();
+            assert!((after.betas()[t] - beta).abs() < 4e-16, "k = {k}, t = {t}");
+        }
+    }
+    // Shifts compose by multiplication, and 1 is none.
+    let (at_once, in_turn) = (before.shifted(6.0).unwrap(), before.shifted(2.0).unwrap().shifted(3.0).unwrap());
+    for (a, b) in at_once.levels().iter().zip(in_turn.levels()) {
+        assert_eq!((a.alpha_bar(), a.one_minus_alpha_bar()), (b.alpha_bar(), b.one_minus_alpha_bar()));
+    }
+    for (a, b) in before.shifted(1.0).unwrap().levels().iter().zip(before.levels()) {
+        assert_eq!((a.alpha_bar(), a.one_minus_alpha_bar()), (b.alpha_bar(), b.one_minus_alpha_bar()));
+    }
+    // Pure noise stays that.
+    let zero = before.rescale_zero_terminal_snr().unwrap().shifted(3.0).unwrap();
+    assert_eq!(zero.level(999).unwrap(), NoiseLevel::PURE_NOISE);
+    for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e101] {
+        assert!(matches!(before.shifted(wrong), Err(Error::Parameter { name: "the shift k", .. })), "{wrong}");
+    }
+    assert!(matches!(before.shifted(1e95), Err(Error::LevelRange { what: "ᾱ", t: 0, .. })));
+    assert!(matches!(before.shifted(1e-95), Err(Error::LevelRange { what: "1 − ᾱ", t: 0, .. })));
+}
+
+/// β = 1 is that of pure noise alone, so that a list of β can be given back.
+#[test]
+fn a_beta_that_rounds_to_1_stays_below_it() {
+    let below = 1.0 - f64::EPSILON / 2.0;
+    let schedule = NoiseSchedule::laplace(3, -45.0, 0.5).unwrap();
+    assert_eq!(schedule.betas()[0], below);
+    assert!(NoiseSchedule::from_betas(schedule.betas().to_vec()).is_ok());
+    let schedule = NoiseSchedule::from_alpha_bars([0.5, 1e-30, 0.0]).unwrap();
+    assert_eq!(schedule.betas(), [0.5, below, 1.0]);
+}
+
+/// With β of 1e-25 the roots of ᾱ agree to 25 digits. s_t = 1 − (t+1)·β/2, so that ᾱ' = ((T−1−t)/(T−1))².
+#[test]
+fn zero_terminal_snr_is_exact_for_schedules_of_little_noise() {
+    for beta in [1e-90, 1e-40, 1e-25, 1e-12] {
+        let schedule = NoiseSchedule::constant(5, beta).unwrap().rescale_zero_terminal_snr().unwrap();
+        for (t, level) in schedule.levels().iter().enumerate() {
+            assert_close(level.alpha_bar(), ((4 - t) as f64 / 4.0).powi(2), 1e-11);
+        }
+        assert_eq!(schedule.level(0).unwrap().one_minus_alpha_bar(), beta);
+    }
+}
+
+#[test]
+fn a_schedule_is_shown_by_its_recipe() {
+    let schedule = NoiseSchedule::ddpm().unwrap();
+    assert_eq!(schedule.to_string(), "linear(1000, 0.0001, 0.02): ᾱ = 0.9999 … 4.036e-5");
+    let changed = schedule.shifted(3.0).unwrap().rescale_zero_terminal_snr().unwrap();
+    let told = "linear(1000, 0.0001, 0.02).shifted(3.0).rescale_zero_terminal_snr(): ᾱ = 0.9997 … 0.000e0";
+    assert_eq!((changed.to_string(), format!("{changed:?}")), (told.to_string(), format!("NoiseSchedule({told})")));
+    let list = NoiseSchedule::from_betas([0.25; 100]).unwrap();
+    assert_eq!(format!("{list:?}"), "NoiseSchedule(from_betas(<100 values>): ᾱ = 0.7500 … 3.207e-13)");
+    // However often it is changed; and it is not changed without bound.
+    let mut often = schedule;
+    for _ in 0..100 {
+        often = often.shifted(1.01).unwrap();
+    }
+    assert!(often.to_string().len() < 120, "{often}");
+    assert!(matches!(often.shifted(1.01), Err(Error::Count { value: 101, max: 100, .. })));
+    assert_eq!(format!("{:?}", NoiseLevel::from_alpha_bar(0.36).unwrap()), "NoiseLevel(ᾱ = 0.36)");
+    assert_eq!(format!("{:?}", NoiseLevel::from_one_minus_alpha_bar(1e-20).unwrap()), "NoiseLevel(1 − ᾱ = 1e-20)");
+}
+
+#[test]
+fn predictions_have_names() {
+    for (prediction, names) in [
+        (Prediction::Epsilon, ["epsilon", "eps", "EPSILON", "ε", "ε-prediction", "noise"]),
+        (Prediction::Sample, ["sample", "x0", "x_start", "x₀", "x₀-prediction", " x0 "]),
+        (Prediction::Velocity, ["v_prediction", "v", "velocity", "v-prediction", "V_PREDICTION", "v prediction"]),
+        (Prediction::Score, ["score", "Score", "score prediction", "score_prediction", "score-prediction", "score "]),
+    ] {
+        for name in names.into_iter().chain([prediction.name(), &prediction.to_string()]) {
+            assert_eq!(name.parse::<Prediction>().unwrap(), prediction, "{name}");
+        }
+    }
+    for wrong in ["", "flow", "epsilonn", "prediction", "_prediction", &"v".repeat(100_000)] {
+        let error = wrong.parse::<Prediction>().unwrap_err();
+        let told = error.to_string();
+        assert!(matches!(error, Error::Text { what: "prediction", .. }));
+        assert!(
+            told.ends_with("is no prediction; expected epsilon, sample, v_prediction or score") && told.len() < 180,
+            "{told}"
+        );
+    }
+}
+
 // Queries.
 
 proptest! {
@@ -340,7 +447,7 @@ fn nearest_to_log_snr_takes_infinities_for_the_ends() {
 
 proptest! {
     #[test]
-    fn the_queries_of_a_level_agree(alpha_bar in prop_oneof![0.0_f64..=1.0, (-600.0_f64..0.0).prop_map(f64::exp)]) {
+    fn the_queries_of_a_level_agree(alpha_bar in prop_oneof![0.0_f64..=1.0, (-207.0_f64..0.0).prop_map(f64::exp)]) {
         prop_assume!(alpha_bar > 0.0 && alpha_bar < 1.0);
         let level = NoiseLevel::from_alpha_bar(alpha_bar).unwrap();
         let variance = 1.0 - alpha_bar; // exact in an f64 above ½, and rounded once below
@@ -351,11 +458,12 @@ proptest! {
         let log_snr = alpha_bar.ln() - variance.ln();
         prop_assert!((level.log_snr() - log_snr).abs() < 4e-16 * (2.0 + log_snr.abs() + variance.ln().abs()));
         prop_assert!(!level.is_clean() && !level.is_pure_noise());
-        prop_assert_eq!(level.to_string(), format!("ᾱ = {alpha_bar}"));
+        let told = if alpha_bar < 1e-5 { format!("ᾱ = {alpha_bar:e}") } else { format!("ᾱ = {alpha_bar}") };
+        prop_assert_eq!(level.to_string(), told);
     }
 
     #[test]
-    fn constructors_of_a_level_agree(log_snr in -600.0_f64..600.0) {
+    fn constructors_of_a_level_agree(log_snr in -207.0_f64..207.0) {
         let level = NoiseLevel::from_log_snr(log_snr).unwrap();
         // e^λ of an f64 λ is as good as λ's last digit.
         let rounding = 2e-16 * (4.0 + log_snr.abs());
@@ -364,12 +472,10 @@ proptest! {
         prop_assert!((level.log_snr() - log_snr).abs() <= 4e-16 * log_snr.abs().max(1e-3));
         // σ² = e^−λ.
         assert_close(level.sigma(), (-log_snr / 2.0).exp(), rounding);
-        if level.sigma() <= 1e100 {
-            let by_sigma = NoiseLevel::from_sigma(level.sigma()).unwrap();
-            assert_close(by_sigma.alpha_bar(), level.alpha_bar(), 1e-15);
-            assert_close(by_sigma.one_minus_alpha_bar(), level.one_minus_alpha_bar(), 1e-15);
-            assert_close(by_sigma.sigma(), level.sigma(), 4e-16);
-        }
+        let by_sigma = NoiseLevel::from_sigma(level.sigma()).unwrap();
+        assert_close(by_sigma.alpha_bar(), level.alpha_bar(), 1e-15);
+        assert_close(by_sigma.one_minus_alpha_bar(), level.one_minus_alpha_bar(), 1e-15);
+        assert_close(by_sigma.sigma(), level.sigma(), 4e-16);
         let by_variance = NoiseLevel::from_one_minus_alpha_bar(level.one_minus_alpha_bar()).unwrap();
         prop_assert_eq!(by_variance.one_minus_alpha_bar(), level.one_minus_alpha_bar());
         prop_assert!((by_variance.alpha_bar() - level.alpha_bar()).abs() < 2e-16);
@@ -427,7 +533,7 @@ proptest! {
     }
 
     #[test]
-    fn predictions_round_trip(log_snr in -500.0_f64..500.0) {
+    fn predictions_round_trip(log_snr in -207.0_f64..207.0) {
         let level = NoiseLevel::from_log_snr(log_snr).unwrap();
         for (from, to) in KINDS.into_iter().flat_map(|from| KINDS.map(|to| (from, to))) {
             let (there, back) = (from.to(to, &level).unwrap(), to.to(from, &level).unwrap());

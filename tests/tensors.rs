@@ -356,7 +356,7 @@ proptest! {
                 let s = naive_quantile(&x0, ratio).clamp(1.0, max);
                 x0.iter().map(|x0| x0.clamp(-s, s) / s).collect()
             }
-            Threshold::None => x0,
+            _ => x0,
         };
         let eps = if after {
             x.iter().zip(&thresholded).map(|(x, x0)| (x - signal * x0) / noise).collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use alphabar::{
     Conditioning, Ddim, Direction, Error, MAX_TRAIN_STEPS, NoiseLevel, NoiseSchedule, PathEnd, Plan, Respacing,
-    Timesteps,
+    Spacing, Timesteps,
 };
 use proptest::prelude::*;
 
@@ -65,8 +65,8 @@ fn a_leading_offset_shifts_every_entry_or_is_an_error() {
                         assert!(tau.as_slice().iter().zip(unshifted.as_slice()).all(|(t, bare)| *t == bare + offset));
                         assert!(largest < train_steps);
                     }
-                    Err(Error::Timestep { t, train_steps: limit }) => {
-                        assert_eq!((t, limit), (largest, train_steps));
+                    Err(Error::LeadingOffset { t, train_steps: limit, offset: told, .. }) => {
+                        assert_eq!((t, limit, told), (largest, train_steps, offset));
                         assert!(largest >= train_steps);
                     }
                     Err(other) => panic!("{other}"),
@@ -405,7 +405,7 @@ proptest! {
     ) {
         let steps = 1 + (share * (train_steps - 1) as f64) as usize;
         let whole = Timesteps::trailing(train_steps, steps).unwrap().ending(PathEnd::FirstLevel);
-        let kept = (steps as f64 * strength).floor() as usize;
+        let kept = (steps as f64 * strength + 1e-9).floor() as usize;
         match whole.clone().with_strength(strength) {
             Ok(part) => {
                 prop_assert_eq!(part.as_slice(), &whole.as_slice()[steps - kept..]);
@@ -454,6 +454,182 @@ fn encoding_reverses_once_and_generating_undoes_it() {
         assert_eq!(encoding.generating(), tau);
     }
     assert_eq!(tau.clone().generating(), tau);
+}
+
+// Image to image.
+
+const SPACINGS: [Spacing; 6] = [
+    Spacing::Leading { offset: 0 },
+    Spacing::Leading { offset: 1 },
+    Spacing::Trailing,
+    Spacing::Linspace,
+    Spacing::Linear,
+    Spacing::Quadratic,
+];
+
+/// Entries of a spacing over 0..600, as a list for 600 training steps has them, for the schedule of 1000.
+#[test]
+fn img2img_takes_exactly_s_steps_below_the_strength() {
+    let tau = Timesteps::img2img(1000, 20, 0.6, Spacing::Trailing).unwrap().unwrap();
+    assert_valid(&tau, 1000, 20);
+    assert_eq!(tau.as_slice(), Timesteps::trailing(600, 20).unwrap().as_slice());
+    assert_eq!((tau.as_slice()[0], tau.as_slice()[19]), (599, 29));
+    // A plan along it starts at t = 599, costs 20 calls and may end at either level.
+    let schedule = NoiseSchedule::stable_diffusion().unwrap();
+    for end in [PathEnd::Clean, PathEnd::FirstLevel] {
+        let plan = Plan::new(&schedule, &tau.clone().ending(end), &Ddim::deterministic()).unwrap();
+        assert_eq!((plan.len(), plan.start()), (20, schedule.level(599).unwrap()));
+    }
+    for spacing in SPACINGS {
+        let all = Timesteps::img2img(1000, 20, 1.0, spacing).unwrap().unwrap();
+        assert_eq!(all, Timesteps::spaced(1000, 20, spacing).unwrap());
+    }
+}
+
+/// Every setting of a slider works: none is an error, and only 0 is nothing to do.
+#[test]
+fn every_setting_of_a_strength_slider_works() {
+    for spacing in SPACINGS {
+        for (train_steps, steps) in [(1000, 20), (1000, 50), (100, 16), (10, 1)] {
+            for percent in 0..=100_usize {
+                let tau = Timesteps::img2img(train_steps, steps, percent as f64 / 100.0, spacing).unwrap();
+                // In whole numbers, where nothing is rounded.
+                let span = train_steps * percent / 100;
+                match tau {
+                    None => assert_eq!(span, 0, "{spacing:?} {percent}"),
+                    Some(tau) => {
+                        assert_valid(&tau, train_steps, steps.min(span));
+                        assert!(
+                            tau.as_slice()[0] <= span
+                                && (tau.as_slice()[0] == span - 1 || matches!(spacing, Spacing::Leading { .. }))
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// 0.7·90 is 62.99999999999999 in f64, and 0.29·1000 is 290 less a bit.
+#[test]
+fn a_strength_is_rounded_down_at_a_billionth() {
+    assert!((0.7_f64 * 90.0) < 63.0);
+    assert_eq!(Timesteps::trailing(1000, 90).unwrap().with_strength(0.7).unwrap().len(), 63);
+    for percent in 1..=100_usize {
+        for steps in 1..=200_usize {
+            let tau = Timesteps::trailing(1000, steps).unwrap().with_strength(percent as f64 / 100.0);
+            assert_eq!(tau.map_or(0, |tau| tau.len()), steps * percent / 100, "{steps} {percent}");
+        }
+    }
+    // What is less by more than that is less.
+    assert_eq!(Timesteps::trailing(1000, 90).unwrap().with_strength(0.7 - 1e-10).unwrap().len(), 62);
+}
+
+#[test]
+fn a_path_may_start_from_a_given_t() {
+    for spacing in SPACINGS {
+        for (t, steps) in [(0, 1), (499, 5), (999, 1000), (7, 8)] {
+            let offset_too_large = spacing == Spacing::Leading { offset: 1 } && t == 999;
+            match Timesteps::starting_from(1000, t, steps, spacing) {
+                Ok(tau) => {
+                    assert_valid(&tau, 1000, steps);
+                    assert!(tau.as_slice()[0] == t || matches!(spacing, Spacing::Leading { .. }));
+                }
+                Err(error) => {
+                    assert!(offset_too_large && matches!(error, Error::LeadingOffset { t: 1000, .. }), "{error}")
+                }
+            }
+        }
+    }
+    let trailing = |t, steps| Timesteps::starting_from(1000, t, steps, Spacing::Trailing);
+    assert!(matches!(trailing(1000, 5), Err(Error::Timestep { t: 1000, train_steps: 1000 })));
+    assert!(matches!(trailing(4, 6), Err(Error::Count { value: 6, min: 1, max: 5, .. })));
+    assert!(matches!(trailing(4, 0), Err(Error::Count { value: 0, .. })));
+}
+
+// Lists of σ.
+
+/// Karras et al. 2022, Eq. 5, with ρ = 7, from the noisiest σ of a schedule to 0.03.
+fn karras(steps: usize) -> Vec<f64> {
+    let (max, min) = (14.6_f64.powf(1.0 / 7.0), 0.03_f64.powf(1.0 / 7.0));
+    (0..steps).map(|i| (max + i as f64 / (steps - 1).max(1) as f64 * (min - max)).powi(7)).collect()
+}
+
+#[test]
+fn sigmas_take_the_nearest_t_each_and_never_one_twice() {
+    let schedule = NoiseSchedule::stable_diffusion().unwrap();
+    let nearest = |sigma: f64| schedule.nearest_to_log_snr(-2.0 * sigma.ln()).unwrap();
+    let mut repeated = 0;
+    for steps in 1..=300 {
+        let sigmas = karras(steps);
+        let tau = Timesteps::nearest_to_sigmas(&schedule, sigmas.clone()).unwrap();
+        assert_valid(&tau, 1000, steps);
+        let naive: Vec<usize> = sigmas.iter().map(|sigma| nearest(*sigma)).collect();
+        if naive.is_sorted_by(|a, b| a > b) {
+            assert_eq!(tau.as_slice(), naive);
+        } else {
+            repeated += 1;
+            assert!(Timesteps::explicit(1000, naive).is_err());
+        }
+    }
+    assert!(repeated > 200, "{repeated}");
+    // As many as there are, and one more.
+    let many: Vec<f64> = (0..1000).map(|i| 10.0 - f64::from(i) * 1e-3).collect();
+    let all = Timesteps::nearest_to_sigmas(&schedule, many.clone()).unwrap();
+    assert_eq!(all, Timesteps::all(1000).unwrap());
+    let endless = (0..).map(|i| 1.0 / (1.0 + f64::from(i)));
+    assert!(matches!(Timesteps::nearest_to_sigmas(&schedule, endless), Err(Error::Count { value: 1001, .. })));
+}
+
+#[test]
+fn lists_of_sigma_are_checked() {
+    let schedule = NoiseSchedule::stable_diffusion().unwrap();
+    let of = |list: &[f64]| Timesteps::nearest_to_sigmas(&schedule, list.iter().copied()).unwrap_err();
+    assert!(matches!(of(&[]), Error::Count { name: "S", value: 0, .. }));
+    for wrong in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+        let error = of(&[2.0, wrong]);
+        assert!(matches!(error, Error::Parameter { name: "σ", .. }), "{error}");
+    }
+    assert!(of(&[2.0, 0.0]).to_string().contains("leave out a final 0"));
+    assert!(matches!(of(&[2.0, 1.0, 1.0]), Error::NotFalling { index: 2, value: 1.0, previous: 1.0, .. }));
+    assert!(matches!(of(&[1.0, 2.0]), Error::NotFalling { index: 1, value: 2.0, previous: 1.0, .. }));
+}
+
+/// Every strictly falling list of `steps` entries below `len`.
+fn all_falling(len: usize, steps: usize) -> Vec<Vec<usize>> {
+    let mut lists = vec![Vec::new()];
+    for left in (0..steps).rev() {
+        lists = lists
+            .into_iter()
+            .flat_map(|list: Vec<usize>| {
+                let most = list.last().copied().unwrap_or(len);
+                (left..most).map(move |t| [&list[..], &[t]].concat())
+            })
+            .collect();
+    }
+    lists
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No other distinct entries in the same order are nearer in all.
+    #[test]
+    fn sigmas_are_moved_by_as_little_as_possible(
+        betas in prop::collection::vec(0.01..0.9_f64, 1..9),
+        mut sigmas in prop::collection::vec(0.05..20.0_f64, 1..7),
+    ) {
+        let schedule = NoiseSchedule::from_betas(betas).unwrap();
+        sigmas.sort_by(|a, b| b.total_cmp(a));
+        sigmas.dedup();
+        prop_assume!(sigmas.len() <= schedule.len());
+        let wanted: Vec<usize> =
+            sigmas.iter().map(|sigma| schedule.nearest_to_log_snr(-2.0 * sigma.ln()).unwrap()).collect();
+        let moved = |list: &[usize]| list.iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).sum::<usize>();
+        let tau = Timesteps::nearest_to_sigmas(&schedule, sigmas.clone()).unwrap();
+        let least = all_falling(schedule.len(), sigmas.len()).iter().map(|list| moved(list)).min().unwrap();
+        prop_assert_eq!(moved(tau.as_slice()), least, "{:?} for {:?}", tau.as_slice(), wanted);
+    }
 }
 
 // Who follows whom.

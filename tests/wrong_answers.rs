@@ -98,7 +98,7 @@ fn a_beta_list_of_another_length_than_t_is_an_error_before_the_first_step() {
     let schedule = NoiseSchedule::from_betas([0.1, 0.2, 0.3]).unwrap();
     let tau = Timesteps::trailing(1000, 10).unwrap();
     let error = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap_err();
-    assert!(matches!(error, Error::Length { expected: 3, found: 1000, .. }), "{error}");
+    assert!(matches!(error, Error::TrainSteps { expected: 3, found: 1000 }), "{error}");
 }
 
 /// 1 − ᾱ_0 = β_0. An f32 table holds ᾱ_0 = 0.9999, and 1 − 0.9999f32 is off by 1.7e-4.
@@ -187,7 +187,7 @@ fn no_steps_at_all_is_an_error() {
 fn a_leading_offset_past_the_end_is_an_error() {
     for (train_steps, steps, offset) in [(1000, 1000, 1), (10, 10, 1), (1000, 10, 100), (1000, 1, usize::MAX)] {
         let error = Timesteps::leading(train_steps, steps, offset).unwrap_err();
-        assert!(matches!(error, Error::Timestep { train_steps: of, .. } if of == train_steps), "{error}");
+        assert!(matches!(error, Error::LeadingOffset { train_steps: of, .. } if of == train_steps), "{error}");
     }
     assert_eq!(Timesteps::leading(1000, 999, 1).unwrap().as_slice()[0], 999);
 }

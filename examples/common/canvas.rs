@@ -1,17 +1,15 @@
-//! Pictures: images side by side, with words beside them.
+//! Sheets of images side by side, with labels.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use alphabar::BoxError;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{GrayImage, Luma};
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 
 use super::{Images, SIDE, font};
 
-/// Where pictures go.
+/// The folder that sheets are written to.
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
 }
@@ -26,20 +24,25 @@ impl Folder {
         let path = self.path.join(name);
         let write = || -> Result<(), BoxError> {
             let mut file = BufWriter::new(File::create(&path)?);
-            let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
-            picture.pixels.write_with_encoder(encoder)?;
+            let (height, width) = picture.pixels.dim();
+            let mut encoder = png::Encoder::new(&mut file, width as u32, height as u32);
+            encoder.set_color(png::ColorType::Grayscale);
+            encoder.set_compression(png::Compression::High);
+            let mut writer = encoder.write_header()?;
+            writer.write_image_data(&picture.pixels.iter().copied().collect::<Vec<u8>>())?;
+            writer.finish()?;
             Ok(file.flush()?)
         };
         write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
     }
 }
 
-/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a picture.
+/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a sheet.
 const SCALE: usize = 2;
 pub(crate) const TILE: usize = SCALE * SIDE;
 /// Between neighbouring images.
 pub(crate) const GAP: usize = 2;
-/// Around a picture, and between blocks of images.
+/// Around a sheet, and between blocks of images.
 pub(crate) const MARGIN: usize = 16;
 /// From one line of text to the next.
 pub(crate) const LINE: usize = 24;
@@ -49,20 +52,21 @@ const FAINT: u8 = 200;
 pub(crate) const GREY: u8 = 96;
 pub(crate) const INK: u8 = 32;
 
-/// A picture in greys; what would fall outside of it is lost.
+/// A sheet in greys; pixels outside of it are dropped.
 pub(crate) struct Canvas {
-    pixels: GrayImage,
+    /// A line of pixels a row.
+    pixels: Array2<u8>,
 }
 
 impl Canvas {
     pub(crate) fn new(width: usize, height: usize) -> Self {
-        Self { pixels: GrayImage::from_pixel(width as u32, height as u32, Luma([PAPER])) }
+        Self { pixels: Array2::from_elem((height, width), PAPER) }
     }
 
     fn rectangle(&mut self, x: usize, y: usize, width: usize, height: usize, shade: u8) {
         for (y, x) in (y..y + height).flat_map(|y| (x..x + width).map(move |x| (y, x))) {
-            if let Some(pixel) = self.pixels.get_pixel_mut_checked(x as u32, y as u32) {
-                *pixel = Luma([shade]);
+            if let Some(pixel) = self.pixels.get_mut((y, x)) {
+                *pixel = shade;
             }
         }
     }

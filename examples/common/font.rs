@@ -1,4 +1,4 @@
-//! Letters as dots, for pictures.
+//! Letters as dots, for sheets of images.
 
 /// Goes onto the letter before it.
 pub(crate) const ACCENT: char = '\u{302}';

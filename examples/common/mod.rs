@@ -1,4 +1,4 @@
-//! What the examples share: images, a run with a progress bar, work on all processors, tables and pictures.
+//! What the examples share: images, a run with a progress bar, work on all processors, tables and sheets of images.
 
 #![allow(dead_code, reason = "no example uses all of it")]
 
@@ -7,6 +7,8 @@ mod font;
 pub(crate) mod run;
 
 use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use alphabar::reference::{Exact, FiniteData};
@@ -22,16 +24,16 @@ pub(crate) const SIDE: usize = 28;
 
 /// The folder of the images, unless another is given.
 pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
-/// The sheet of images that the perfect network knows.
+/// The training images, which the exact denoiser knows.
 pub(crate) const TRAIN: &str = "fashion-mnist-train.png";
-/// The sheet of images that it has not seen.
+/// Held-out images.
 pub(crate) const TEST: &str = "fashion-mnist-test.png";
-/// Kinds of clothes; image i of either sheet is of kind i mod 10.
+/// Classes of clothes; image i of either sheet is of class i mod 10.
 pub(crate) const KINDS: usize = 10;
 
 // ---- Runs ---------------------------------------------------------------------------------------
 
-/// Runs a plan with the perfect network of some data, and the progress bar along.
+/// Runs a plan with the exact denoiser of some data, and moves the progress bar.
 pub(crate) fn follow<N: NoiseSource<Images>>(
     plan: &Plan,
     x: Images,
@@ -49,31 +51,41 @@ pub(crate) fn follow<N: NoiseSource<Images>>(
 
 // ---- Images -------------------------------------------------------------------------------------
 
-/// Reads a sheet of images that lie side by side without gaps.
+/// Reads a greyscale PNG of images that lie side by side without gaps.
 pub(crate) fn load(path: &Path) -> Result<Images, BoxError> {
-    let sheet = image::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?.to_luma8();
-    let side = SIDE as u32;
-    let (columns, rows) = (sheet.width() / side, sheet.height() / side);
-    let (width, height) = sheet.dimensions();
-    if columns * rows == 0 || width % side != 0 || height % side != 0 {
-        return Err(format!("{} has {width}x{height} pixels, not whole images of {side}x{side}", path.display()).into());
+    let sheet = grey(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let (height, width) = sheet.dim();
+    let (rows, columns) = (height / SIDE, width / SIDE);
+    if columns * rows == 0 || width % SIDE != 0 || height % SIDE != 0 {
+        return Err(format!("{} has {width}x{height} pixels, not whole images of {SIDE}x{SIDE}", path.display()).into());
     }
-    let count = (columns * rows) as usize;
-    Ok(Images::from_shape_fn((count, SIDE * SIDE), |(index, pixel)| {
-        let (index, pixel) = (index as u32, pixel as u32);
-        let x = index % columns * side + pixel % side;
-        let y = index / columns * side + pixel / side;
-        f32::from(sheet.get_pixel(x, y).0[0]) / 127.5 - 1.0
+    Ok(Images::from_shape_fn((columns * rows, SIDE * SIDE), |(index, pixel)| {
+        let (y, x) = (index / columns * SIDE + pixel / SIDE, index % columns * SIDE + pixel % SIDE);
+        sheet.get((y, x)).map_or(0.0, |&byte| f32::from(byte) / 127.5 - 1.0)
     }))
+}
+
+fn grey(path: &Path) -> Result<Array2<u8>, BoxError> {
+    let mut decoder = png::Decoder::new(BufReader::new(File::open(path)?));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info()?;
+    let (color, depth) = reader.output_color_type();
+    if (color, depth) != (png::ColorType::Grayscale, png::BitDepth::Eight) {
+        return Err(format!("it is {color:?}, not greyscale without transparency").into());
+    }
+    let mut bytes = vec![0; reader.output_buffer_size().ok_or("it is too large")?];
+    let frame = reader.next_frame(&mut bytes)?;
+    bytes.truncate(frame.buffer_size());
+    Ok(Array2::from_shape_vec((frame.height as usize, frame.width as usize), bytes)?)
 }
 
 pub(crate) fn first_rows(images: &Images, count: u16) -> Images {
     images.slice(s![..usize::from(count).min(images.nrows()), ..]).to_owned()
 }
 
-/// Images with their grain, N(0, h²) in every pixel: of those of the set, what a perfect sampler would draw.
+/// Images with pixel noise N(0, h²): samples of the data, if they are training images.
 pub(crate) fn with_grain(images: &Images, seed: u64, h: f64) -> Result<Images, Error> {
-    // Samples of the same seed that no method asks for.
+    // Sample numbers that no sampler uses.
     let z = SeededNoise::new(seed).from_sample(1 << 32).noise(images, Draw::Initial)?;
     Ok(images + &(z * h as f32))
 }
@@ -82,7 +94,7 @@ pub(crate) fn to_f64(images: &Images) -> Vec<f64> {
     images.iter().copied().map(f64::from).collect()
 }
 
-/// From each image to the nearest of a set, root mean square over the pixels; averaged over the images.
+/// Distance of each image to the nearest one of a set, root mean square over the pixels; averaged over the images.
 pub(crate) fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
     let distances = set.distances(&to_f64(images));
     distances.iter().sum::<f64>() / distances.len() as f64
@@ -115,8 +127,8 @@ pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
 
 // ---- Closed forms -------------------------------------------------------------------------------
 
-/// Which image of a set a picture belongs to, if it is one of them with N(0, `variance`) in each of its pixels: the
-/// probability of each image, from its squared distance to the picture.
+/// The probability of each image of a set, given one of them with noise N(0, `variance`) in each pixel, from its squared
+/// distance to each.
 pub(crate) fn probabilities(squared_distances: &[f64], variance: f64) -> Vec<f64> {
     let least = squared_distances.iter().copied().fold(f64::INFINITY, f64::min);
     let weights: Vec<f64> =

@@ -14,7 +14,7 @@ pub(crate) fn exit(result: Result<(), BoxError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What fails at a step has its cause as a source: tell all of it in one sentence.
+            // With all causes, in one sentence.
             let causes = iter::successors(error.source(), |cause| cause.source());
             eprintln!("error: {}", causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}")));
             ExitCode::FAILURE
@@ -29,7 +29,7 @@ pub(crate) fn progress_of(calls: usize) -> Result<ProgressBar, BoxError> {
     Ok(progress)
 }
 
-/// Works on all jobs, the dearest first, on as many threads as there are processors. The results come in any order;
+/// Works on all jobs, the most expensive first, on as many threads as there are processors. The results come in any order;
 /// none depends on the number of threads.
 pub(crate) fn in_parallel<J: Send, R: Send>(
     mut jobs: Vec<J>,

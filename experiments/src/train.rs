@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
         let batch = self.recipe.batch;
         let chosen: Vec<usize> = (0..batch as u64).map(|row| self.order.image(first + row)).collect();
         let x0 = Tensor::from_vec(self.images.rows(chosen), (batch, PIXELS), &Device::Cpu)?;
-        let ts = self.uniform.sample(batch, &mut stream(self.recipe.seed, step));
+        let ts = self.uniform.sample(batch, &mut stream(self.recipe.seed, step))?;
         let epsilon = SeededNoise::new(self.recipe.seed ^ TRAINING).from_sample(first).noise(&x0, Draw::Initial)?;
         let (loss, gradients) = gradients((&self.net, &self.params), &self.schedule, &x0, &ts, &epsilon)?;
         self.adam.step(&gradients, self.recipe.rate_at(step))?;

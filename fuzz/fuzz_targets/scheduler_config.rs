@@ -1,5 +1,5 @@
-//! Whatever bytes a model folder holds: a configuration that gives plans and is written and read again, or an error that
-//! names its key or its place.
+//! Any bytes in a model folder give a configuration that makes plans and is written and read again, or an error in one short
+//! line that names its key or its place.
 
 #![no_main]
 
@@ -23,8 +23,21 @@ fuzz_target!(|bytes: &[u8]| {
                 let _ = config.clone().with_class(class).map(|other| other.plan(1));
             }
         }
-        Err(Error::Config { reason, .. }) => assert!(!reason.is_empty()),
-        Err(Error::ConfigText { line, column, .. }) => assert!(line > 0 || column == 0),
-        Err(other) => panic!("{other:?} has neither key nor place"),
+        Err(error) => {
+            match &error {
+                Error::Config { reason, .. } => assert!(!reason.is_empty()),
+                Error::ConfigText { line, column, .. } => assert_eq!(*line > 0, *column > 0),
+                Error::ConfigKeyMissing { .. } => {}
+                other => panic!("{other:?} has neither key nor place"),
+            }
+            let line = error.to_string();
+            assert!(line.chars().count() < 600 && !line.contains(char::is_control), "{line}");
+        }
+    }
+    if let Ok(text) = core::str::from_utf8(bytes) {
+        for class in [SchedulerClass::EulerAncestralDiscrete, SchedulerClass::DpmSolverSinglestep, SchedulerClass::Lcm]
+        {
+            let _ = SchedulerConfig::from_json_as(text, class).map(|config| config.plan(4));
+        }
     }
 });

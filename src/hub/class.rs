@@ -1,22 +1,26 @@
-//! Python's scheduler classes, and what each takes for a key that is not there.
+//! The scheduler classes of diffusers, and their defaults.
 
 use core::fmt;
 
 use crate::error::Error;
+use crate::hub::Spacing;
 use crate::hub::json::config_error;
+use crate::hub::keys::acts;
 use crate::timesteps::PathEnd;
 
-/// The class that a configuration was written by.
+/// The scheduler class of diffusers that wrote a configuration, or as which it is read.
 ///
-/// The first five are methods of this crate. Of the others, schedule, prediction and spacing are read, "to run this checkpoint
-/// with DDIM".
+/// [`is_supported`](SchedulerClass::is_supported) says whether this crate has the sampler of a class. Of the other classes
+/// the noise schedule, the prediction type, the clipping and the timesteps are read, and the sampler is DDIM with η = 0.
 ///
 /// ```
 /// use alphabar::hub::SchedulerClass;
 ///
 /// let class: SchedulerClass = "EulerDiscreteScheduler".parse()?;
 /// assert_eq!(class, SchedulerClass::EulerDiscrete);
-/// assert!(!class.is_supported());
+/// assert!(class.is_supported()); // the Euler step is the DDIM step
+/// // A scheduler of diffusers' former Flax half is read as its PyTorch twin.
+/// assert_eq!("FlaxDDIMScheduler".parse::<SchedulerClass>()?, SchedulerClass::Ddim);
 /// assert!("FlowMatchEulerDiscreteScheduler".parse::<SchedulerClass>().is_err());
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -25,19 +29,25 @@ use crate::timesteps::PathEnd;
 pub enum SchedulerClass {
     /// `DDIMScheduler`.
     Ddim,
-    /// `DDIMParallelScheduler`, for sampling the same arithmetic.
+    /// `DDIMParallelScheduler`: DDIM.
     DdimParallel,
-    /// `DDIMInverseScheduler`: encoding.
+    /// `DDIMInverseScheduler`: encoding (DDIM inversion).
     DdimInverse,
     /// `DDPMScheduler`.
     Ddpm,
-    /// `DDPMParallelScheduler`, for sampling the same arithmetic.
+    /// `DDPMParallelScheduler`: DDPM.
     DdpmParallel,
+    /// `UnCLIPScheduler`: DDPM on the cosine schedule.
+    UnClip,
+    /// `CogVideoXDDIMScheduler`: DDIM on a schedule of shifted SNR.
+    CogVideoXDdim,
+    /// `CogVideoXDPMScheduler`.
+    CogVideoXDpm,
     /// `PNDMScheduler`.
     Pndm,
-    /// `EulerDiscreteScheduler`.
+    /// `EulerDiscreteScheduler`: DDIM with η = 0.
     EulerDiscrete,
-    /// `EulerAncestralDiscreteScheduler`.
+    /// `EulerAncestralDiscreteScheduler`: DDIM with η = 1.
     EulerAncestralDiscrete,
     /// `HeunDiscreteScheduler`.
     HeunDiscrete,
@@ -65,36 +75,53 @@ pub enum SchedulerClass {
     Tcd,
 }
 
-/// How a class makes its list of t, where that differs from DDIM's.
+/// The sampler of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    /// DDIM with η = 0; Euler's step.
+    Ddim,
+    /// DDIM with η = 1; the step of Euler ancestral.
+    Ancestral,
+    /// DDPM.
+    Ddpm,
+    /// None of this crate. DDIM with η = 0 takes its place.
+    Other,
+}
+
+/// How a class lists its timesteps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
-    /// As DDIM's.
+    /// As DDIM does.
     Same,
-    /// A t that is no whole number, in "linspace".
+    /// As DDIM does, but without rounding in "linspace".
     Fractional,
     /// S + 1 entries without their last, in "linspace" and "leading".
     OneMore,
-    /// Entries of the list of S₀ steps that the network was distilled for.
+    /// Every ⌊S₀/S⌋-th or so of the S₀ timesteps that the network was distilled for.
     Distilled,
 }
 
-/// What a class takes for a key that is not there, in diffusers 0.42.
+/// The values that a class of diffusers 0.42.1 gives to missing keys.
 pub(super) struct Defaults {
     pub(super) beta_start: f64,
     pub(super) beta_end: f64,
     pub(super) beta_schedule: &'static str,
     pub(super) clip_sample: bool,
     pub(super) end: PathEnd,
-    pub(super) timestep_spacing: &'static str,
+    pub(super) spacing: Spacing,
+    pub(super) snr_shift_scale: f64,
 }
 
 impl SchedulerClass {
-    const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Ddim,
         Self::DdimParallel,
         Self::DdimInverse,
         Self::Ddpm,
         Self::DdpmParallel,
+        Self::UnClip,
+        Self::CogVideoXDdim,
+        Self::CogVideoXDpm,
         Self::Pndm,
         Self::EulerDiscrete,
         Self::EulerAncestralDiscrete,
@@ -112,12 +139,7 @@ impl SchedulerClass {
         Self::Tcd,
     ];
 
-    /// The name of the class in Python.
-    ///
-    /// ```
-    /// # use alphabar::hub::SchedulerClass;
-    /// assert_eq!(SchedulerClass::Ddim.name(), "DDIMScheduler");
-    /// ```
+    /// The name of the class in diffusers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -126,6 +148,9 @@ impl SchedulerClass {
             Self::DdimInverse => "DDIMInverseScheduler",
             Self::Ddpm => "DDPMScheduler",
             Self::DdpmParallel => "DDPMParallelScheduler",
+            Self::UnClip => "UnCLIPScheduler",
+            Self::CogVideoXDdim => "CogVideoXDDIMScheduler",
+            Self::CogVideoXDpm => "CogVideoXDPMScheduler",
             Self::Pndm => "PNDMScheduler",
             Self::EulerDiscrete => "EulerDiscreteScheduler",
             Self::EulerAncestralDiscrete => "EulerAncestralDiscreteScheduler",
@@ -144,23 +169,30 @@ impl SchedulerClass {
         }
     }
 
-    /// Whether its method is one of this crate.
+    /// Whether the sampler of this class is one of this crate, so that
+    /// [`SchedulerConfig::plan`](crate::hub::SchedulerConfig::plan) runs it.
     ///
-    /// ```
-    /// # use alphabar::hub::SchedulerClass;
-    /// assert!(SchedulerClass::Ddpm.is_supported() && !SchedulerClass::Pndm.is_supported());
-    /// ```
+    /// These are DDIM, DDPM and the classes whose step is the same: `EulerDiscreteScheduler` is DDIM with η = 0 and
+    /// `EulerAncestralDiscreteScheduler` is DDIM with η = 1, on the same timesteps and in another scale of x.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        self.is_ddim() || self.is_ddpm() || self == Self::DdimInverse
+        self.method() != Method::Other
     }
 
-    pub(super) fn is_ddim(self) -> bool {
-        matches!(self, Self::Ddim | Self::DdimParallel)
+    pub(super) fn method(self) -> Method {
+        match self {
+            Self::Ddim | Self::DdimParallel | Self::DdimInverse | Self::CogVideoXDdim | Self::EulerDiscrete => {
+                Method::Ddim
+            }
+            Self::EulerAncestralDiscrete => Method::Ancestral,
+            Self::Ddpm | Self::DdpmParallel | Self::UnClip => Method::Ddpm,
+            _ => Method::Other,
+        }
     }
 
-    pub(super) fn is_ddpm(self) -> bool {
-        matches!(self, Self::Ddpm | Self::DdpmParallel)
+    /// Whether diffusers steps to t − ⌊T/S⌋, whatever the next timestep is.
+    pub(super) fn steps_by_stride(self) -> bool {
+        matches!(self, Self::Ddim | Self::DdimParallel | Self::DdimInverse | Self::CogVideoXDdim)
     }
 
     pub(super) fn list(self) -> List {
@@ -187,34 +219,72 @@ impl SchedulerClass {
             Self::HeunDiscrete | Self::Kdpm2Discrete | Self::Kdpm2AncestralDiscrete | Self::DpmSolverSde => {
                 (0.00085, 0.012, "linear")
             }
-            Self::Lcm | Self::Tcd => (0.00085, 0.012, "scaled_linear"),
+            Self::Lcm | Self::Tcd | Self::CogVideoXDdim | Self::CogVideoXDpm => (0.00085, 0.012, "scaled_linear"),
+            Self::UnClip => (1e-4, 0.02, "squaredcos_cap_v2"),
             _ => (1e-4, 0.02, "linear"),
         };
+        let ends_at_first = matches!(self, Self::Pndm | Self::DeisMultistep | Self::SaSolver);
         Defaults {
             beta_start,
             beta_end,
             beta_schedule,
-            clip_sample: self.is_supported(),
-            end: if self == Self::Pndm { PathEnd::FirstLevel } else { PathEnd::Clean },
-            timestep_spacing: match self.list() {
-                List::Fractional | List::OneMore => "linspace",
-                List::Same | List::Distilled => "leading",
+            clip_sample: acts(self, "clip_sample") && !matches!(self, Self::HeunDiscrete | Self::Lcm),
+            end: if ends_at_first { PathEnd::FirstLevel } else { PathEnd::Clean },
+            spacing: match self.list() {
+                List::Fractional | List::OneMore => Spacing::Linspace,
+                _ if self == Self::UnClip => Spacing::Linspace,
+                List::Same | List::Distilled => Spacing::Leading,
             },
+            snr_shift_scale: if acts(self, "snr_shift_scale") { 3.0 } else { 1.0 },
         }
     }
 
-    /// Whether the constructor of the class in Python takes this `beta_schedule`.
+    /// Whether diffusers holds 2⁻²⁴ instead of ᾱ = 0, because this class divides by √ᾱ.
+    pub(super) fn keeps_snr_above_zero(self) -> bool {
+        matches!(
+            self,
+            Self::EulerDiscrete | Self::EulerAncestralDiscrete | Self::DpmSolverMultistep | Self::UniPcMultistep
+        )
+    }
+
+    /// Whether the class takes this `beta_schedule`.
     pub(super) fn takes_beta_schedule(self, name: &str) -> bool {
-        matches!(name, "linear" | "scaled_linear" | "squaredcos_cap_v2") || self.is_ddpm()
+        match self {
+            Self::UnClip => name == "squaredcos_cap_v2",
+            Self::Ddpm | Self::DdpmParallel => true,
+            _ => matches!(name, "linear" | "scaled_linear" | "squaredcos_cap_v2"),
+        }
+    }
+
+    /// Whether the class takes this `prediction_type`.
+    pub(super) fn takes_prediction(self, name: &str) -> bool {
+        match self {
+            Self::UnClip => name != "v_prediction",
+            Self::Pndm
+            | Self::EulerAncestralDiscrete
+            | Self::HeunDiscrete
+            | Self::Kdpm2Discrete
+            | Self::Kdpm2AncestralDiscrete
+            | Self::DpmSolverSde => name != "sample",
+            _ => true,
+        }
     }
 }
 
 impl core::str::FromStr for SchedulerClass {
     type Err = Error;
 
+    /// Reads the name of a class, also with the prefix `Flax`.
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|class| class.name() == name).ok_or_else(|| {
-            config_error("_class_name", name, "is none of the schedulers with a table of β that are read here")
+        let plain = name.strip_prefix("Flax").unwrap_or(name);
+        Self::ALL.into_iter().find(|class| class.name() == plain).ok_or_else(|| {
+            let reason = if name.starts_with("Flow") {
+                "is not supported: flow-matching schedulers have no β schedule"
+            } else {
+                "is not supported; hub::SchedulerClass lists the classes that are. To read the file as one of them use \
+                 SchedulerConfig::from_json_as"
+            };
+            config_error("_class_name", name, reason)
         })
     }
 }

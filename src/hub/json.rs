@@ -1,4 +1,4 @@
-//! JSON from strangers: bounded in size, and every complaint names its key or its place.
+//! JSON from strangers: bounded in size, and every error names its key or its place, in one short line.
 
 use core::fmt;
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use crate::schedule::MAX_TRAIN_STEPS;
 
 /// The largest file that is read: room for `trained_betas` of the longest schedule.
 pub(super) const MAX_BYTES: usize = 32 << 20;
-/// Python writes about 30.
+/// diffusers writes about 30.
 const MAX_KEYS: usize = 256;
 /// How much of a value an error repeats.
 const SHOWN: usize = 80;
@@ -20,28 +20,88 @@ const SHOWN: usize = 80;
 /// The text of each value by its key.
 pub(super) type Entries = BTreeMap<String, String>;
 
-pub(super) fn config_error(key: impl Into<String>, value: &str, reason: impl Into<String>) -> Error {
-    Error::Config { key: shortened(&key.into()), value: shortened(value), reason: reason.into() }
+pub(super) fn config_error(key: impl Into<String>, value: &str, reason: impl AsRef<str>) -> Error {
+    Error::Config {
+        key: shortened(&key.into(), SHOWN),
+        value: shortened(value, SHOWN),
+        reason: without_middle(reason.as_ref(), 3 * SHOWN),
+    }
 }
 
-pub(super) fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(SHOWN).collect();
-    if short.len() < text.len() {
+/// A reason in one line. A value that it quotes may be long; what was expected stands behind it.
+fn without_middle(text: &str, most: usize) -> String {
+    let short = shortened(text, most);
+    if !short.ends_with('…') {
+        return short;
+    }
+    let half = most / 2;
+    let tail: String = text.chars().rev().take(half).filter(|c| !c.is_control()).collect();
+    let tail: String = tail.chars().rev().collect();
+    format!("{}{tail}", shortened(text, half))
+}
+
+/// A text in one line of at most so many characters, without control characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    let mut short = String::new();
+    let mut gap = false;
+    let mut room = most;
+    // Spaces and line breaks count as one space; a text of nothing else ends the search soon enough.
+    for c in text.chars().take(64 * most) {
+        if c.is_whitespace() || c.is_control() {
+            gap = !short.is_empty();
+            continue;
+        }
+        if room == 0 {
+            short.push('…');
+            return short;
+        }
+        if gap {
+            short.push(' ');
+        }
+        short.push(c);
+        room -= 1;
+        gap = false;
+    }
+    if text.chars().nth(64 * most).is_some() {
         short.push('…');
     }
     short
 }
 
+/// An error about the text, at a place from 1, or about all of it, at line 0.
+fn text_error(line: usize, column: usize, reason: &str) -> Error {
+    let column = if line == 0 { 0 } else { column.max(1) };
+    Error::ConfigText { line, column, reason: without_middle(reason, 2 * SHOWN) }
+}
+
+/// The text of a file, without a byte order mark.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+    check_size(bytes.len())?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(text_error(0, 0, "the file is UTF-16; save it as UTF-8"));
+    }
+    core::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let mut lines = before.rsplit(|byte| *byte == b'\n');
+        let column = 1 + lines.next().map_or(0, <[u8]>::len);
+        text_error(1 + lines.count(), column, "the file is not UTF-8")
+    })
+}
+
 /// The entries of an object, their values unread.
 pub(super) fn entries(text: &str) -> Result<Entries, Error> {
     check_size(text.len())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err(text_error(0, 0, "the file is empty"));
+    }
     let text = with_quoted_constants(text);
     let mut parser = serde_json::Deserializer::from_str(&text);
     let pairs = parser.deserialize_map(Pairs).and_then(|pairs| parser.end().map(|()| pairs)).map_err(|error| {
-        // Its place is told apart.
         let reason = error.to_string();
-        let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-        Error::ConfigText { line: error.line(), column: error.column(), reason }
+        // The place stands at the end, and a value may be quoted before it.
+        let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
+        text_error(error.line().max(1), error.column(), reason)
     })?;
     let mut entries = Entries::new();
     for (key, value) in pairs {
@@ -54,10 +114,7 @@ pub(super) fn entries(text: &str) -> Result<Entries, Error> {
 }
 
 pub(super) fn check_size(bytes: usize) -> Result<(), Error> {
-    if bytes <= MAX_BYTES {
-        return Ok(());
-    }
-    Err(Error::ConfigText { line: 0, column: 0, reason: format!("more than {MAX_BYTES} bytes") })
+    if bytes <= MAX_BYTES { Ok(()) } else { Err(text_error(0, 0, &format!("more than {MAX_BYTES} bytes"))) }
 }
 
 struct Pairs;
@@ -81,8 +138,8 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
-/// Python writes `NaN`, `Infinity` and `-Infinity`, as `DPMSolverMultistepScheduler` does in `lambda_min_clipped`, which JSON
-/// does not have. They become strings, and an error only where a number is needed.
+/// Puts `NaN`, `Infinity` and `-Infinity` in quotes. Python writes them although JSON does not have them, for example in
+/// `lambda_min_clipped` of `DPMSolverMultistepScheduler`. As strings they are an error only if a number is needed.
 fn with_quoted_constants(text: &str) -> Cow<'_, str> {
     if !text.contains("NaN") && !text.contains("Infinity") {
         return Cow::Borrowed(text);
@@ -126,7 +183,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+    pub(super) fn error(&self, reason: impl AsRef<str>) -> Error {
         config_error(self.key, self.text, reason)
     }
 
@@ -145,7 +202,7 @@ impl Entry<'_> {
         count.ok_or_else(|| self.error(format!("is not a whole number of {min}..={max}")))
     }
 
-    /// Python's `None` is as good as `False`.
+    /// `null` counts as `false`, as in Python.
     pub(super) fn flag(&self) -> Result<bool, Error> {
         if self.is_null() {
             return Ok(false);
@@ -159,7 +216,7 @@ impl Entry<'_> {
 
     pub(super) fn numbers(&self) -> Result<Vec<f64>, Error> {
         let mut parser = serde_json::Deserializer::from_str(self.text);
-        parser.deserialize_seq(Numbers).map_err(|error| self.error(format!("is no list of numbers: {error}")))
+        parser.deserialize_seq(Numbers).map_err(|error| self.error(format!("is not a list of numbers: {error}")))
     }
 }
 

@@ -1,22 +1,25 @@
-//! What a configuration says that is not done, or not done as Python does it.
+//! The settings of a configuration that are ignored, or handled differently than in diffusers.
 
 use core::fmt;
 
 use crate::hub::SchedulerClass;
 
-/// A line of the report on a configuration: [`SchedulerConfig::notes`](crate::hub::SchedulerConfig::notes).
+/// One line of the report on a configuration, from [`SchedulerConfig::notes`](crate::hub::SchedulerConfig::notes).
 ///
 /// ```
-/// use alphabar::hub::{Difference, Note};
+/// use alphabar::hub::{Note, SchedulerConfig};
 ///
-/// let note = Note::Differs(Difference::Predecessor);
-/// assert_eq!(note.key(), "timestep_spacing");
-/// assert!(note.to_string().starts_with("timestep_spacing: "));
+/// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "linspace"}"#)?;
+/// for note in config.notes() {
+///     println!("{note}"); // timestep_spacing: each step goes to the next timestep; diffusers …
+/// }
+/// assert_eq!(config.notes()[0].key(), "timestep_spacing");
+/// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// A key that no scheduler of Python's has that is read here.
+    /// A key that none of the supported diffusers classes has.
     Unknown {
         /// The key.
         key: String,
@@ -25,107 +28,117 @@ pub enum Note {
     Ignored {
         /// The key.
         key: String,
-        /// Why.
+        /// Why it has none.
         reason: Ignored,
     },
-    /// A key that has effect, though not quite Python's.
+    /// A setting that has another effect than in diffusers.
     Differs(Difference),
-    /// A key that is not there, for which the class of the configuration and `DDIMScheduler` have different defaults. The
-    /// former is taken; [`SchedulerConfig::with_class`](crate::hub::SchedulerConfig::with_class) takes the latter.
+    /// A missing key whose default differs between the file's class and `DDIMScheduler`. The default of the file's class is
+    /// used. Call [`with_class(SchedulerClass::Ddim)`](crate::hub::SchedulerConfig::with_class) for the other.
     Default {
         /// The key.
         key: &'static str,
-        /// What is taken.
+        /// The value that is used.
         taken: &'static str,
-        /// What `DDIMScheduler.from_config` takes.
+        /// The default of `DDIMScheduler`.
         ddim: &'static str,
     },
+    /// The last step goes from t = 0 to t = 0, as in diffusers: a wasted network call.
+    StandsStill,
 }
 
 /// Why a key has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// It belongs to a method that is not in this crate.
+    /// It belongs to a sampler that is not in this crate.
     Method,
-    /// It spaces steps in σ, as a method that is not in this crate does.
+    /// It spaces steps in σ, which is not supported.
     SigmaSpacing,
-    /// The class of the configuration does not have it, in Python neither.
+    /// The class of the configuration does not use it, in diffusers either.
     NotOfClass(SchedulerClass),
+    /// In diffusers it is an argument of `step()`, and not a setting.
+    StepArgument,
     /// `trained_betas` are given.
     TrainedBetas,
-    /// The cosine and Laplace schedules have no ends to choose.
+    /// The cosine and Laplace schedules have no `beta_start` and `beta_end`.
     FixedSchedule,
     /// The option that it belongs to is off.
     Off(&'static str),
-    /// Dynamic thresholding is on and goes before, in Python too.
+    /// Dynamic thresholding is on and takes precedence over clipping, in diffusers too.
     Thresholding,
-    /// Python no longer reads it.
+    /// It is a key of early versions that has no effect on the numbers, or the key that replaced it is given too.
     Removed,
 }
 
-/// How an effect differs from Python's.
+/// How an effect differs from that in diffusers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Difference {
-    /// The method of this class is not in this crate.
+    /// The sampler of this class is not in this crate.
     Method(SchedulerClass),
-    /// Python's DDIM goes to t − ⌊T/S⌋ whatever the spacing.
+    /// The DDIM of diffusers steps to t − ⌊T/S⌋, whatever the spacing.
     Predecessor,
-    /// The same at the last step, where the offset is as large as ⌊T/S⌋.
+    /// The DDIM of diffusers does not end the path at its last step if the offset is as large as ⌊T/S⌋.
     OffsetPredecessor,
-    /// numpy's list of trailing steps is one too long for some S.
+    /// numpy's list of trailing timesteps is one too long for some S.
     TrailingLength,
-    /// Python's single step of "linspace" is t = 0.
+    /// A single step of "linspace" starts at t = 0 in diffusers.
     LinspaceSingle,
-    /// This class lists other t for this spacing.
+    /// This class does not round the timesteps of "linspace".
     List(SchedulerClass),
-    /// Python's DDPM adds noise on the last step unless its t is 0.
+    /// The DDPM of diffusers adds noise on the last step unless its t is 0.
     LastStepNoise,
-    /// Python takes the root of a logarithm for `fixed_large_log`: NaN.
+    /// diffusers takes the square root of a logarithm for `fixed_large_log`, which is NaN.
     FixedLargeLog,
-    /// Python takes √v where ln σ² = v.
+    /// diffusers takes √v for σ if the variance is learned, where v is ln σ².
     Learned,
-    /// The network's output has channels for the variance, which the method does not use.
+    /// The network's output has channels for the variance, which the sampler does not use.
     DropVariance,
-    /// Python holds tables in `f32`, where ᾱ = 0 gives NaN with noise.
+    /// diffusers returns NaN at ᾱ = 0 if noise is added.
     ZeroSnr,
-    /// Classes that work in σ put 2⁻²⁴ for ᾱ = 0.
+    /// Classes that work in σ use 2⁻²⁴ for ᾱ = 0.
     ZeroSnrFloor,
-    /// This class refuses this `beta_schedule`, which only `DDPMScheduler` has.
+    /// ε-prediction does not determine x₀ at ᾱ = 0.
+    ZeroSnrEpsilon,
+    /// This class refuses this `beta_schedule`.
     BetaSchedule(SchedulerClass),
+    /// This class refuses this `prediction_type`.
+    PredictionType(SchedulerClass),
     /// `DDIMInverseScheduler` refuses "linspace".
     InverseLinspace,
+    /// `predict_epsilon = false` of early versions means x₀-prediction.
+    PredictEpsilon,
+    /// A key of early versions, read as the key that replaced it.
+    Renamed {
+        /// The key in the file.
+        from: &'static str,
+        /// What it is called now.
+        to: &'static str,
+    },
+    /// The file is of the former Flax half of diffusers.
+    Flax(SchedulerClass),
 }
 
 impl Note {
     /// The key that it is about.
-    ///
-    /// ```
-    /// # use alphabar::hub::{Difference, Note};
-    /// assert_eq!(Note::Differs(Difference::LastStepNoise).key(), "timestep_spacing");
-    /// ```
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
             Self::Unknown { key } | Self::Ignored { key, .. } => key,
             Self::Default { key, .. } => key,
             Self::Differs(difference) => difference.key(),
+            Self::StandsStill => "timestep_spacing",
         }
     }
 }
 
 impl Difference {
-    /// The key that has another effect than in Python.
-    ///
-    /// ```
-    /// # use alphabar::hub::Difference;
-    /// assert_eq!(Difference::Learned.key(), "variance_type");
-    /// ```
+    /// The key that has another effect than in diffusers.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
-            Self::Method(_) => "_class_name",
+            Self::Method(_) | Self::Flax(_) => "_class_name",
             Self::Predecessor
             | Self::TrailingLength
             | Self::LinspaceSingle
@@ -134,8 +147,11 @@ impl Difference {
             | Self::InverseLinspace => "timestep_spacing",
             Self::OffsetPredecessor => "steps_offset",
             Self::FixedLargeLog | Self::Learned | Self::DropVariance => "variance_type",
-            Self::ZeroSnr | Self::ZeroSnrFloor => "rescale_betas_zero_snr",
+            Self::ZeroSnr | Self::ZeroSnrFloor | Self::ZeroSnrEpsilon => "rescale_betas_zero_snr",
             Self::BetaSchedule(_) => "beta_schedule",
+            Self::PredictionType(_) => "prediction_type",
+            Self::PredictEpsilon => "predict_epsilon",
+            Self::Renamed { from, .. } => from,
         }
     }
 }
@@ -144,12 +160,18 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.key())?;
         match self {
-            Self::Unknown { .. } => f.write_str("unknown, without effect"),
-            Self::Ignored { reason, .. } => write!(f, "without effect, {reason}"),
+            Self::Unknown { .. } => f.write_str("unknown key, ignored (check the spelling)"),
+            Self::Ignored { reason, .. } => write!(f, "ignored: {reason}"),
             Self::Differs(difference) => difference.fmt(f),
-            Self::Default { taken, ddim, .. } => {
-                write!(f, "not given; {taken}, as its class has it, where DDIMScheduler has {ddim}")
-            }
+            Self::Default { taken, ddim, .. } => write!(
+                f,
+                "missing; using {taken}, the default of its class. DDIMScheduler would use {ddim}: \
+                 with_class(SchedulerClass::Ddim)"
+            ),
+            Self::StandsStill => f.write_str(
+                "the last step goes from t = 0 to t = 0, as in diffusers: a wasted network call. For another end take \
+                 timesteps(S) and .ending(PathEnd::Clean)",
+            ),
         }
     }
 }
@@ -157,14 +179,19 @@ impl fmt::Display for Note {
 impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method => f.write_str("an option of a method that is not here"),
-            Self::SigmaSpacing => f.write_str("steps are spaced in t, by timestep_spacing"),
-            Self::NotOfClass(class) => write!(f, "{class} does not have it"),
+            Self::Method => f.write_str("belongs to a sampler that alphabar does not have"),
+            Self::SigmaSpacing => f.write_str("σ spacings are not supported; timestep_spacing is used"),
+            Self::NotOfClass(class) => write!(f, "{class} does not use it, in diffusers either"),
+            Self::StepArgument => f.write_str(
+                "an argument of step() in diffusers, and not a setting. To choose η use plan_builder and Ddim::new",
+            ),
             Self::TrainedBetas => f.write_str("trained_betas are given"),
-            Self::FixedSchedule => f.write_str("this beta_schedule has no ends to choose"),
+            Self::FixedSchedule => f.write_str("cosine and Laplace schedules have no beta_start/beta_end"),
             Self::Off(key) => write!(f, "{key} is off"),
-            Self::Thresholding => f.write_str("thresholding is on and goes before"),
-            Self::Removed => f.write_str("no longer read by Python either"),
+            Self::Thresholding => {
+                f.write_str("dynamic thresholding is on and takes precedence over clipping (in diffusers too)")
+            }
+            Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
         }
     }
 }
@@ -172,37 +199,51 @@ impl fmt::Display for Ignored {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method(class) => write!(f, "the method of {class} is not here; plan() takes DDIM with η = 0"),
+            Self::Method(class) => {
+                write!(f, "{class} is not implemented; plan() uses DDIM with η = 0 instead. Images will differ")
+            }
             Self::Predecessor => f.write_str(
-                "each step goes to the next entry of τ; Python's DDIM goes to t − ⌊T/S⌋, which is another level under this \
-                 spacing",
+                "each step goes to the next timestep; diffusers goes to t − ⌊T/S⌋, another level under this spacing. To \
+                 reproduce diffusers use compat::ddim",
             ),
             Self::OffsetPredecessor => f.write_str(
-                "the last step goes to the end of the path; Python's DDIM goes to t − ⌊T/S⌋ where that is not below 0",
+                "the last step goes to the end of the path; diffusers goes to t − ⌊T/S⌋ if that is not below 0. To \
+                 reproduce diffusers use compat::ddim",
             ),
             Self::TrailingLength => {
-                f.write_str("S entries for every S; Python makes S + 1 for some, the last of them t = −1")
+                f.write_str("S timesteps for every S; diffusers makes S + 1 for some, the last of them t = −1")
             }
-            Self::LinspaceSingle => f.write_str("a single step starts from T − 1; Python's from t = 0"),
-            Self::List(class) => match class.list() {
-                super::class::List::Fractional => write!(f, "{class} does not round the t of linspace; here they are whole"),
-                super::class::List::OneMore => {
-                    write!(f, "{class} takes S + 1 entries of linspace or leading and drops the last; here they are S")
-                }
-                _ => write!(f, "{class} takes entries of the list that its network was distilled for; here all S are spaced"),
-            },
-            Self::LastStepNoise => {
-                f.write_str("no noise on the step to clean data; Python's DDPM adds some unless its t is 0")
-            }
-            Self::FixedLargeLog => f.write_str("β, as fixed_large; Python takes √ln β, which is NaN"),
-            Self::Learned => f.write_str("v is ln σ², as in improved DDPM; Python takes √v for σ"),
-            Self::DropVariance => f.write_str(
-                "the network has channels for the variance, which DDIM does not use; wrap it in predictor::WithoutVariance",
+            Self::LinspaceSingle => f.write_str(
+                "a single step starts from t = T − 1; diffusers starts from t = 0. To reproduce diffusers use \
+                 Timesteps::explicit(T, [0])",
             ),
-            Self::ZeroSnr => f.write_str("ᾱ = 0 and finite steps; in Python, NaN where noise is added"),
-            Self::ZeroSnrFloor => f.write_str("ᾱ = 0 at the last t, where its class puts 2⁻²⁴"),
-            Self::BetaSchedule(class) => write!(f, "taken as DDPMScheduler takes it; {class} refuses it"),
-            Self::InverseLinspace => f.write_str("taken as DDIMScheduler takes it; DDIMInverseScheduler refuses it"),
+            Self::List(class) => write!(f, "timesteps are whole numbers; {class} does not round those of linspace"),
+            Self::LastStepNoise => f.write_str(
+                "no noise on the step to clean data; diffusers adds some unless its t is 0. To reproduce diffusers use \
+                 compat::ddpm",
+            ),
+            Self::FixedLargeLog => f.write_str("read as fixed_large (variance β); diffusers takes √ln β, which is NaN"),
+            Self::Learned => f.write_str("v is ln σ², as in improved DDPM; diffusers takes √v for σ"),
+            Self::DropVariance => f.write_str(
+                "the network has channels for the variance, which this sampler does not use. Wrap the network in \
+                 predictor::WithoutVariance",
+            ),
+            Self::ZeroSnr => {
+                f.write_str("the last ᾱ is exactly 0, as it should be; diffusers returns NaN here if noise is added")
+            }
+            Self::ZeroSnrFloor => f.write_str("the last ᾱ is exactly 0, as it should be; diffusers uses 2⁻²⁴ here"),
+            Self::ZeroSnrEpsilon => f.write_str(
+                "the last ᾱ is exactly 0, where ε-prediction does not determine x₀: a plan that starts there is refused. \
+                 Leading spacing does not start there",
+            ),
+            Self::BetaSchedule(class) => write!(f, "read as DDPMScheduler does; {class} refuses it"),
+            Self::PredictionType(class) => write!(f, "read as DDIMScheduler does; {class} refuses it"),
+            Self::InverseLinspace => f.write_str("read as DDIMScheduler does; DDIMInverseScheduler refuses it"),
+            Self::PredictEpsilon => f.write_str(
+                "false means x₀-prediction, as in diffusers up to 0.11; later versions ignore it and take ε-prediction",
+            ),
+            Self::Renamed { to, .. } => write!(f, "read as {to}, its present name; diffusers ignores the old one"),
+            Self::Flax(class) => write!(f, "written by the Flax half of diffusers; read as {class}"),
         }
     }
 }

@@ -1,126 +1,52 @@
-//! From the entries of a configuration to its values, and the report on what was not done.
+//! From the entries of a configuration to its values, and the notes on the way.
 
 use std::collections::BTreeSet;
 
 use crate::coefficients::Threshold;
 use crate::error::Error;
-use crate::hub::class::List;
+use crate::hub::class::{List, Method};
 use crate::hub::json::{Entries, Entry, config_error, shortened};
+use crate::hub::keys::{REMOVED_KEYS, SIGMA_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
+use crate::hub::tables::{Family, Recipe};
 use crate::hub::{Difference, Ignored, Note, SchedulerClass, SchedulerConfig, Spacing};
 use crate::prediction::Prediction;
-use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
-use crate::solver::Variance;
+use crate::schedule::MAX_TRAIN_STEPS;
+use crate::solver::{Ddim, Variance};
 use crate::timesteps::PathEnd;
-
-/// Options of methods that are not here.
-pub(super) const METHOD_KEYS: [&str; 25] = [
-    "algorithm_type",
-    "corrector_order",
-    "disable_corrector",
-    "euler_at_final",
-    "flow_shift",
-    "interpolation_type",
-    "lambda_min_clipped",
-    "lower_order_final",
-    "noise_sampler_seed",
-    "original_inference_steps",
-    "predict_x0",
-    "predictor_order",
-    "s_noise",
-    "shift_terminal",
-    "skip_prk_steps",
-    "solver_order",
-    "solver_p",
-    "solver_type",
-    "tau_func",
-    "time_shift_type",
-    "timestep_scaling",
-    "timestep_type",
-    "use_dynamic_shifting",
-    "use_flow_sigmas",
-    "eta",
-];
-/// Options that space steps in σ.
-pub(super) const SIGMA_KEYS: [&str; 7] = [
-    "final_sigmas_type",
-    "sigma_max",
-    "sigma_min",
-    "use_beta_sigmas",
-    "use_exponential_sigmas",
-    "use_karras_sigmas",
-    "use_lu_lambdas",
-];
-/// What early versions wrote.
-const REMOVED_KEYS: [&str; 6] =
-    ["clip_predicted_image", "predict_epsilon", "tensor_format", "timestep_values", "timesteps", "set_alpha_to_zero"];
-
-/// Whether the constructor of one of the classes whose methods are here takes a key.
-pub(super) fn has_key(class: SchedulerClass, key: &str) -> bool {
-    match key {
-        "thresholding" | "dynamic_thresholding_ratio" | "sample_max_value" => class != SchedulerClass::DdimInverse,
-        "set_alpha_to_one" => !class.is_ddpm(),
-        "variance_type" => class.is_ddpm(),
-        _ => true,
-    }
-}
-
-/// Entries, and which of them have been looked at.
-struct Reader<'a> {
-    entries: &'a Entries,
-    seen: BTreeSet<&'static str>,
-}
-
-impl<'a> Reader<'a> {
-    fn peek(&self, key: &'static str) -> Option<Entry<'a>> {
-        self.entries.get(key).map(|text| Entry { key, text })
-    }
-
-    fn get(&mut self, key: &'static str) -> Option<Entry<'a>> {
-        self.seen.insert(key);
-        self.peek(key)
-    }
-}
 
 impl SchedulerConfig {
     pub(super) fn from_entries(class: SchedulerClass, entries: Entries) -> Result<Self, Error> {
-        let mut reader = Reader { entries: &entries, seen: BTreeSet::from(["_class_name", "_diffusers_version"]) };
-        let mut notes = Notes { class, list: Vec::new() };
-        check_is_diffusion(&reader)?;
-
-        let schedule = read_schedule(&mut reader, &mut notes)?;
-        let prediction = read_prediction(&mut reader)?;
-        let schedule = read_rescaling(&mut reader, &mut notes, schedule, prediction)?;
-        let threshold = read_threshold(&mut reader, &mut notes)?;
-        let end = read_end(&mut reader, &mut notes)?;
-        let (spacing, offset) = read_spacing(&mut reader, &mut notes, schedule.len(), end)?;
-        let (variance, learned_variance) = read_variance(&mut reader, &mut notes)?;
-        if !class.is_supported() {
-            notes.differs(Difference::Method(class));
+        let seen = BTreeSet::from(["_class_name", "_diffusers_version"]);
+        let mut reader = Reader { class, entries: &entries, seen, notes: Vec::new() };
+        reader.check_is_diffusion()?;
+        let recipe = reader.recipe()?;
+        let prediction = reader.prediction()?;
+        let recipe = reader.shift_and_rescaling(recipe, prediction)?;
+        let schedule = recipe.schedule()?;
+        let threshold = reader.threshold()?;
+        let end = reader.end()?;
+        let (spacing, offset) = reader.spacing(schedule.len(), end)?;
+        let distilled_steps = reader.distilled_steps(schedule.len())?;
+        let (variance, learned_variance) = reader.variance()?;
+        if class.method() == Method::Other {
+            reader.differs(Difference::Method(class));
         }
-        for key in entries.keys().filter(|key| !reader.seen.contains(key.as_str())) {
-            let reason = match key.as_str() {
-                known if METHOD_KEYS.contains(&known) => Ignored::Method,
-                known if SIGMA_KEYS.contains(&known) => Ignored::SigmaSpacing,
-                known if REMOVED_KEYS.contains(&known) => Ignored::Removed,
-                known if SHARED_KEYS.contains(&known) => Ignored::NotOfClass(class),
-                _ => {
-                    notes.list.push(Note::Unknown { key: shortened(key) });
-                    continue;
-                }
-            };
-            notes.ignored(key, reason);
-        }
-        let mut notes = notes.list;
+        reader.note_the_rest();
+        let mut notes = reader.notes;
         notes.sort_by(|a, b| a.key().cmp(b.key()));
+        let ddim = if class.method() == Method::Ancestral { Ddim::new(1.0)? } else { Ddim::deterministic() };
         Ok(Self {
             class,
             entries,
+            recipe,
             schedule,
             prediction,
             threshold,
             spacing,
             offset,
+            distilled_steps,
             end,
+            ddim,
             variance,
             learned_variance,
             notes,
@@ -128,189 +54,365 @@ impl SchedulerConfig {
     }
 }
 
-/// Keys that have effect in some class whose method is here.
-const SHARED_KEYS: [&str; 5] =
-    ["thresholding", "dynamic_thresholding_ratio", "sample_max_value", "set_alpha_to_one", "variance_type"];
-
-struct Notes {
+/// The entries as a class reads them, which of them have been looked at, and what is to be said about them.
+struct Reader<'a> {
     class: SchedulerClass,
-    list: Vec<Note>,
+    entries: &'a Entries,
+    seen: BTreeSet<&'static str>,
+    notes: Vec<Note>,
 }
 
-impl Notes {
+impl<'a> Reader<'a> {
+    /// A key, whatever the class does with it.
+    fn peek(&self, key: &'static str) -> Option<Entry<'a>> {
+        self.entries.get(key).map(|text| Entry { key, text })
+    }
+
+    /// A key that acts in this class. Others stay unread, and [`Reader::note_the_rest`] reports them.
+    fn get(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        if !acts(self.class, key) {
+            return None;
+        }
+        self.seen.insert(key);
+        self.peek(key)
+    }
+
+    /// A key, or the one of early versions that it has replaced.
+    fn get_or_former(&mut self, key: &'static str, former: &'static str) -> Option<Entry<'a>> {
+        let entry = self.get(key);
+        if entry.is_some() || !acts(self.class, key) {
+            return entry;
+        }
+        let entry = self.peek(former)?;
+        self.seen.insert(former);
+        self.differs(Difference::Renamed { from: former, to: key });
+        Some(entry)
+    }
+
     fn differs(&mut self, difference: Difference) {
-        self.list.push(Note::Differs(difference));
+        self.notes.push(Note::Differs(difference));
     }
 
     fn ignored(&mut self, key: &str, reason: Ignored) {
-        self.list.push(Note::Ignored { key: key.to_owned(), reason });
+        self.notes.push(Note::Ignored { key: key.to_owned(), reason });
     }
 
-    fn ignored_if_given(&mut self, entry: Option<Entry<'_>>, reason: Ignored) {
-        if let Some(entry) = entry {
+    fn ignored_if_given<const N: usize>(&mut self, entries: [Option<Entry<'_>>; N], reason: Ignored) {
+        for entry in entries.into_iter().flatten() {
             self.ignored(entry.key, reason);
         }
     }
 
-    /// A default was taken that is not `DDIMScheduler`'s, though DDIM is the method to be run.
+    /// Notes a default that is not `DDIMScheduler`'s, if DDIM takes the place of a missing sampler.
     fn default(&mut self, key: &'static str, taken: &'static str, ddim: &'static str) {
-        if !self.class.is_supported() && taken != ddim {
-            self.list.push(Note::Default { key, taken, ddim });
+        if self.class.method() == Method::Other && taken != ddim && !self.entries.contains_key(key) {
+            self.notes.push(Note::Default { key, taken, ddim });
         }
     }
-}
 
-/// Configurations whose networks are not told a t of a table of β.
-fn check_is_diffusion(reader: &Reader<'_>) -> Result<(), Error> {
-    if let Some(entry) = reader.peek("use_flow_sigmas") {
-        if entry.flag()? {
-            return Err(entry.error("flow matching has no table of β"));
-        }
-    }
-    if let Some(entry) = reader.peek("timestep_type") {
-        if entry.word()? == "continuous" {
-            return Err(entry.error("the network is told a function of σ and no t of a table"));
-        }
-    }
-    Ok(())
-}
-
-fn read_schedule(reader: &mut Reader<'_>, notes: &mut Notes) -> Result<NoiseSchedule, Error> {
-    let defaults = notes.class.defaults();
-    let total = match reader.get("num_train_timesteps") {
-        Some(entry) => entry.count(1, MAX_TRAIN_STEPS)?,
-        None => 1000,
-    };
-    let (start, end, family) = (reader.get("beta_start"), reader.get("beta_end"), reader.get("beta_schedule"));
-    if let Some(entry) = reader.get("trained_betas").filter(|entry| !entry.is_null()) {
-        [start, end, family].into_iter().for_each(|given| notes.ignored_if_given(given, Ignored::TrainedBetas));
-        let betas = entry.numbers()?;
-        if betas.len() != total {
-            return Err(entry.error(format!("holds {} numbers for num_train_timesteps = {total}", betas.len())));
-        }
-        return NoiseSchedule::from_betas(betas).map_err(|error| match error {
-            Error::Beta { t, value } => {
-                config_error(format!("trained_betas[{t}]"), &value.to_string(), "is not inside (0, 1)")
+    /// Refuses configurations of networks that do not receive a timestep of a β schedule.
+    fn check_is_diffusion(&self) -> Result<(), Error> {
+        check_has_betas(self.entries)?;
+        if let Some(entry) = self.peek("timestep_type").filter(|_| acts(self.class, "timestep_type")) {
+            // With other predictions diffusers ignores it.
+            let is_v = self.peek("prediction_type").is_some_and(|entry| entry.text == "\"v_prediction\"");
+            if entry.word()? == "continuous" && is_v {
+                return Err(entry.error("is not supported: the network expects σ, not a training timestep"));
             }
-            other => entry.error(format!("is no schedule: {other}")),
-        });
-    }
-    let name = match family {
-        Some(entry) => entry.word()?,
-        None => defaults.beta_schedule.to_owned(),
-    };
-    let beta = |entry: Option<Entry<'_>>, default: f64| {
-        let Some(entry) = entry else { return Ok(default) };
-        let beta = entry.number()?;
-        if beta > 0.0 && beta < 1.0 { Ok(beta) } else { Err(entry.error("is not inside (0, 1)")) }
-    };
-    let needs_ends = matches!(name.as_str(), "linear" | "scaled_linear" | "sigmoid");
-    let (first, last) = if needs_ends {
-        (beta(start, defaults.beta_start)?, beta(end, defaults.beta_end)?)
-    } else {
-        [start, end].into_iter().for_each(|given| notes.ignored_if_given(given, Ignored::FixedSchedule));
-        (0.0, 0.0)
-    };
-    let schedule = match name.as_str() {
-        "linear" => NoiseSchedule::linear(total, first, last),
-        "scaled_linear" => NoiseSchedule::scaled_linear(total, first, last),
-        "sigmoid" => NoiseSchedule::sigmoid(total, first, last),
-        "squaredcos_cap_v2" => NoiseSchedule::cosine(total),
-        "laplace" => python_laplace(total),
-        _ => {
-            let names = "linear, scaled_linear, squaredcos_cap_v2, sigmoid, laplace";
-            return Err(config_error("beta_schedule", &name, format!("is none of {names}")));
         }
-    };
-    if !notes.class.takes_beta_schedule(&name) {
-        notes.differs(Difference::BetaSchedule(notes.class));
+        Ok(())
     }
-    if family.is_none() {
-        notes.default("beta_schedule", defaults.beta_schedule, "linear");
-    }
-    if needs_ends && defaults.beta_end != 0.02 {
-        if start.is_none() {
-            notes.default("beta_start", "0.00085", "0.0001");
+
+    fn recipe(&mut self) -> Result<Recipe, Error> {
+        let defaults = self.class.defaults();
+        let total = match self.get_or_former("num_train_timesteps", "timesteps") {
+            Some(entry) => entry.count(1, MAX_TRAIN_STEPS)?,
+            None => 1000,
+        };
+        let (start, end, name) = (self.get("beta_start"), self.get("beta_end"), self.get("beta_schedule"));
+        let recipe = |family| Recipe { total, family, shift: 1.0, rescales: false };
+        if let Some(entry) = self.get("trained_betas").filter(|entry| !entry.is_null()) {
+            self.ignored_if_given([start, end, name], Ignored::TrainedBetas);
+            let betas = entry.numbers()?;
+            if betas.len() != total {
+                return Err(entry.error(format!("holds {} numbers for num_train_timesteps = {total}", betas.len())));
+            }
+            return Ok(recipe(Family::Trained(betas)));
         }
-        if end.is_none() {
-            notes.default("beta_end", "0.012", "0.02");
+        let family = match name {
+            Some(entry) => entry.word()?,
+            None => defaults.beta_schedule.to_owned(),
+        };
+        if name.is_none() {
+            self.default("beta_schedule", defaults.beta_schedule, "linear");
+        } else if !self.class.takes_beta_schedule(&family) {
+            self.differs(Difference::BetaSchedule(self.class));
         }
+        if let Some(fixed) = Family::without_ends(&family) {
+            self.ignored_if_given([start, end], Ignored::FixedSchedule);
+            return Ok(recipe(fixed));
+        }
+        if defaults.beta_end != 0.02 {
+            if start.is_none() {
+                self.default("beta_start", "0.00085", "0.0001");
+            }
+            if end.is_none() {
+                self.default("beta_end", "0.012", "0.02");
+            }
+        }
+        let beta = |entry, default| number(entry, default, |beta| beta > 0.0 && beta < 1.0, "is not inside (0, 1)");
+        let (start, end) = (beta(start, defaults.beta_start)?, beta(end, defaults.beta_end)?);
+        Family::with_ends(&family, start, end)
+            .map(recipe)
+            .ok_or_else(|| config_error("beta_schedule", &family, format!("is none of {}", Family::NAMES.join(", "))))
     }
-    schedule.map_err(|error| config_error("beta_schedule", &name, format!("is no schedule for T = {total}: {error}")))
-}
 
-/// Python's "laplace", which takes for ᾱ the root of what the paper has (Hang et al. 2024, with μ = 0, b = 0.5), and keeps the
-/// logarithm off 0 by 1e-6.
-fn python_laplace(total: usize) -> Result<NoiseSchedule, Error> {
-    NoiseSchedule::from_alpha_bar_fn(total, 0.999, |u| {
-        let side = if u > 0.5 { -1.0 } else { 1.0 };
-        let log_snr = -0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6);
-        let snr = libm::exp(log_snr);
-        (snr / (1.0 + snr)).sqrt()
-    })
-}
-
-fn read_prediction(reader: &mut Reader<'_>) -> Result<Prediction, Error> {
-    let Some(entry) = reader.get("prediction_type") else { return Ok(Prediction::Epsilon) };
-    match entry.word()?.as_str() {
-        "epsilon" => Ok(Prediction::Epsilon),
-        "sample" => Ok(Prediction::Sample),
-        "v_prediction" => Ok(Prediction::Velocity),
-        _ => Err(entry.error("is none of epsilon, sample, v_prediction")),
+    /// `prediction_type`, which was `predict_epsilon` in diffusers up to 0.8.
+    fn prediction(&mut self) -> Result<Prediction, Error> {
+        let given = self.get("prediction_type");
+        let prediction = match given {
+            None => Prediction::Epsilon,
+            Some(entry) => match entry.word()?.as_str() {
+                "epsilon" => Prediction::Epsilon,
+                "sample" => Prediction::Sample,
+                "original_sample" if self.class == SchedulerClass::EulerDiscrete => Prediction::Sample,
+                "v_prediction" => Prediction::Velocity,
+                word if !self.class.is_supported() && word == "flow_prediction" => {
+                    return Err(entry.error("is not supported: flow-matching models have no β schedule"));
+                }
+                _ => return Err(entry.error("is none of epsilon, sample, v_prediction")),
+            },
+        };
+        if let Some(entry) = given {
+            if !self.class.takes_prediction(&entry.word()?) {
+                self.differs(Difference::PredictionType(self.class));
+            }
+        }
+        let Some(former) = self.peek("predict_epsilon").filter(|entry| !entry.is_null()) else {
+            return Ok(prediction);
+        };
+        if former.flag()? || prediction == Prediction::Sample {
+            return Ok(prediction);
+        }
+        if let Some(entry) = given {
+            return Err(former.error(format!("contradicts prediction_type = {}; remove the wrong one", entry.text)));
+        }
+        self.seen.insert("predict_epsilon");
+        self.differs(Difference::PredictEpsilon);
+        Ok(Prediction::Sample)
     }
-}
 
-fn read_rescaling(
-    reader: &mut Reader<'_>,
-    notes: &mut Notes,
-    schedule: NoiseSchedule,
-    prediction: Prediction,
-) -> Result<NoiseSchedule, Error> {
-    let Some(entry) = reader.get("rescale_betas_zero_snr") else { return Ok(schedule) };
-    if !entry.flag()? {
-        return Ok(schedule);
-    }
-    if prediction == Prediction::Epsilon {
-        return Err(entry.error("contradicts prediction_type = epsilon, which says nothing about x₀ where ᾱ = 0"));
-    }
-    notes.differs(if notes.class.is_supported() { Difference::ZeroSnr } else { Difference::ZeroSnrFloor });
-    schedule.rescale_zero_terminal_snr().map_err(|error| entry.error(format!("cannot be done: {error}")))
-}
-
-fn read_threshold(reader: &mut Reader<'_>, notes: &mut Notes) -> Result<Threshold, Error> {
-    let (clip, range) = (reader.get("clip_sample"), reader.get("clip_sample_range"));
-    let default = notes.class.defaults().clip_sample;
-    let clips = match clip {
-        Some(entry) => entry.flag()?,
-        None => default,
-    };
-    if notes.class != SchedulerClass::DdimInverse {
-        let dynamic = reader.get("thresholding");
-        let (ratio, max) = (reader.get("dynamic_thresholding_ratio"), reader.get("sample_max_value"));
-        if dynamic.map(|entry| entry.flag()).transpose()?.unwrap_or(false) {
-            if clips {
-                notes.ignored_if_given(clip, Ignored::Thresholding);
-                notes.ignored_if_given(range, Ignored::Thresholding);
+    fn shift_and_rescaling(&mut self, mut recipe: Recipe, prediction: Prediction) -> Result<Recipe, Error> {
+        let default = self.class.defaults().snr_shift_scale;
+        recipe.shift = number(self.get("snr_shift_scale"), default, |shift| shift > 0.0, "is not positive")?;
+        recipe.rescales = self.get("rescale_betas_zero_snr").map_or(Ok(false), |entry| entry.flag())?;
+        if recipe.rescales {
+            self.differs(if prediction == Prediction::Epsilon {
+                Difference::ZeroSnrEpsilon
+            } else if self.class.keeps_snr_above_zero() {
+                Difference::ZeroSnrFloor
             } else {
-                notes.ignored_if_given(range, Ignored::Off("clip_sample"));
+                Difference::ZeroSnr
+            });
+        }
+        Ok(recipe)
+    }
+
+    fn threshold(&mut self) -> Result<Threshold, Error> {
+        let clip = self.get_or_former("clip_sample", "clip_predicted_image");
+        let range = self.get("clip_sample_range");
+        let default = self.class.defaults().clip_sample;
+        let clips = clip.map_or(Ok(default), |entry| entry.flag())?;
+        let dynamic = self.get("thresholding").map_or(Ok(false), |entry| entry.flag())?;
+        let (ratio, max) = (self.get("dynamic_thresholding_ratio"), self.get("sample_max_value"));
+        if dynamic {
+            if clips {
+                self.ignored_if_given([clip, range], Ignored::Thresholding);
+            } else {
+                self.ignored_if_given([range], Ignored::Off("clip_sample"));
             }
             return Ok(Threshold::Dynamic {
                 ratio: number(ratio, 0.995, |ratio| (0.0..=1.0).contains(&ratio), "is not inside [0, 1]")?,
                 max: number(max, 1.0, |max| max >= 1.0, "is not at least 1")?,
             });
         }
-        notes.ignored_if_given(ratio, Ignored::Off("thresholding"));
-        notes.ignored_if_given(max, Ignored::Off("thresholding"));
-    }
-    if clip.is_none() {
-        notes.default("clip_sample", if default { "true" } else { "false" }, "true");
-    }
-    if clips {
-        Ok(Threshold::Clip(number(range, 1.0, |range| range > 0.0, "is not positive")?))
-    } else {
-        notes.ignored_if_given(range, Ignored::Off("clip_sample"));
+        self.ignored_if_given([ratio, max], Ignored::Off("thresholding"));
+        if clip.is_none() {
+            self.default("clip_sample", if default { "true" } else { "false" }, "true");
+        }
+        if clips {
+            return Ok(Threshold::Clip(number(range, 1.0, |range| range > 0.0, "is not positive")?));
+        }
+        self.ignored_if_given([range], Ignored::Off("clip_sample"));
         Ok(Threshold::None)
     }
+
+    fn end(&mut self) -> Result<PathEnd, Error> {
+        let default = self.class.defaults().end;
+        if let Some(entry) = self.get("final_sigmas_type") {
+            return match entry.word()?.as_str() {
+                "zero" => Ok(PathEnd::Clean),
+                "sigma_min" => Ok(PathEnd::FirstLevel),
+                _ => Err(entry.error("is none of zero, sigma_min")),
+            };
+        }
+        let mut given = self.get("set_alpha_to_one");
+        if let Some(former) = self.peek("set_alpha_to_zero").filter(|entry| !entry.is_null()) {
+            // As diffusers reads it, also if both are there.
+            if self.get("set_alpha_to_zero").is_some() {
+                self.differs(Difference::Renamed { from: "set_alpha_to_zero", to: "set_alpha_to_one" });
+                given = Some(former);
+            }
+        }
+        let Some(entry) = given else {
+            self.default("set_alpha_to_one", if default == PathEnd::Clean { "true" } else { "false" }, "true");
+            return Ok(default);
+        };
+        Ok(if entry.flag()? { PathEnd::Clean } else { PathEnd::FirstLevel })
+    }
+
+    fn spacing(&mut self, total: usize, end: PathEnd) -> Result<(Spacing, usize), Error> {
+        let (class, default) = (self.class, self.class.defaults().spacing);
+        let spacing = if let Some(entry) = self.get("timestep_spacing") {
+            let word = entry.word()?;
+            word.parse().map_err(|_| entry.error("is none of leading, trailing, linspace"))?
+        } else {
+            if class.list() != List::Distilled {
+                self.default("timestep_spacing", default.name(), "leading");
+            }
+            default
+        };
+        let offset = match self.get("steps_offset") {
+            Some(entry) => {
+                let offset = entry.count(0, total - 1)?;
+                if spacing != Spacing::Leading && offset > 0 {
+                    self.ignored("steps_offset", Ignored::Off("leading spacing"));
+                }
+                offset
+            }
+            None => 0,
+        };
+        if class.list() != List::Distilled {
+            self.note_spacing(spacing, offset, end);
+        }
+        Ok((spacing, offset))
+    }
+
+    /// How the path differs from that of diffusers.
+    fn note_spacing(&mut self, spacing: Spacing, offset: usize, end: PathEnd) {
+        let (class, list) = (self.class, self.class.list());
+        let is_ddpm = class.method() == Method::Ddpm;
+        match spacing {
+            Spacing::Leading => {
+                // With offset 1 and the end at t = 0, the two are the same level.
+                if class.steps_by_stride() && offset > 0 && !(offset == 1 && end == PathEnd::FirstLevel) {
+                    self.differs(Difference::OffsetPredecessor);
+                }
+                if is_ddpm && offset > 0 {
+                    self.differs(Difference::LastStepNoise);
+                }
+            }
+            Spacing::Trailing => {
+                self.differs(Difference::TrailingLength);
+                if is_ddpm {
+                    self.differs(Difference::LastStepNoise);
+                }
+            }
+            Spacing::Linspace if class == SchedulerClass::DdimInverse => self.differs(Difference::InverseLinspace),
+            // There is no single step of UnCLIP's, and with S + 1 entries the first is t = T − 1.
+            Spacing::Linspace if class == SchedulerClass::UnClip || list == List::OneMore => {}
+            Spacing::Linspace => self.differs(Difference::LinspaceSingle),
+        }
+        if class.steps_by_stride() && spacing != Spacing::Leading {
+            self.differs(Difference::Predecessor);
+        }
+        if list == List::Fractional && spacing == Spacing::Linspace {
+            self.differs(Difference::List(class));
+        }
+        let ends_at_zero =
+            list != List::OneMore && (spacing == Spacing::Linspace || spacing == Spacing::Leading && offset == 0);
+        if ends_at_zero && end == PathEnd::FirstLevel {
+            self.notes.push(Note::StandsStill);
+        }
+    }
+
+    /// How many timesteps an LCM was distilled for.
+    fn distilled_steps(&mut self, total: usize) -> Result<usize, Error> {
+        match self.get("original_inference_steps") {
+            Some(entry) => entry.count(1, total),
+            None => Ok(total.min(50)),
+        }
+    }
+
+    fn variance(&mut self) -> Result<(Variance, bool), Error> {
+        let is_ddpm = self.class.method() == Method::Ddpm;
+        let Some(entry) = self.peek("variance_type").filter(|entry| !entry.is_null()) else {
+            if is_ddpm {
+                self.seen.insert("variance_type");
+            }
+            return Ok((Variance::Posterior, false));
+        };
+        if !is_ddpm {
+            let learned = matches!(entry.text, "\"learned\"" | "\"learned_range\"");
+            if learned {
+                self.seen.insert("variance_type");
+                self.differs(Difference::DropVariance);
+            }
+            return Ok((Variance::Posterior, learned));
+        }
+        self.seen.insert("variance_type");
+        let word = entry.word()?;
+        let variance = match word.as_str() {
+            "fixed_small" | "fixed_small_log" => Variance::Posterior,
+            "fixed_large" | "fixed_large_log" => Variance::Beta,
+            "learned" => Variance::Learned,
+            "learned_range" => Variance::LearnedRange,
+            _ => {
+                let names = "fixed_small, fixed_small_log, fixed_large, fixed_large_log, learned, learned_range";
+                return Err(entry.error(format!("is none of {names}")));
+            }
+        };
+        if variance == Variance::Learned {
+            self.differs(Difference::Learned);
+        }
+        if word == "fixed_large_log" {
+            self.differs(Difference::FixedLargeLog);
+        }
+        Ok((variance, matches!(variance, Variance::Learned | Variance::LearnedRange)))
+    }
+
+    /// The keys that nothing here has read.
+    fn note_the_rest(&mut self) {
+        for (key, text) in self.entries {
+            let name = key.as_str();
+            if self.seen.contains(name) {
+                continue;
+            }
+            if is_off(name, text) {
+                continue;
+            }
+            let reason = if acts(self.class, name) {
+                if SIGMA_KEYS.contains(&name) { Ignored::SigmaSpacing } else { Ignored::Method }
+            } else if STEP_ARGUMENTS.contains(&name) {
+                Ignored::StepArgument
+            } else if REMOVED_KEYS.iter().any(|(former, _)| *former == name) {
+                Ignored::Removed
+            } else if is_known(name) {
+                Ignored::NotOfClass(self.class)
+            } else {
+                self.notes.push(Note::Unknown { key: shortened(key, 80) });
+                continue;
+            };
+            self.ignored(name, reason);
+        }
+    }
+}
+
+/// Refuses flow matching, whatever the class.
+pub(super) fn check_has_betas(entries: &Entries) -> Result<(), Error> {
+    let Some(text) = entries.get("use_flow_sigmas") else { return Ok(()) };
+    let entry = Entry { key: "use_flow_sigmas", text };
+    if entry.flag()? { Err(entry.error("is not supported: flow-matching models have no β schedule")) } else { Ok(()) }
 }
 
 fn number(entry: Option<Entry<'_>>, default: f64, holds: impl Fn(f64) -> bool, not: &str) -> Result<f64, Error> {
@@ -319,123 +421,7 @@ fn number(entry: Option<Entry<'_>>, default: f64, holds: impl Fn(f64) -> bool, n
     if holds(number) { Ok(number) } else { Err(entry.error(not)) }
 }
 
-fn read_end(reader: &mut Reader<'_>, notes: &mut Notes) -> Result<PathEnd, Error> {
-    let default = notes.class.defaults().end;
-    if notes.class.is_ddpm() {
-        return Ok(default);
-    }
-    let mut given = reader.get("set_alpha_to_one");
-    if notes.class == SchedulerClass::DdimInverse {
-        // Its former name goes before.
-        let former = reader.peek("set_alpha_to_zero").filter(|entry| !entry.is_null());
-        if former.is_some() {
-            reader.seen.insert("set_alpha_to_zero");
-            given = former;
-        }
-    }
-    let Some(entry) = given else {
-        notes.default("set_alpha_to_one", if default == PathEnd::Clean { "true" } else { "false" }, "true");
-        return Ok(default);
-    };
-    Ok(if entry.flag()? { PathEnd::Clean } else { PathEnd::FirstLevel })
-}
-
-fn read_spacing(
-    reader: &mut Reader<'_>,
-    notes: &mut Notes,
-    total: usize,
-    end: PathEnd,
-) -> Result<(Spacing, usize), Error> {
-    let class = notes.class;
-    let name = if let Some(entry) = reader.get("timestep_spacing") {
-        entry.word()?
-    } else {
-        let default = class.defaults().timestep_spacing;
-        notes.default("timestep_spacing", default, "leading");
-        default.to_owned()
-    };
-    let spacing = match name.as_str() {
-        "leading" => Spacing::Leading,
-        "trailing" => Spacing::Trailing,
-        "linspace" => Spacing::Linspace,
-        _ => return Err(config_error("timestep_spacing", &name, "is none of leading, trailing, linspace")),
-    };
-    let offset = match reader.get("steps_offset") {
-        Some(entry) => {
-            let offset = entry.count(0, total - 1)?;
-            if spacing != Spacing::Leading && offset > 0 {
-                notes.ignored("steps_offset", Ignored::Off("leading spacing"));
-            }
-            offset
-        }
-        None => 0,
-    };
-    let ddim = class.is_ddim() || class == SchedulerClass::DdimInverse;
-    match spacing {
-        Spacing::Leading => {
-            // With offset 1 and the end at t = 0, the two are the same level.
-            if ddim && offset > 0 && !(offset == 1 && end == PathEnd::FirstLevel) {
-                notes.differs(Difference::OffsetPredecessor);
-            }
-            if class.is_ddpm() && offset > 0 {
-                notes.differs(Difference::LastStepNoise);
-            }
-        }
-        Spacing::Trailing => {
-            notes.differs(Difference::TrailingLength);
-            if class.is_ddpm() {
-                notes.differs(Difference::LastStepNoise);
-            }
-        }
-        Spacing::Linspace if class == SchedulerClass::DdimInverse => notes.differs(Difference::InverseLinspace),
-        Spacing::Linspace => notes.differs(Difference::LinspaceSingle),
-    }
-    if ddim && spacing != Spacing::Leading {
-        notes.differs(Difference::Predecessor);
-    }
-    let listed_otherwise = match class.list() {
-        List::Same => false,
-        List::Fractional => spacing == Spacing::Linspace,
-        List::OneMore => spacing != Spacing::Trailing,
-        List::Distilled => true,
-    };
-    if listed_otherwise {
-        notes.differs(Difference::List(class));
-    }
-    Ok((spacing, offset))
-}
-
-fn read_variance(reader: &mut Reader<'_>, notes: &mut Notes) -> Result<(Variance, bool), Error> {
-    let Some(entry) = reader.peek("variance_type").filter(|entry| !entry.is_null()) else {
-        if notes.class.is_ddpm() {
-            reader.seen.insert("variance_type");
-        }
-        return Ok((Variance::Posterior, false));
-    };
-    let variance = match entry.word()?.as_str() {
-        "fixed_small" | "fixed_small_log" => Variance::Posterior,
-        "fixed_large" | "fixed_large_log" => Variance::Beta,
-        "learned" => Variance::Learned,
-        "learned_range" => Variance::LearnedRange,
-        _ => {
-            let names = "fixed_small, fixed_small_log, fixed_large, fixed_large_log, learned, learned_range";
-            return Err(entry.error(format!("is none of {names}")));
-        }
-    };
-    let learned = matches!(variance, Variance::Learned | Variance::LearnedRange);
-    if !notes.class.is_ddpm() {
-        if learned {
-            reader.seen.insert("variance_type");
-            notes.differs(Difference::DropVariance);
-        }
-        return Ok((Variance::Posterior, learned));
-    }
-    reader.seen.insert("variance_type");
-    if variance == Variance::Learned {
-        notes.differs(Difference::Learned);
-    }
-    if entry.word()? == "fixed_large_log" {
-        notes.differs(Difference::FixedLargeLog);
-    }
-    Ok((variance, learned))
+/// Without three hundred zeros.
+pub(super) fn few_digits(value: f64) -> String {
+    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
 }

@@ -1,13 +1,154 @@
-//! The tables that Python makes of a configuration.
+//! How a configuration makes its noise schedule: exactly, and in the `f32` of diffusers.
 
 use crate::compat::Tables;
 use crate::error::Error;
-use crate::hub::json::Entry;
-use crate::hub::{SchedulerConfig, config_error};
+use crate::hub::SchedulerConfig;
+use crate::hub::json::config_error;
+use crate::hub::read::few_digits;
+use crate::schedule::NoiseSchedule;
+
+/// `beta_schedule` with its ends, or `trained_betas`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Family {
+    Trained(Vec<f64>),
+    Linear(f64, f64),
+    ScaledLinear(f64, f64),
+    Sigmoid(f64, f64),
+    Cosine,
+    Laplace,
+}
+
+/// The settings that make a noise schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Recipe {
+    pub(super) total: usize,
+    pub(super) family: Family,
+    /// The factor by which the SNR is divided, 1 for none.
+    pub(super) shift: f64,
+    /// To zero terminal SNR.
+    pub(super) rescales: bool,
+}
+
+impl Family {
+    pub(super) const NAMES: [&str; 5] = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"];
+
+    pub(super) fn without_ends(name: &str) -> Option<Self> {
+        match name {
+            "squaredcos_cap_v2" => Some(Self::Cosine),
+            "laplace" => Some(Self::Laplace),
+            _ => None,
+        }
+    }
+
+    pub(super) fn with_ends(name: &str, start: f64, end: f64) -> Option<Self> {
+        match name {
+            "linear" => Some(Self::Linear(start, end)),
+            "scaled_linear" => Some(Self::ScaledLinear(start, end)),
+            "sigmoid" => Some(Self::Sigmoid(start, end)),
+            _ => None,
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        if matches!(self, Self::Trained(_)) { "trained_betas" } else { "beta_schedule" }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Trained(_) => "[…]",
+            Self::Linear(..) => "linear",
+            Self::ScaledLinear(..) => "scaled_linear",
+            Self::Sigmoid(..) => "sigmoid",
+            Self::Cosine => "squaredcos_cap_v2",
+            Self::Laplace => "laplace",
+        }
+    }
+}
+
+impl Recipe {
+    pub(super) fn schedule(&self) -> Result<NoiseSchedule, Error> {
+        let total = self.total;
+        let schedule = match &self.family {
+            Family::Trained(betas) => NoiseSchedule::from_betas(betas.iter().copied()),
+            Family::Linear(start, end) => NoiseSchedule::linear(total, *start, *end),
+            Family::ScaledLinear(start, end) => NoiseSchedule::scaled_linear(total, *start, *end),
+            Family::Sigmoid(start, end) => NoiseSchedule::sigmoid(total, *start, *end),
+            Family::Cosine => NoiseSchedule::cosine(total),
+            Family::Laplace => diffusers_laplace(total),
+        };
+        let schedule = shifted(schedule.map_err(|error| self.error(&error))?, self.shift)?;
+        if !self.rescales {
+            return Ok(schedule);
+        }
+        schedule.rescale_zero_terminal_snr().map_err(|error| {
+            config_error("rescale_betas_zero_snr", "true", format!("is impossible for this schedule: {error}"))
+        })
+    }
+
+    fn tables(&self) -> Result<Tables, Error> {
+        let total = self.total;
+        let tables = match &self.family {
+            Family::Trained(betas) => Tables::from_betas(betas.iter().copied()),
+            Family::Linear(start, end) => Tables::linear(total, *start, *end),
+            Family::ScaledLinear(start, end) => Tables::scaled_linear(total, *start, *end),
+            Family::Sigmoid(start, end) => Tables::sigmoid(total, *start, *end),
+            Family::Cosine => Tables::cosine(total),
+            Family::Laplace => Tables::laplace(total),
+        }?;
+        if self.shift != 1.0 {
+            return Err(unsupported_shift(self.shift));
+        }
+        if self.rescales { tables.rescale_zero_terminal_snr() } else { Ok(tables) }
+    }
+
+    /// The error of a schedule, with the key that made it.
+    fn error(&self, error: &Error) -> Error {
+        let (key, name) = (self.family.key(), self.family.name());
+        match error {
+            Error::Beta { t, value } if matches!(self.family, Family::Trained(_)) => {
+                config_error(format!("{key}[{t}]"), &few_digits(*value), "is not inside (0, 1)")
+            }
+            Error::AlphaBar { t, value } => {
+                let reason = format!("is no schedule for T = {}: it gives ᾱ[{t}] = {}", self.total, few_digits(*value));
+                config_error(key, name, reason)
+            }
+            Error::AlphaBarNotFalling { t, value, .. } => {
+                let reason = format!(
+                    "is no schedule for T = {}: ᾱ stays at {} at t = {t}, because β is too small",
+                    self.total,
+                    few_digits(*value)
+                );
+                config_error(key, name, reason)
+            }
+            other => config_error(key, name, format!("is no schedule for T = {}: {other}", self.total)),
+        }
+    }
+}
+
+/// `snr_shift_scale`: ᾱ/(k + (1−k)·ᾱ), before the rescaling to zero SNR.
+fn shifted(schedule: NoiseSchedule, k: f64) -> Result<NoiseSchedule, Error> {
+    if k == 1.0 { Ok(schedule) } else { Err(unsupported_shift(k)) }
+}
+
+fn unsupported_shift(k: f64) -> Error {
+    config_error("snr_shift_scale", &few_digits(k), "is not supported: only 1, which shifts nothing")
+}
+
+/// The "laplace" of diffusers: the square root of the paper's ᾱ (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to
+/// the argument of the logarithm.
+fn diffusers_laplace(total: usize) -> Result<NoiseSchedule, Error> {
+    NoiseSchedule::from_alpha_bar_fn(total, 0.999, |u| {
+        let side = if u > 0.5 { -1.0 } else { 1.0 };
+        let log_snr = -0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6);
+        let snr = libm::exp(log_snr);
+        (snr / (1.0 + snr)).sqrt()
+    })
+}
 
 impl SchedulerConfig {
-    /// The `f32` tables that Python makes of this configuration, for [`compat`](crate::compat); [`SchedulerConfig::schedule`] is the
-    /// exact one.
+    /// The `f32` tables that diffusers makes of this configuration, for [`compat`](crate::compat).
+    ///
+    /// [`SchedulerConfig::schedule`] is the exact schedule.
     ///
     /// # Errors
     /// Those of [`Tables`]; none for the configurations of released models.
@@ -16,34 +157,14 @@ impl SchedulerConfig {
     /// use alphabar::{Ddim, Plan, compat, hub::SchedulerConfig};
     ///
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "linspace"}"#)?;
-    /// // What Python would have drawn from the same noise.
+    /// // The image of diffusers, from the same noise:
     /// let (schedule, tau) = (config.python_tables()?.schedule()?, config.timesteps(20)?);
     /// let builder = Plan::builder(&schedule, &tau).prediction(config.prediction()).threshold(config.threshold());
     /// let plan = compat::ddim(&builder, 20, &Ddim::deterministic())?;
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "alphas_cumprod")]
     pub fn python_tables(&self) -> Result<Tables, Error> {
-        let (defaults, total) = (self.class.defaults(), self.schedule.len());
-        let given = |key: &'static str| self.entries.get(key).map(|text| Entry { key, text });
-        let end = |key, default| given(key).map_or(Ok(default), |entry| entry.number());
-        let tables = if let Some(betas) = given("trained_betas").filter(|entry| !entry.is_null()) {
-            Tables::from_betas(betas.numbers()?)
-        } else {
-            let family = match given("beta_schedule") {
-                Some(entry) => entry.word()?,
-                None => defaults.beta_schedule.to_owned(),
-            };
-            let ends = (|| Ok((end("beta_start", defaults.beta_start)?, end("beta_end", defaults.beta_end)?)))();
-            match family.as_str() {
-                "linear" => ends.and_then(|(start, end)| Tables::linear(total, start, end)),
-                "scaled_linear" => ends.and_then(|(start, end)| Tables::scaled_linear(total, start, end)),
-                "sigmoid" => ends.and_then(|(start, end)| Tables::sigmoid(total, start, end)),
-                "squaredcos_cap_v2" => Tables::cosine(total),
-                "laplace" => Tables::laplace(total),
-                _ => return Err(config_error("beta_schedule", &family, "has no table")),
-            }
-        }?;
-        let rescaled = given("rescale_betas_zero_snr").map_or(Ok(false), |entry| entry.flag())?;
-        if rescaled { tables.rescale_zero_terminal_snr() } else { Ok(tables) }
+        self.recipe.tables()
     }
 }

@@ -1,11 +1,12 @@
-//! Which t to train at.
+//! Distributions of the t to train at.
 
 use rand_core::Rng;
 
-use crate::error::{Error, require};
+use crate::error::{Error, require, require_count};
 use crate::objective::check_train_steps;
+use crate::schedule::MAX_TRAIN_STEPS;
 
-/// A drawn t, and what its loss is multiplied by so that the expectation is that of a uniform t.
+/// A drawn t, and the weight of its loss that makes the expectation equal to that of a uniform t.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weighted {
     /// The index of the training step.
@@ -14,13 +15,13 @@ pub struct Weighted {
     pub weight: f64,
 }
 
-/// Uniform t, independently (Ho et al. 2020, Algorithm 1, line 3).
+/// Independent, uniform t (Ho et al. 2020, Algorithm 1, line 3).
 ///
 /// ```
 /// use alphabar::objective::Uniform;
 /// use rand::{SeedableRng, rngs::StdRng};
 ///
-/// let ts = Uniform::new(1000)?.sample(64, &mut StdRng::seed_from_u64(1));
+/// let ts = Uniform::new(1000)?.sample(64, &mut StdRng::seed_from_u64(1))?;
 /// assert!(ts.len() == 64 && ts.iter().all(|t| *t < 1000));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -30,37 +31,30 @@ pub struct Uniform {
 }
 
 impl Uniform {
-    /// Over 0..T.
+    /// The distribution over t in 0..T.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS).
-    ///
-    /// ```
-    /// # use alphabar::objective::Uniform;
-    /// assert!(Uniform::new(0).is_err());
-    /// ```
     pub fn new(train_steps: usize) -> Result<Self, Error> {
         Ok(Self { train_steps: check_train_steps(train_steps)? })
     }
 
-    /// t for a batch.
+    /// Draws one t for each sample of a batch.
     ///
-    /// ```
-    /// # use alphabar::objective::Uniform;
-    /// let ts = Uniform::new(10)?.sample(3, &mut rand::rng());
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    pub fn sample<R: Rng + ?Sized>(&self, batch: usize, rng: &mut R) -> Vec<usize> {
-        (0..batch).map(|_| below(self.train_steps, rng)).collect()
+    /// # Errors
+    /// [`Error::Count`] if the batch is larger than [`MAX_TRAIN_STEPS`].
+    pub fn sample<R: Rng + ?Sized>(&self, batch: usize, rng: &mut R) -> Result<Vec<usize>, Error> {
+        check_batch(batch)?;
+        Ok((0..batch).map(|_| below(self.train_steps, rng)).collect())
     }
 }
 
-/// Uniform t in pairs t, T−1−t, which makes the mean t of a batch nearly constant; as in the DDIM authors' training code.
+/// Uniform t in pairs t, T−1−t, as in the training code of DDIM's authors. The mean t of a batch is then nearly constant.
 ///
 /// ```
 /// use alphabar::objective::Antithetic;
 ///
-/// let ts = Antithetic::new(1000)?.sample(5, &mut rand::rng());
+/// let ts = Antithetic::new(1000)?.sample(5, &mut rand::rng())?;
 /// assert_eq!(ts[0] + ts[1], 999);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -70,28 +64,21 @@ pub struct Antithetic {
 }
 
 impl Antithetic {
-    /// Over 0..T.
+    /// The distribution over t in 0..T.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS).
-    ///
-    /// ```
-    /// # use alphabar::objective::Antithetic;
-    /// assert!(Antithetic::new(0).is_err());
-    /// ```
     pub fn new(train_steps: usize) -> Result<Self, Error> {
         Ok(Self { train_steps: check_train_steps(train_steps)? })
     }
 
-    /// t for a batch, pair by pair; an odd batch ends with half a pair.
+    /// Draws one t for each sample of a batch, in pairs; an odd batch ends with half a pair.
     ///
-    /// ```
-    /// # use alphabar::objective::Antithetic;
-    /// assert_eq!(Antithetic::new(10)?.sample(3, &mut rand::rng()).len(), 3);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    pub fn sample<R: Rng + ?Sized>(&self, batch: usize, rng: &mut R) -> Vec<usize> {
-        let mut ts = Vec::new();
+    /// # Errors
+    /// [`Error::Count`] if the batch is larger than [`MAX_TRAIN_STEPS`].
+    pub fn sample<R: Rng + ?Sized>(&self, batch: usize, rng: &mut R) -> Result<Vec<usize>, Error> {
+        check_batch(batch)?;
+        let mut ts = Vec::with_capacity(batch);
         while ts.len() < batch {
             let t = below(self.train_steps, rng);
             ts.push(t);
@@ -99,13 +86,14 @@ impl Antithetic {
                 ts.push(self.train_steps - 1 - t);
             }
         }
-        ts
+        Ok(ts)
     }
 }
 
-/// t by importance, p_t ∝ √E\[L_t²\] over the latest losses at each t (Nichol and Dhariwal 2021, Eq. 18).
+/// Importance sampling of t, p_t ∝ √E\[L_t²\] over the last ten losses at each t (Nichol and Dhariwal 2021, Eq. 18).
 ///
-/// Uniform until every t has ten losses; then a thousandth of the probability stays uniform, so that no t is forgotten.
+/// It is uniform until every t has ten losses, and while all of these are 0. Later, a thousandth of the probability stays
+/// uniform, so that every t can still be drawn.
 ///
 /// ```
 /// use alphabar::objective::LossAware;
@@ -118,7 +106,7 @@ impl Antithetic {
 /// // t = 1 is drawn three times as often, and counts a third as much.
 /// let p = sampler.probabilities();
 /// assert!((p[1] / p[0] - 3.0).abs() < 0.01);
-/// let drawn = sampler.sample(8, &mut rand::rng());
+/// let drawn = sampler.sample(8, &mut rand::rng())?;
 /// assert!(drawn.iter().all(|drawn| (drawn.weight - 0.5 / p[drawn.t]).abs() < 1e-15));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -130,9 +118,9 @@ pub struct LossAware {
     full: usize,
 }
 
-/// How many losses at a t are remembered, as in the original.
+/// The number of losses kept for each t, as in the original.
 const REMEMBERED: usize = 10;
-/// The share of the probability that stays uniform, as in the original.
+/// The part of the probability that stays uniform, as in the original.
 const UNIFORM_SHARE: f64 = 1e-3;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -143,37 +131,25 @@ struct History {
 }
 
 impl LossAware {
-    /// Over 0..T.
+    /// The distribution over t in 0..T.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS).
-    ///
-    /// ```
-    /// # use alphabar::objective::LossAware;
-    /// assert_eq!(LossAware::new(4)?.probabilities(), [0.25; 4]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn new(train_steps: usize) -> Result<Self, Error> {
         let history = vec![History::default(); check_train_steps(train_steps)?];
         Ok(Self { history, full: 0 })
     }
 
-    /// Remembers the (unweighted) loss of a sample trained at t.
+    /// Records the (unweighted) loss of a sample trained at t. A loss below 1e-150 counts as 0.
     ///
     /// # Errors
-    /// [`Error::Timestep`] unless t < T, [`Error::Parameter`] unless the loss is finite and not negative.
-    ///
-    /// ```
-    /// # use alphabar::objective::LossAware;
-    /// assert!(LossAware::new(4)?.update(0, f64::NAN).is_err());
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// [`Error::Timestep`] unless t < T, [`Error::Parameter`] unless the loss is in [0, 1e100].
     pub fn update(&mut self, t: usize, loss: f64) -> Result<(), Error> {
-        require(loss >= 0.0 && loss.is_finite(), "a loss", loss, "finite and ≥ 0")?;
+        require((0.0..=1e100).contains(&loss), "a loss", loss, "inside [0, 1e100]")?;
         let train_steps = self.history.len();
         let history = self.history.get_mut(t).ok_or(Error::Timestep { t, train_steps })?;
         if let Some(square) = history.squares.get_mut(history.next) {
-            *square = loss * loss;
+            *square = if loss < 1e-150 { 0.0 } else { loss * loss };
         }
         history.next = (history.next + 1) % REMEMBERED;
         if history.seen < REMEMBERED {
@@ -184,12 +160,6 @@ impl LossAware {
     }
 
     /// p_t for all t.
-    ///
-    /// ```
-    /// # use alphabar::objective::LossAware;
-    /// assert_eq!(LossAware::new(1)?.probabilities(), [1.0]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     #[must_use]
     pub fn probabilities(&self) -> Vec<f64> {
         let even = 1.0 / self.history.len() as f64;
@@ -199,22 +169,18 @@ impl LossAware {
             .map(|history| (history.squares.iter().sum::<f64>() / REMEMBERED as f64).sqrt())
             .collect();
         let total: f64 = roots.iter().sum();
-        if self.full < self.history.len() || !(total > 0.0 && total.is_finite()) {
+        if self.full < self.history.len() || total == 0.0 {
             return vec![even; self.history.len()];
         }
         roots.iter().map(|root| root / total * (1.0 - UNIFORM_SHARE) + even * UNIFORM_SHARE).collect()
     }
 
-    /// t for a batch, with their weights.
+    /// Draws one t, with its weight, for each sample of a batch.
     ///
-    /// ```
-    /// # use alphabar::objective::{LossAware, Weighted};
-    /// // Nothing is known yet: uniform.
-    /// let drawn = LossAware::new(1)?.sample(1, &mut rand::rng());
-    /// assert_eq!(drawn, [Weighted { t: 0, weight: 1.0 }]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    pub fn sample<R: Rng + ?Sized>(&self, batch: usize, rng: &mut R) -> Vec<Weighted> {
+    /// # Errors
+    /// [`Error::Count`] if the batch is larger than [`MAX_TRAIN_STEPS`].
+    pub fn sample<R: Rng + ?Sized>(&self, batch: usize, rng: &mut R) -> Result<Vec<Weighted>, Error> {
+        check_batch(batch)?;
         let probabilities = self.probabilities();
         let last = probabilities.len() - 1;
         let mut sum = 0.0;
@@ -225,15 +191,19 @@ impl LossAware {
                 sum
             })
             .collect();
-        (0..batch)
-            .map(|_| {
-                let point = unit(rng) * sum;
-                let t = cumulative.partition_point(|bound| *bound <= point).min(last);
-                let probability = probabilities.get(t).copied().unwrap_or(f64::NAN);
-                Weighted { t, weight: 1.0 / (probabilities.len() as f64 * probability) }
-            })
-            .collect()
+        let drawn = (0..batch).map(|_| {
+            let point = unit(rng) * sum;
+            let t = cumulative.partition_point(|bound| *bound <= point).min(last);
+            let probability = probabilities.get(t).copied().unwrap_or(f64::NAN);
+            Weighted { t, weight: 1.0 / (probabilities.len() as f64 * probability) }
+        });
+        Ok(drawn.collect())
     }
+}
+
+/// `Ok` for the size of a batch.
+fn check_batch(batch: usize) -> Result<usize, Error> {
+    require_count("the batch", batch, 0, MAX_TRAIN_STEPS)
 }
 
 /// Uniform in 0..bound: the upper half of a 128-bit product, uneven by less than bound/2⁶⁴.

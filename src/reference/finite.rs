@@ -1,21 +1,22 @@
-//! Data that is a finite set: the optimal denoiser of a training set.
+//! A finite set of data: the optimal denoiser of a training set.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
-use crate::reference::{DataDistribution, Exact, check_finite, softmax};
+use crate::reference::{DataDistribution, Exact, LEAST_SPREAD, check_finite, score_of_epsilon, softmax, towards};
 
 /// x₀ drawn evenly from a finite set of samples y_1, …, y_N, each optionally blurred by N(0, h²·I).
 ///
-/// The denoiser that fits a training set perfectly is a softmax over its samples,
+/// The denoiser that fits a training set perfectly is a softmax over its samples:
 ///
-/// $$ \mathrm E[x_0 \mid x] = \sum_i w_i\thinspace\mathrm E_i[x_0 \mid x],
-///    \qquad w = \operatorname{softmax}_i\Bigl(-\frac{\lVert x-\sqrt{\bar\alpha}\thinspace y_i\rVert^2}{2(\bar\alpha h^2+1-\bar\alpha)}\Bigr) $$
+/// ```text
+/// E[x₀ | x] = Σ_i w_i·E_i[x₀ | x],    w = softmax_i(−‖x − √ᾱ·y_i‖²/(2·(ᾱ·h² + 1−ᾱ)))
+/// ```
 ///
-/// with E_i = y_i for h = 0. It generates its training set and nothing else; a bandwidth h > 0 gives the data a density, and the
-/// ODE between data and noise a solution that runs through every image and not only through those of the set.
+/// with E_i = y_i for h = 0. It generates the training set and nothing else. With a bandwidth h > 0 the data have a density, and
+/// the ODE between data and noise has a solution through every image, not only through the training images.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, reference::{DataDistribution, FiniteData}};
@@ -41,13 +42,8 @@ impl FiniteData {
     /// A set of samples of `dim` elements each, one after the other.
     ///
     /// # Errors
-    /// [`Error::Count`] without samples or dimensions, [`Error::Length`] where the elements do not make whole samples,
-    /// [`Error::Parameter`] for an element that is not finite.
-    ///
-    /// ```
-    /// # use alphabar::reference::FiniteData;
-    /// assert!(FiniteData::new(3, [0.0, 1.0]).is_err());
-    /// ```
+    /// [`Error::Count`] without samples or dimensions, [`Error::Length`] if the last sample is incomplete,
+    /// [`Error::Parameter`] for an element outside ±1e100.
     pub fn new(dim: usize, elements: impl Into<Vec<f64>>) -> Result<Self, Error> {
         let elements = elements.into();
         require_count("dimensions", dim, 1, usize::MAX)?;
@@ -68,46 +64,30 @@ impl FiniteData {
         Ok(Self { samples, centre, squared_norms, bandwidth: 0.0 })
     }
 
-    /// The same samples, each blurred by N(0, h²·I).
+    /// Blurs each sample by N(0, h²·I).
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless h is finite and not negative.
-    ///
-    /// ```
-    /// # use alphabar::reference::FiniteData;
-    /// let data = FiniteData::new(1, [0.0, 1.0])?.with_bandwidth(0.1)?;
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// [`Error::Parameter`] unless h is in [0, 1e100].
     pub fn with_bandwidth(self, h: f64) -> Result<Self, Error> {
-        Ok(Self { bandwidth: require(h >= 0.0 && h.is_finite(), "the bandwidth", h, "finite and ≥ 0")?, ..self })
+        Ok(Self { bandwidth: require((0.0..=1e100).contains(&h), "the bandwidth", h, "inside [0, 1e100]")?, ..self })
     }
 
-    /// How many samples there are.
-    ///
-    /// ```
-    /// # use alphabar::reference::FiniteData;
-    /// assert_eq!(FiniteData::new(1, [0.0, 1.0])?.len(), 2);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The number of samples.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
         self.samples.nrows()
     }
 
-    /// The perfect ε-network of this data.
-    ///
-    /// ```
-    /// # use alphabar::reference::FiniteData;
-    /// let model = FiniteData::new(1, [0.0, 1.0])?.predictor();
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The exact ε-predictor of this data.
     #[must_use]
     pub fn predictor(self) -> Exact<Self> {
         Exact::new(self, Prediction::Epsilon)
     }
 
-    /// For each x of a batch, the root-mean-square distance per dimension to the nearest sample.
+    /// The root-mean-square distance per dimension from each x of a batch to its nearest sample.
+    ///
+    /// Infinite if a square exceeds the largest `f64`.
     ///
     /// ```
     /// # use alphabar::reference::FiniteData;
@@ -137,29 +117,53 @@ impl DataDistribution for FiniteData {
     }
 
     fn denoise(&self, rows: &mut [f64], level: &NoiseLevel) {
-        let dim = self.samples.ncols();
-        let signal = level.signal();
-        let blur = self.bandwidth * self.bandwidth;
-        let spread = level.alpha_bar() * blur + level.one_minus_alpha_bar();
-        let Ok(x) = ArrayView2::from_shape((rows.len() / dim, dim), &*rows) else { return };
-        // With u = x − s·c, −‖x − s·y‖²/2 = s·⟨u, y⟩ − s²·‖y − c‖²/2 plus what is the same for all y.
-        let logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
-        // In one dimension both factors pass for column-major, and then so is their product.
-        let mut logits = if logits.is_standard_layout() { logits } else { logits.as_standard_layout().into_owned() };
-        for mut row in logits.rows_mut() {
-            for (logit, squared_norm) in row.iter_mut().zip(&self.squared_norms) {
-                // Without any spread the nearest sample takes it all.
-                *logit = (signal * *logit - 0.5 * level.alpha_bar() * squared_norm) / spread.max(1e-200);
-            }
-            if let Some(row) = row.as_slice_mut() {
-                softmax(row);
-            }
-        }
-        let mean = logits.dot(&self.samples);
+        let (signal, blur) = (level.signal(), self.bandwidth * self.bandwidth);
+        let spread = self.spread(level);
+        let Some(mean) = self.mean(rows, level) else { return };
         // Within the component of y the posterior mean leans from y towards x, as for any Gaussian.
         let lean = if spread == 0.0 { 0.0 } else { signal * blur / spread };
         for (x, y) in rows.iter_mut().zip(&mean) {
             *x = y + lean * (*x - signal * y);
         }
+    }
+
+    fn score(&self, rows: &mut [f64], level: &NoiseLevel) {
+        if !level.is_clean() {
+            score_of_epsilon(self, rows, level);
+            return;
+        }
+        let spread = self.spread(level);
+        let Some(mean) = self.mean(rows, level) else { return };
+        for (x, y) in rows.iter_mut().zip(&mean) {
+            // (Σ w_i·y_i − x)/h²
+            *x = if spread == 0.0 { towards(*x, *y) } else { (y - *x) / spread };
+        }
+    }
+}
+
+impl FiniteData {
+    /// ᾱ·h² + 1−ᾱ.
+    fn spread(&self, level: &NoiseLevel) -> f64 {
+        level.alpha_bar() * (self.bandwidth * self.bandwidth) + level.one_minus_alpha_bar()
+    }
+
+    /// Σ w_i·y_i for each x of a batch; `None` if the batch is not made of whole samples.
+    fn mean(&self, rows: &[f64], level: &NoiseLevel) -> Option<Array2<f64>> {
+        let (dim, signal, spread) = (self.samples.ncols(), level.signal(), self.spread(level));
+        let x = ArrayView2::from_shape((rows.len() / dim, dim), rows).ok()?;
+        // With u = x − s·c, −‖x − s·y‖²/2 = s·⟨u, y⟩ − s²·‖y − c‖²/2 plus a term that is equal for all y.
+        let logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
+        // In one dimension both factors count as column-major, and then so does their product.
+        let mut logits = if logits.is_standard_layout() { logits } else { logits.as_standard_layout().into_owned() };
+        for mut row in logits.rows_mut() {
+            for (logit, squared_norm) in row.iter_mut().zip(&self.squared_norms) {
+                // Without any spread the nearest sample has all the weight.
+                *logit = (signal * *logit - 0.5 * level.alpha_bar() * squared_norm) / spread.max(LEAST_SPREAD);
+            }
+            if let Some(row) = row.as_slice_mut() {
+                softmax(row);
+            }
+        }
+        Some(logits.dot(&self.samples))
     }
 }

@@ -1,14 +1,15 @@
-//! Data that is a point or a diagonal Gaussian.
+//! Data of a diagonal Gaussian, or a single point.
 
 use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
-use crate::reference::{DataDistribution, Exact, check_dim, check_finite, check_variances};
+use crate::reference::{DataDistribution, Exact, check_dim, check_finite, check_variances, towards};
 
 /// x₀ ~ N(μ, diag(v)); with v = 0, a point.
 ///
-/// x is then N(√ᾱ·μ, ᾱ·v + 1−ᾱ) in each dimension, and
-/// E\[x₀ | x\] = μ + √ᾱ·v/(ᾱ·v + 1−ᾱ)·(x − √ᾱ·μ).
+/// ```text
+/// x ~ N(√ᾱ·μ, ᾱ·v + 1−ᾱ),    E[x₀ | x] = μ + √ᾱ·v/(ᾱ·v + 1−ᾱ)·(x − √ᾱ·μ)
+/// ```
 ///
 /// ```
 /// use alphabar::reference::Gaussian;
@@ -27,13 +28,8 @@ impl Gaussian {
     /// A Gaussian of independent dimensions.
     ///
     /// # Errors
-    /// [`Error::Count`] without dimensions, [`Error::Length`] for lists of different lengths, [`Error::Parameter`] for a number
-    /// that is not finite or a negative variance.
-    ///
-    /// ```
-    /// # use alphabar::reference::Gaussian;
-    /// assert!(Gaussian::new([0.0], [-1.0]).is_err());
-    /// ```
+    /// [`Error::Count`] without dimensions, [`Error::Length`] for lists of different lengths, [`Error::Parameter`] for a mean
+    /// outside ±1e100 or a variance outside [0, 1e200].
     pub fn new(mean: impl Into<Vec<f64>>, variance: impl Into<Vec<f64>>) -> Result<Self, Error> {
         let (mean, variance) = (mean.into(), variance.into());
         check_dim("variances", mean.len(), variance.len())?;
@@ -42,38 +38,29 @@ impl Gaussian {
         Ok(Self { mean, variance })
     }
 
-    /// Data that is a single point.
+    /// A single point: a Gaussian of variance 0.
     ///
     /// # Errors
     /// As [`Gaussian::new`].
-    ///
-    /// ```
-    /// # use alphabar::reference::Gaussian;
-    /// assert_eq!(Gaussian::point([1.0])?, Gaussian::new([1.0], [0.0])?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
     pub fn point(point: impl Into<Vec<f64>>) -> Result<Self, Error> {
         let mean = point.into();
         let variance = vec![0.0; mean.len()];
         Self::new(mean, variance)
     }
 
-    /// The perfect ε-network of this data.
-    ///
-    /// ```
-    /// # use alphabar::reference::Gaussian;
-    /// let model = Gaussian::new([0.0], [1.0])?.predictor();
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// The exact ε-predictor of this data.
     #[must_use]
     pub fn predictor(self) -> Exact<Self> {
         Exact::new(self, Prediction::Epsilon)
     }
 
-    /// Moves each x of a batch from one level to another along the probability-flow ODE, exactly:
-    /// x′ = √ᾱ′·μ + √((ᾱ′·v + 1−ᾱ′)/(ᾱ·v + 1−ᾱ))·(x − √ᾱ·μ).
+    /// Moves each x of a batch from one level to another along the exact probability-flow ODE.
     ///
-    /// What DDIM with η = 0 converges to as its steps grow more (Song et al. 2021, Eq. 14).
+    /// ```text
+    /// x′ = √ᾱ′·μ + √((ᾱ′·v + 1−ᾱ′)/(ᾱ·v + 1−ᾱ))·(x − √ᾱ·μ)
+    /// ```
+    ///
+    /// DDIM with η = 0 converges to it as the number of steps grows (Song et al. 2021, Eq. 14).
     ///
     /// ```
     /// # use alphabar::{NoiseLevel, reference::Gaussian};
@@ -92,7 +79,9 @@ impl Gaussian {
             if spread_from == 0.0 {
                 centre
             } else {
-                centre + (spread_to / spread_from).sqrt() * (x - from.signal() * mean)
+                let ratio = spread_to / spread_from;
+                let scale = if ratio.is_finite() { ratio.sqrt() } else { spread_to.sqrt() / spread_from.sqrt() };
+                centre + scale * (x - from.signal() * mean)
             }
         });
     }
@@ -124,7 +113,7 @@ impl DataDistribution for Gaussian {
         });
     }
 
-    /// ε = √(1−ᾱ)·(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), without the detour over x̂₀.
+    /// ε = √(1−ᾱ)·(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), directly and not through x̂₀.
     fn epsilon(&self, rows: &mut [f64], level: &NoiseLevel) {
         let (signal, noise, noise_variance) = (level.signal(), level.noise(), level.one_minus_alpha_bar());
         self.each(rows, |x, mean, variance| {
@@ -133,9 +122,12 @@ impl DataDistribution for Gaussian {
         });
     }
 
-    /// −(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), which a Gaussian has at every level.
+    /// −(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), finite at every level if v > 0.
     fn score(&self, rows: &mut [f64], level: &NoiseLevel) {
         let (signal, noise_variance) = (level.signal(), level.one_minus_alpha_bar());
-        self.each(rows, |x, mean, variance| -(x - signal * mean) / (level.alpha_bar() * variance + noise_variance));
+        self.each(rows, |x, mean, variance| {
+            let spread = level.alpha_bar() * variance + noise_variance;
+            if spread == 0.0 { towards(x, mean) } else { -(x - signal * mean) / spread }
+        });
     }
 }

@@ -1,20 +1,21 @@
 //! Denoising Diffusion Implicit Models (Song, Meng and Ermon 2021, arXiv 2010.02502).
 
 use crate::dd::Dd;
-use crate::error::{Error, require};
+use crate::error::{Error, require, require_count};
+use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::{Combination, Leg, Solver};
 
-/// DDIM: for a step from level t to level s,
+/// DDIM. For a step from level t to level s (Song et al. 2021, Eq. 12 and 16; our ᾱ is the paper's α):
 ///
-/// $$ x_s = \sqrt{\bar\alpha_s}\thinspace\hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\thinspace\hat\varepsilon + \sigma z \quad\text{(Eq. 12)},
-///    \qquad \sigma = \eta\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\sqrt{1-\frac{\bar\alpha_t}{\bar\alpha_s}} \quad\text{(Eq. 16)} $$
+/// ```text
+/// x_s = √ᾱ_s·x̂₀ + √(1−ᾱ_s−σ²)·ε̂ + σ·z           (Eq. 12)
+/// σ   = η·√((1−ᾱ_s)/(1−ᾱ_t))·√(1−ᾱ_t/ᾱ_s)        (Eq. 16)
+/// ```
 ///
-/// (our ᾱ is the paper's α.)
-///
-/// - η = 0 is deterministic, an Euler step of an ODE in x/√ᾱ against σ = √((1−ᾱ)/ᾱ) (Eq. 13 and 14), and may also step to
-///   more noise, which encodes data.
+/// - η = 0 is deterministic: an Euler step of an ODE in x/√ᾱ against σ = √((1−ᾱ)/ᾱ) (Eq. 13 and 14). It may also step to more
+///   noise, which encodes data (DDIM inversion).
 /// - η = 1 is DDPM with the posterior variance, on any path: [`Ddpm`](crate::Ddpm) with
-///   [`Variance::Posterior`](crate::Variance::Posterior).
+///   [`Variance::Posterior`](crate::Variance::Posterior). On variance-exploding levels it is the Euler ancestral sampler.
 /// - [`Ddim::sigma_hat`] is the paper's σ̂: the mean of η = 1 with the larger standard deviation √(1 − ᾱ_t/ᾱ_s).
 ///
 /// ```
@@ -26,11 +27,17 @@ use crate::solver::{Combination, Leg, Solver};
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Noise", into = "Noise"))]
+#[doc(alias = "DDIMScheduler")]
+#[doc(alias = "Euler")]
+#[doc(alias = "EulerDiscreteScheduler")]
+#[doc(alias = "ancestral")]
 pub struct Ddim {
     noise: Noise,
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Noise {
     Eta(f64),
     EtaPerStep(Vec<f64>),
@@ -38,19 +45,16 @@ enum Noise {
 }
 
 impl Ddim {
-    /// η = 0.
-    ///
-    /// ```
-    /// # use alphabar::Ddim;
-    /// assert_eq!(Ddim::deterministic(), Ddim::new(0.0)?);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
+    /// η = 0: deterministic.
     #[must_use]
+    #[doc(alias = "Euler")]
     pub fn deterministic() -> Self {
         Self { noise: Noise::Eta(0.0) }
     }
 
-    /// One η for all steps. σ² ≤ 1−ᾱ_s holds for every η ≤ 1; a larger one is accepted by the plans whose every step it fits.
+    /// One η for all steps.
+    ///
+    /// η ≤ 1 is always valid. For η > 1, building the plan fails if σ² > 1 − ᾱ_s at any step.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless η is finite and not negative.
@@ -61,15 +65,16 @@ impl Ddim {
     /// assert!(Ddim::new(-0.1).is_err());
     /// assert!(Ddim::new(f64::NAN).is_err());
     /// ```
+    #[doc(alias = "eta")]
     pub fn new(eta: f64) -> Result<Self, Error> {
         Ok(Self { noise: Noise::Eta(check_eta(eta)?) })
     }
 
-    /// An η for each step, in the order of the path.
+    /// One η for each step, in the order of the path.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless each η is finite and not negative. A plan with another number of steps is refused when it
-    /// is built.
+    /// [`Error::Parameter`] unless each η is finite and not negative, [`Error::Count`] for an empty list or one longer than
+    /// [`MAX_TRAIN_STEPS`]. Building a plan with another number of steps fails.
     ///
     /// ```
     /// # use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps};
@@ -80,11 +85,18 @@ impl Ddim {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn per_step(etas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
-        Ok(Self { noise: Noise::EtaPerStep(etas.into_iter().map(check_eta).collect::<Result<_, _>>()?) })
+        let etas: Vec<f64> = etas.into_iter().take(MAX_TRAIN_STEPS + 1).map(check_eta).collect::<Result<_, _>>()?;
+        require_count("the number of η", etas.len(), 1, MAX_TRAIN_STEPS)?;
+        Ok(Self { noise: Noise::EtaPerStep(etas) })
     }
 
-    /// The paper's σ̂ (section 5): the mean of η = 1, and noise of the standard deviation σ̂ = √(1 − ᾱ_t/ᾱ_s), larger than
-    /// σ(1), as DDPM's β variance. A step to clean data adds none.
+    /// The paper's σ̂ (section 5): the mean of η = 1 with noise of the standard deviation σ̂.
+    ///
+    /// ```text
+    /// σ̂ = √(1 − ᾱ_t/ᾱ_s)
+    /// ```
+    ///
+    /// σ̂ is larger than σ(1) and equals that of DDPM with the variance β. A step to clean data adds no noise.
     ///
     /// ```
     /// # use alphabar::{Ddim, Leg, NoiseLevel, Solver};
@@ -117,7 +129,8 @@ impl Solver for Ddim {
     fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
         if let Noise::EtaPerStep(etas) = &self.noise {
             if etas.len() != leg.steps {
-                return Err(Error::Length { what: "η per step", expected: leg.steps, found: etas.len() });
+                let what = "values of η, one for each step of the plan";
+                return Err(Error::Length { what, expected: leg.steps, found: etas.len() });
             }
         }
         let eta = self.eta(leg.index).unwrap_or(1.0);
@@ -125,40 +138,67 @@ impl Solver for Ddim {
             leg.require_denoising("DDIM with η > 0")?;
         }
         let (t, s) = (&leg.from, &leg.to);
+        let (zero, one) = (Dd::ZERO, Dd::ONE);
         let noise_variance = s.one_minus_alpha_bar;
         if eta == 0.0 || t.is_clean() {
-            // Nothing is drawn anew: σ = 0 in Eq. 12.
+            // No new noise: σ = 0 in Eq. 12.
             let (x0, epsilon) = (s.signal_dd(), noise_variance.sqrt());
-            return Ok(Combination { x0, x: Dd::ZERO, epsilon, z: Dd::ZERO, learned_noise: None });
+            return Combination { x0, x: zero, epsilon, z: zero, learned_noise: None }.checked();
         }
-        // The variance 1−ᾱ_s of the noise at s is shared out: the fraction `fresh` may be drawn anew, and what remains
-        // follows the old noise whatever η is. fresh + kept = 1 is an identity in ᾱ_s and ᾱ_t; computed apart, both keep
-        // their digits, and the radicand of Eq. 12 is a sum of positive terms for η ≤ 1.
+        // The noise at s has the variance 1−ᾱ_s. The fraction `fresh` of it may be new noise; the fraction `kept` follows the old
+        // noise for every η. fresh + kept = 1 is an identity in ᾱ_s and ᾱ_t. Computed apart, both keep their digits, and the
+        // radicand of Eq. 12 is a sum of positive terms for η ≤ 1.
         let transition = s.transition_variance_to(t); // 1 − ᾱ_t/ᾱ_s
         let fresh = transition / t.one_minus_alpha_bar;
         let kept = s.transition_signal_to(t) * noise_variance / t.one_minus_alpha_bar;
         let eta_dd = Dd::from(eta);
-        let variance = eta_dd.squared() * noise_variance * fresh; // σ², Eq. 16
+        // σ = η·√((1−ᾱ_s)·fresh), Eq. 16. Never η², which would leave the range of f64 before σ does.
+        let sigma = if fresh.is_zero() { zero } else { eta_dd * (noise_variance * fresh).sqrt() };
         // 1 − ᾱ_s − σ² = (1−ᾱ_s)·((1−η²)·fresh + kept)
-        let radicand = noise_variance * ((Dd::ONE - eta_dd) * (Dd::ONE + eta_dd) * fresh + kept);
-        if radicand < Dd::ZERO {
-            let (variance, available) = (variance.to_f64(), noise_variance.to_f64());
+        let not_fresh = if fresh.is_zero() { zero } else { (one - eta_dd) * (one + eta_dd) * fresh };
+        let radicand = noise_variance * (not_fresh + kept);
+        // A huge η makes the radicand NaN.
+        if eta > 1.0 && !(radicand >= zero) {
+            let deviation = eta * (noise_variance * fresh).sqrt().to_f64();
+            let (variance, available) = (deviation * deviation, noise_variance.to_f64());
             return Err(Error::EtaTooLarge { eta, variance, available });
         }
-        Ok(Combination {
+        let combination = Combination {
             x0: s.signal_dd(), // √ᾱ_s, "predicted x₀" of Eq. 12
-            x: Dd::ZERO,
+            x: zero,
             epsilon: radicand.sqrt(), // √(1−ᾱ_s−σ²), "direction pointing to x_t" of Eq. 12
             z: match self.noise {
-                Noise::SigmaHat if s.is_clean() => Dd::ZERO,
+                Noise::SigmaHat if s.is_clean() => zero,
                 Noise::SigmaHat => transition.sqrt(), // σ̂
-                _ => variance.sqrt(),                 // σ, "random noise" of Eq. 12
+                _ => sigma,                           // "random noise" of Eq. 12
             },
             learned_noise: None,
-        })
+        };
+        combination.checked()
     }
 }
 
 fn check_eta(eta: f64) -> Result<f64, Error> {
     require(eta >= 0.0 && eta.is_finite(), "η", eta, "finite and ≥ 0")
+}
+
+#[cfg(feature = "serde")]
+impl From<Ddim> for Noise {
+    fn from(ddim: Ddim) -> Self {
+        ddim.noise
+    }
+}
+
+/// Reading checks what the constructors check.
+#[cfg(feature = "serde")]
+impl TryFrom<Noise> for Ddim {
+    type Error = Error;
+
+    fn try_from(noise: Noise) -> Result<Self, Error> {
+        match noise {
+            Noise::Eta(eta) => Self::new(eta),
+            Noise::EtaPerStep(etas) => Self::per_step(etas),
+            Noise::SigmaHat => Ok(Self::sigma_hat()),
+        }
+    }
 }

@@ -4,59 +4,65 @@ use crate::dd::Dd;
 use crate::error::Error;
 use crate::solver::{Combination, Leg, Solver};
 
-/// DDPM's ancestral sampling: x_s ~ N(μ̃(x_t, x̂₀), σ²·I) for a step from level t to level s,
+/// DDPM's ancestral sampling. For a step from level t to level s, x_s ~ N(μ̃(x_t, x̂₀), σ²·I) (Ho et al. 2020, Eq. 7):
 ///
-/// $$ \tilde\mu = \frac{\sqrt{\bar\alpha_s}\thinspace\beta}{1-\bar\alpha_t}\thinspace\hat x_0 +
-///    \frac{\sqrt{\alpha}\thinspace(1-\bar\alpha_s)}{1-\bar\alpha_t}\thinspace x_t \quad\text{(Eq. 7)},
-///    \qquad \alpha = \frac{\bar\alpha_t}{\bar\alpha_s},\quad \beta = 1-\alpha $$
+/// ```text
+/// μ̃ = √ᾱ_s·β/(1−ᾱ_t)·x̂₀ + √α·(1−ᾱ_s)/(1−ᾱ_t)·x_t
+/// α = ᾱ_t/ᾱ_s,  β = 1−α
+/// ```
 ///
-/// On a subsequence, α and β are those of the leg t → s and not of the index t. A step to clean data adds no noise
-/// (Algorithm 2, "z = 0 if t = 1"), whichever t it comes from.
+/// On a subsequence, α and β belong to the step t → s and not to the index t. A step to clean data adds no noise, from any t
+/// (Algorithm 2, "z = 0 if t = 1").
 ///
 /// ```
 /// use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps, Variance};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let plan = Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::new(Variance::Beta))?;
-/// // σ_t = √β_t, and nothing on the last step.
+/// // σ_t = √β_t, and no noise at the last step.
 /// assert!((plan.steps()[0].coefficients.d - 0.02_f64.sqrt()).abs() < 1e-15);
 /// assert_eq!(plan.steps()[999].coefficients.d, 0.0);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+#[doc(alias = "DDPMScheduler")]
+#[doc(alias = "ancestral")]
 pub struct Ddpm {
     variance: Variance,
 }
 
-/// The variance σ² of DDPM's steps: one of the two extremes of section 3.2, or what the network says.
+/// The variance σ² of DDPM's steps: one of the two extremes of section 3.2, or one that the network predicts.
 ///
-/// A network that predicts the variance has twice the channels of x, first those of its prediction and then as many of v; its
-/// output is given to the step as it is. A variance element by element is no coefficient: z is multiplied by exp(k·v) with
-/// the step's [`learned_noise`](crate::Step::learned_noise) k, and its coefficient d is the standard deviation at v = 0.
+/// A network with a learned variance has twice the channels of x: first those of its prediction m, then as many of v. Pass its
+/// output to the step as it is. The step multiplies z elementwise by exp(k·v), where k is the step's
+/// [`learned_noise`](crate::Step::learned_noise); the coefficient d is the standard deviation at v = 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[doc(alias = "variance_type")]
+#[doc(alias = "learn_sigma")]
 #[non_exhaustive]
 pub enum Variance {
     /// β̃ = (1−ᾱ_s)/(1−ᾱ_t)·β, the variance of q(x_s | x_t, x₀) (Eq. 7); optimal for data that is a single point.
-    /// Python's `fixed_small`.
+    /// `fixed_small` in diffusers.
     #[default]
+    #[doc(alias = "fixed_small")]
     Posterior,
-    /// β = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s); optimal for data that is N(0, I). Python's `fixed_large`.
+    /// β = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s); optimal for data that is N(0, I). `fixed_large` in diffusers.
+    #[doc(alias = "fixed_large")]
     Beta,
-    /// Between the two, element by element: σ² = exp(f·ln β + (1−f)·ln β̃) with f = (v+1)/2 (Nichol and Dhariwal 2021,
-    /// Eq. 15). Python's `learned_range`; improved DDPM, guided diffusion and DiT.
+    /// Between the two for each element: σ² = exp(f·ln β + (1−f)·ln β̃) with f = (v+1)/2 (Nichol and Dhariwal 2021, Eq. 15).
+    /// `learned_range` in diffusers; used by improved DDPM, guided diffusion and DiT.
+    #[doc(alias = "learned_range")]
     LearnedRange,
-    /// σ² = exp(v), element by element: `ModelVarType.LEARNED` of improved DDPM's code. Python's `learned` takes √v for σ, and
-    /// NaN where v < 0.
+    /// σ² = exp(v) for each element: `ModelVarType.LEARNED` in improved DDPM's code. `learned` in diffusers takes √v for σ, which
+    /// is NaN for v < 0.
+    #[doc(alias = "learned")]
     Learned,
 }
 
 impl Ddpm {
-    /// DDPM with a variance.
-    ///
-    /// ```
-    /// # use alphabar::{Ddpm, Variance};
-    /// assert_eq!(Ddpm::default(), Ddpm::new(Variance::Posterior));
-    /// ```
+    /// DDPM with a variance; the default is [`Variance::Posterior`].
     #[must_use]
     pub fn new(variance: Variance) -> Self {
         Self { variance }
@@ -84,7 +90,7 @@ impl Solver for Ddpm {
         let learned = matches!(self.variance, Variance::LearnedRange | Variance::Learned);
         if t.is_clean() {
             let learned_noise = learned.then_some(0.0);
-            return Ok(Combination { x0: zero, x: one, epsilon: zero, z: zero, learned_noise });
+            return Combination { x0: zero, x: one, epsilon: zero, z: zero, learned_noise }.checked();
         }
         let beta = s.transition_variance_to(t); // β = 1 − ᾱ_t/ᾱ_s
         let alpha = s.transition_signal_to(t);
@@ -106,12 +112,13 @@ impl Solver for Ddpm {
             }
             Variance::Learned => Some(0.5),
         };
-        Ok(Combination {
+        let combination = Combination {
             x0: s.signal_dd() * beta / t.one_minus_alpha_bar,                // Eq. 7
             x: alpha.sqrt() * s.one_minus_alpha_bar / t.one_minus_alpha_bar, // Eq. 7
             epsilon: zero,
             z: variance.sqrt(),
             learned_noise,
-        })
+        };
+        combination.checked()
     }
 }

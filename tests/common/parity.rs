@@ -78,6 +78,10 @@ impl Worst {
         }
     }
 
+    pub(crate) fn value(&self) -> f64 {
+        self.value
+    }
+
     pub(crate) fn report(self, compared: usize) {
         println!("{}: {} compared, at most {:.2e} ({})", self.what, self.compared, self.value, self.at);
         assert_eq!(self.compared, compared, "{}", self.what);

@@ -1,10 +1,10 @@
-"""What Python makes of the configurations that are written here: diffusers loads each, and python-loaded.json records the
-result, for tests/hub.rs.
+"""What diffusers makes of the configurations that are written here: it loads each, and python-loaded.json records the result,
+for tests/hub.rs.
 
-    ALPHABAR_WRITE=1 cargo test --features hub --test hub   # writes the configurations
-    python tests/hub/loads.py                               # loads them
+    ALPHABAR_WRITE=1 cargo test --features hub --test recorded hub::   # writes the configurations
+    python tests/hub/loads.py                                          # loads them
 
-Recorded with diffusers 0.42.1, torch 2.15.0.
+Recorded with diffusers 0.42.1, torch 2.15.0, scipy 1.17.1.
 """
 
 import inspect
@@ -21,17 +21,42 @@ HERE = Path(__file__).parent
 RECORD = HERE / "python-loaded.json"
 CLASSES = """DDIMScheduler DDIMParallelScheduler DDIMInverseScheduler DDPMScheduler DDPMParallelScheduler PNDMScheduler
 EulerDiscreteScheduler EulerAncestralDiscreteScheduler HeunDiscreteScheduler LMSDiscreteScheduler KDPM2DiscreteScheduler
-KDPM2AncestralDiscreteScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler DEISMultistepScheduler
-UniPCMultistepScheduler SASolverScheduler LCMScheduler TCDScheduler""".split()
+KDPM2AncestralDiscreteScheduler DPMSolverSDEScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler DEISMultistepScheduler
+UniPCMultistepScheduler SASolverScheduler LCMScheduler TCDScheduler UnCLIPScheduler CogVideoXDDIMScheduler
+CogVideoXDPMScheduler""".split()
 
 
 def python_class(name):
-    if name == "LMSDiscreteScheduler":
-        # diffusers shows it only where scipy is.
-        from diffusers.schedulers.scheduling_lms_discrete import LMSDiscreteScheduler
+    if name in ("LMSDiscreteScheduler", "DPMSolverSDEScheduler"):
+        # diffusers shows them only where scipy and torchsde are.
+        from diffusers.schedulers import scheduling_dpmsolver_sde, scheduling_lms_discrete
 
-        return LMSDiscreteScheduler
+        return getattr({"L": scheduling_lms_discrete, "D": scheduling_dpmsolver_sde}[name[0]], name)
     return getattr(diffusers, name)
+
+
+def timesteps(name, spacing, steps):
+    """The timesteps of a class with its defaults; rounded, as some do not round them."""
+    cls = python_class(name)
+    config = {"timestep_spacing": spacing} if "timestep_spacing" in inspect.signature(cls.__init__).parameters else {}
+    scheduler = cls(**config)
+    scheduler.set_timesteps(steps)
+    return [round(t) for t in scheduler.timesteps.tolist()]
+
+
+def euler(name, spacing, steps, config):
+    """A run of an Euler scheduler from x = √(1+σ²)·0.7 of its own scale, with ε = 0.4 and z = 0.3; in f64, on f32 tables."""
+    scheduler = python_class(name)(**config, timestep_spacing=spacing)
+    scheduler.set_timesteps(steps)
+    from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestral
+
+    ancestral.randn_tensor = lambda shape, **kwargs: torch.full(shape, 0.3)
+    x = torch.tensor([0.7]) * (scheduler.sigmas[0].double() ** 2 + 1) ** 0.5
+    for t in scheduler.timesteps:
+        scheduler.scale_model_input(x, t)
+        x = scheduler.step(torch.tensor([0.4]), t, x).prev_sample
+    end = x * (scheduler.alphas_cumprod[0] ** 0.5 if config.get("final_sigmas_type") == "sigma_min" else 1)
+    return {"class": name, "spacing": spacing, "steps": steps, "config": config, "end": end.item()}
 
 
 def load(path):
@@ -79,12 +104,29 @@ def main():
     record["loaded"] = {path.stem: loaded(load(path)) for path in paths}
     record["defaults"] = {
         name: {
-            key: value.default
+            key: str(value.default) if value.default == -math.inf else value.default
             for key, value in inspect.signature(python_class(name).__init__).parameters.items()
-            if value.default is not inspect.Parameter.empty and value.default != -math.inf
+            if value.default is not inspect.Parameter.empty
         }
         for name in CLASSES
     }
+    record["timesteps"] = [
+        {"class": name, "spacing": spacing, "steps": steps, "timesteps": timesteps(name, spacing, steps)}
+        for name in CLASSES
+        # Two samplers of which each step has two calls, PNDM's warm-up, and one that divides by S − 1.
+        if name not in ("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
+                        "DPMSolverSDEScheduler", "PNDMScheduler")
+        for spacing in ("leading", "trailing", "linspace")
+        if (name, spacing) != ("DDIMInverseScheduler", "linspace")
+        for steps in (2, 4, 7, 50)
+    ]  # fmt: skip
+    stable = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    record["euler"] = [
+        euler(name, spacing, steps, config)
+        for name in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
+        for spacing, steps in (("leading", 4), ("trailing", 1), ("trailing", 10), ("leading", 50))
+        for config in (stable, stable | {"final_sigmas_type": "sigma_min"} if "Ancestral" not in name else {})
+    ]
     record["learned_range"] = [
         learned_range("fitv2-learned-range", 10),
         learned_range("fitv2-learned-range", 37),

@@ -185,6 +185,32 @@ def check_schedule(family, T, betas, alpha_bars):
         same(total, 1 - a)
 
 
+SHIFTED_SHOWN = [0, 1, 250, 500, 750, 998, 999]
+
+
+def shifted(alpha_bars, k):                             # CogVideoX's snr_shift_scale
+    return [a / (k + (1 - k) * a) for a in alpha_bars]
+
+
+def shifts():
+    """ᾱ' = ᾱ/(k + (1−k)·ᾱ) at T = 1000, as it is and then rescaled to zero terminal SNR."""
+    for family in ["linear", "scaled_linear"]:
+        for k in [0.25, 1.0, 3.0, 1e-12, 1e12]:
+            k = mpf(k)
+            before = table(family)
+            after = shifted(before, k)
+            for a, b in zip(before, after):             # an offset of −ln k in log-SNR
+                same(log(b / (1 - b)), log(a / (1 - a)) - log(k), slack=32)
+            for a, b in zip(after, shifted(shifted(before, k / 7), mpf(7))):
+                same(a, b, slack=32)
+            for rescaled in [False, True]:
+                alpha_bars = cumprod_of(zero_snr(betas_of(after))) if rescaled else after
+                betas = betas_of(alpha_bars)
+                for t in SHIFTED_SHOWN:
+                    yield {"schedule": family, "k": float(k), "rescaled": rescaled, "t": t, "beta": text(betas[t]),
+                           "alpha_bar": text(alpha_bars[t]), "one_minus_alpha_bar": text(1 - alpha_bars[t])}
+
+
 # ------------------------------------------------------------- 2. coefficients
 
 def prediction(kind, signal, noise):
@@ -569,6 +595,7 @@ def compute(dps):
     mp.dps = dps
     return {
         "schedules": list(schedules()),
+        "shifts": list(shifts()),
         "coefficients": list(coefficients()),
         "posterior": list(posteriors()),
         "trajectories": list(trajectories()),

@@ -1,0 +1,187 @@
+//! The messages of the errors: the value, the place, and what to change.
+
+use core::fmt;
+
+use super::Error;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beta { t, value } => write!(f, "β[{t}] = {} is not inside (0, 1)", Digits::all(*value)),
+            Self::AlphaBar { t, value } => {
+                write!(f, "ᾱ[{t}] = {} is not inside (0, 1) (the last one may be 0)", Digits::all(*value))
+            }
+            Self::AlphaBarNotFalling { t, value, previous } => {
+                let (value, previous) = (Digits::all(*value), Digits::all(*previous));
+                write!(f, "ᾱ[{t}] = {value} does not lie below ᾱ[{t} − 1] = {previous}")
+            }
+            Self::Parameter { name, value, domain } => write!(f, "{name} = {} is not {domain}", Digits::all(*value)),
+            Self::Count { name, value, min, max } => {
+                let (gloss, limit) = match *name {
+                    "S" => (" (inference steps)", " (T)"),
+                    "T" => (" (training steps)", ""),
+                    _ => ("", ""),
+                };
+                write!(f, "{name} = {value}{gloss} must be in {min}..={max}{limit}")
+            }
+            Self::Length { what, expected, found } => write!(f, "{what}: got {found}, expected {expected}"),
+            Self::TrainSteps { expected, found } => write!(
+                f,
+                "the timesteps are for T = {found}, the schedule has T = {expected}; build them with schedule.len()"
+            ),
+            Self::Timestep { t, train_steps } => write!(f, "t = {t} is outside the schedule (0..{train_steps})"),
+            Self::LeadingOffset { offset, steps, t, train_steps } => write!(
+                f,
+                "leading spacing with offset = {offset} and S = {steps} begins at t = {t}, outside the schedule \
+                 (0..{train_steps}); lower the offset or S"
+            ),
+            Self::NotDescending { index, value, previous } => {
+                write!(f, "timesteps must fall strictly, but entry {index} is {value} after {previous}")
+            }
+            Self::NotFalling { what, index, value, previous } => {
+                let (value, previous) = (Digits::all(*value), Digits::all(*previous));
+                write!(f, "{what} must fall strictly, but entry {index} is {value} after {previous}")
+            }
+            Self::Text { what, text, expected } => write!(f, "{text:?} is no {what}; expected {expected}"),
+            Self::Respacing { text, reason } => write!(f, "respacing {text:?}: {reason}"),
+            Self::NothingToDo { name, value, steps } => {
+                write!(f, "{name} = {} leaves no step of S = {steps}", Digits::all(*value))?;
+                match *name {
+                    "strength" => write!(
+                        f,
+                        "; use at least 1/{steps}, or return the image as it is (strength 0), or take \
+                         Timesteps::img2img"
+                    ),
+                    _ => write!(f, "; use a larger value"),
+                }
+            }
+            Self::Undetermined { from, to, level } => {
+                write!(f, "{to} cannot be computed from {from} at {level}")?;
+                if level.is_clean() {
+                    write!(f, "; encode from PathEnd::FirstLevel")
+                } else {
+                    write!(f, "; use a network with v- or x₀-prediction, or a schedule without zero terminal SNR")
+                }
+            }
+            Self::EtaTooLarge { eta, variance, available } => write!(
+                f,
+                "η = {} asks for σ² = {}, more than 1 − ᾱ_s = {}; use a smaller η (η ≤ 1 always works)",
+                Digits::all(*eta),
+                Digits::few(*variance),
+                Digits::few(*available)
+            ),
+            Self::NotReversible { solver, from, to } => write!(
+                f,
+                "{solver} cannot step to more noise, from ᾱ = {} to ᾱ = {}; encode with Ddim::deterministic()",
+                Digits::few(*from),
+                Digits::few(*to)
+            ),
+            Self::LevelOrder { what, noisier, cleaner } => {
+                let (noisier, cleaner) = (Digits::all(*noisier), Digits::all(*cleaner));
+                write!(f, "{what}: ᾱ_t = {noisier} must not exceed ᾱ_s = {cleaner}; swap the two levels")
+            }
+            Self::LevelUndefined { what, at } => write!(f, "{what} is not defined {at}"),
+            Self::LevelRange { what, t, value, remedy } => {
+                write!(f, "{what}[{t}] = {value:e} is below 1e-90, the least that a noise level can have; {remedy}")
+            }
+            Self::Shape { operand, expected, found } => {
+                write!(f, "{operand} has shape {found:?}, but needs shape {expected:?}")
+            }
+            Self::TooManyElements { operand, shape } => write!(
+                f,
+                "{operand} has too many elements for memory (shape {shape:?}: samples, elements of each); check HostTensor::rows_of_batch"
+            ),
+            Self::Empty { operand, shape } => {
+                write!(f, "{operand} is empty (shape {shape:?}); the batch needs at least one sample with one element")
+            }
+            Self::ElementType { operand, expected, found } => {
+                write!(f, "{operand} has elements of type {found}, but needs {expected}")
+            }
+            Self::Device { operand, expected, found } => {
+                write!(f, "{operand} is on {found}, but must be on {expected}")
+            }
+            Self::Rows { expected, found } => {
+                write!(f, "per-sample values: got {found} for a batch of {expected} (samples on axis 0)")
+            }
+            Self::MissingNoise { d } => write!(
+                f,
+                "this step adds noise (d = {}), but z is None; pass noise.noise(&x, Draw::Step(step.index))?, or sample \
+                 with SeededNoise",
+                Digits::few(*d)
+            ),
+            Self::Unsupported { operation } => {
+                write!(f, "this tensor type does not implement {operation}; implement it")?;
+                if operation.contains("abs_quantile") {
+                    write!(f, ", or use Threshold::Clip")
+                } else if operation.contains("times_exp") {
+                    write!(f, ", or wrap the network in predictor::WithoutVariance and use DDIM")
+                } else {
+                    Ok(())
+                }
+            }
+            Self::PredictionMismatch { plan, model } => write!(
+                f,
+                "the plan expects {plan}, the predictor reports {model}. A closure counts as ε-prediction: wrap it in \
+                 predictor::from_fn(Prediction::…, closure), or build the plan with .prediction(…)"
+            ),
+            Self::RunFailed => write!(
+                f,
+                "an earlier step failed and its x is lost; call Sampling::resume with a copy of Sampling::x() that you \
+                 saved before that step"
+            ),
+            Self::Predictor(cause) => write!(f, "the network failed: {cause}"),
+            Self::Noise(cause) => write!(f, "the source of noise failed: {cause}"),
+            Self::Backend(cause) => write!(f, "the tensor backend failed: {cause}"),
+            Self::Config { key, value, reason } => write!(f, "{key} = {value} {reason}"),
+            Self::ConfigKeyMissing { key, reason } => write!(f, "{key} is missing: {reason}"),
+            Self::ConfigText { line: 0, reason, .. } => write!(f, "not a scheduler_config.json: {reason}"),
+            Self::ConfigText { line, column, reason } => {
+                write!(f, "not a scheduler_config.json: {reason} (line {line}, column {column})")
+            }
+            Self::ConfigRead(cause) => write!(f, "the configuration cannot be read: {cause}"),
+            Self::AtStep { index, t, source } => write!(f, "step {index} (t = {t}) failed: {source}"),
+        }
+    }
+}
+
+/// A number as a message shows it: never in hundreds of zeros.
+pub(crate) struct Digits {
+    value: f64,
+    rounded: bool,
+}
+
+impl Digits {
+    /// As many digits as tell the number from its neighbours: for numbers that were given, or are compared.
+    pub(crate) fn all(value: f64) -> Self {
+        Self { value, rounded: false }
+    }
+
+    /// Four digits: for numbers that were computed.
+    pub(crate) fn few(value: f64) -> Self {
+        Self { value, rounded: true }
+    }
+}
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = match self.rounded {
+            true => format!("{:.3e}", self.value).parse().unwrap_or(self.value),
+            false => self.value,
+        };
+        let magnitude = value.abs();
+        if value == 0.0 || !value.is_finite() || (1e-5..1e15).contains(&magnitude) {
+            write!(f, "{value}")
+        } else {
+            write!(f, "{value:e}")
+        }
+    }
+}
+
+/// A text of at most 60 characters, with its length if it had to be cut.
+pub(crate) fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
+    }
+}

@@ -1,0 +1,215 @@
+//! Warnings about plans that are legal and often mistakes.
+
+use core::fmt;
+
+use super::{Plan, Step};
+use crate::coefficients::Threshold;
+use crate::error::Digits;
+use crate::level::NoiseLevel;
+
+/// ᾱ up to which a level counts as pure noise: 3 % of the amplitude.
+const LITTLE_SIGNAL: f64 = 1e-3;
+/// 1−ᾱ up to which a level counts as clean: 3 % of the amplitude. Stable Diffusion's first level has 8.5e-4.
+const LITTLE_NOISE: f64 = 1e-3;
+/// A plan that starts in the noisiest 1/8 of the schedule starts from noise, as far as the schedule has it. Leading spacings of 8
+/// and more steps do.
+const NOISY_PART: usize = 8;
+/// A factor from which the rounding of `f32` is visible in eight bits: 2⁻²⁴·1000·128 is about 1/130.
+const LARGE_FACTOR: f64 = 1e3;
+
+impl Plan {
+    /// Warnings: legal settings that often turn out to be mistakes. Empty if there are none.
+    ///
+    /// Plans as released models use them have none: Stable Diffusion's with leading or trailing spacing, DDPM's, and those of
+    /// diffusion policies, for example.
+    ///
+    /// ```
+    /// # use alphabar::{Ddim, Lint, NoiseSchedule, Plan, Timesteps};
+    /// let schedule = NoiseSchedule::stable_diffusion()?;
+    /// let plan = |tau| Plan::new(&schedule, &tau, &Ddim::deterministic());
+    /// assert!(plan(Timesteps::trailing(1000, 4)?)?.lint().is_empty());
+    /// // The first of 4 leading steps starts at t = 751, where √ᾱ = 0.23: the network expects 23 % of an image there.
+    /// assert!(matches!(plan(Timesteps::leading(1000, 4, 1)?)?.lint()[..], [Lint::StartsWithSignal { t: 751, .. }]));
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[must_use]
+    #[doc(alias = "warnings")]
+    pub fn lint(&self) -> Vec<Lint> {
+        let mut found = Vec::new();
+        found.extend(self.starts_with_signal());
+        let generates = self.steps.iter().any(|step| step.from.gap_to(&step.to).to_f64() < 0.0);
+        if generates && self.end().one_minus_alpha_bar() > LITTLE_NOISE {
+            found.push(Lint::EndsAboveClean { alpha_bar: self.end().alpha_bar() });
+        }
+        for (step, next) in self.steps.iter().zip(self.steps.iter().skip(1)) {
+            if step.to != next.from {
+                let (arrives, leaves) = (step.to.alpha_bar(), next.from.alpha_bar());
+                found.push(Lint::Disconnected { index: step.index, arrives, leaves });
+            }
+        }
+        for step in &self.steps {
+            let index = step.index;
+            if let Some(eta) = step.eta.filter(|&eta| eta > 1.0) {
+                found.push(Lint::EtaAboveOne { index, eta });
+            }
+            if step.from == step.to {
+                found.push(Lint::StandsStill { index, t: step.t });
+            }
+            let factors = factors(step).into_iter().filter(|(_, factor)| factor.abs() > LARGE_FACTOR);
+            found.extend(factors.map(|(of, factor)| Lint::Amplifies { index, of, factor }));
+        }
+        if !found.iter().any(|lint| matches!(lint, Lint::Amplifies { .. })) {
+            found.extend(self.amplifies_along());
+        }
+        found
+    }
+
+    fn starts_with_signal(&self) -> Option<Lint> {
+        let step = self.steps.iter().max_by(|a, b| {
+            let (a, b) = (noisier_end(a), noisier_end(b));
+            a.one_minus_alpha_bar().total_cmp(&b.one_minus_alpha_bar())
+        })?;
+        let level = noisier_end(step);
+        let t = if step.from == level { step.t } else { step.s.unwrap_or(step.t) };
+        let in_the_noise = t + (self.train_steps / NOISY_PART).max(1) >= self.train_steps;
+        let alpha_bar = level.alpha_bar();
+        (alpha_bar > LITTLE_SIGNAL && !in_the_noise).then_some(Lint::StartsWithSignal { t, alpha_bar })
+    }
+
+    /// What multiplies an error of x from some step to the end, at the step from which this is largest.
+    fn amplifies_along(&self) -> Option<Lint> {
+        let mut product = 1.0;
+        let mut worst = (0, 0.0);
+        for step in self.steps.iter().rev() {
+            let k = &step.coefficients;
+            // A threshold bounds x̂₀, and with it the errors that x̂₀ passes on.
+            product *= if k.threshold == Threshold::None { k.x } else { k.b }.abs();
+            if product > worst.1 {
+                worst = (step.index, product);
+            }
+        }
+        let (index, factor) = worst;
+        (factor > LARGE_FACTOR).then_some(Lint::AmplifiesAlong { index, factor })
+    }
+}
+
+fn noisier_end(step: &Step) -> NoiseLevel {
+    if step.from.gap_to(&step.to).to_f64() > 0.0 { step.to } else { step.from }
+}
+
+/// By what the step multiplies the errors of its operands, in the form that is used: with a threshold or without.
+fn factors(step: &Step) -> Vec<(&'static str, f64)> {
+    let k = &step.coefficients;
+    match k.threshold {
+        Threshold::None => vec![("x", k.x), ("m", k.model), ("z", k.d)],
+        _ => vec![("x in x̂₀", k.a * k.p), ("m in x̂₀", k.a * k.q), ("x̂₀", k.a), ("x", k.b), ("m", k.c), ("z", k.d)],
+    }
+}
+
+/// A warning about a plan: [`Plan::lint`]. Printing it says what to do.
+///
+/// ```
+/// use alphabar::Lint;
+///
+/// let warning = Lint::StandsStill { index: 49, t: 0 };
+/// assert!(warning.to_string().starts_with("step 49 (t = 0) does not change the noise level"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Lint {
+    /// The noisiest level of the path still holds signal, so pure noise is only an approximation of x there. Normal for img2img.
+    ///
+    /// Not reported if the path starts in the noisiest eighth of the schedule.
+    StartsWithSignal {
+        /// The timestep of that level.
+        t: usize,
+        /// ᾱ of that level.
+        alpha_bar: f64,
+    },
+    /// The result still contains noise, more than 3 % of the amplitude.
+    EndsAboveClean {
+        /// ᾱ of the result.
+        alpha_bar: f64,
+    },
+    /// η > 1 adds more noise than DDPM.
+    EtaAboveOne {
+        /// The index of the step.
+        index: usize,
+        /// η of the step.
+        eta: f64,
+    },
+    /// A step from a level to itself: a wasted network call.
+    StandsStill {
+        /// The index of the step.
+        index: usize,
+        /// The timestep of the step.
+        t: usize,
+    },
+    /// A step ends at another level than the next one starts from, as in some plans of [`compat`](crate::compat).
+    Disconnected {
+        /// The index of the step.
+        index: usize,
+        /// ᾱ at which the step ends.
+        arrives: f64,
+        /// ᾱ from which the next step starts.
+        leaves: f64,
+    },
+    /// A coefficient so large that the rounding errors of `f32` become visible.
+    Amplifies {
+        /// The index of the step.
+        index: usize,
+        /// What the coefficient multiplies.
+        of: &'static str,
+        /// The coefficient.
+        factor: f64,
+    },
+    /// The steps from one on together multiply errors of x so much that the rounding errors of `f32` become visible, though none of
+    /// them does so alone.
+    AmplifiesAlong {
+        /// The index of the first of these steps.
+        index: usize,
+        /// The product of their coefficients of x.
+        factor: f64,
+    },
+}
+
+/// What to do about rounding errors that grow.
+const CURE: &str = "f32 rounding may become visible. Use f64 for x, v- or x₀-prediction, or clipping";
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartsWithSignal { t, alpha_bar } => write!(
+                f,
+                "the noisiest level (t = {t}) still holds {:.1} % signal (√ᾱ), so pure noise is only an approximation of x \
+                 there. Normal for img2img; otherwise use Timesteps::trailing",
+                100.0 * alpha_bar.sqrt()
+            ),
+            Self::EndsAboveClean { alpha_bar } => write!(
+                f,
+                "the result still contains {:.1} % noise (it ends at ᾱ = {}, not at clean data). Use \
+                 .ending(PathEnd::Clean), unless the model's configuration has set_alpha_to_one = false",
+                100.0 * (1.0 - alpha_bar).sqrt(),
+                Digits::few(*alpha_bar)
+            ),
+            Self::EtaAboveOne { index, eta } => write!(
+                f,
+                "step {index}: η = {eta} is outside the usual 0..1 and adds more noise than DDPM; images may be noisy"
+            ),
+            Self::StandsStill { index, t } => write!(
+                f,
+                "step {index} (t = {t}) does not change the noise level: a wasted network call. Leave t = {t} out, or end \
+                 at PathEnd::Clean"
+            ),
+            Self::Disconnected { index, arrives, leaves } => write!(
+                f,
+                "step {index} ends at ᾱ = {arrives:.6}, but the next one starts from ᾱ = {leaves:.6}. This reproduces \
+                 diffusers (module compat); for the correct path use Plan::builder(…).build(…)"
+            ),
+            Self::Amplifies { index, of, factor } => write!(f, "step {index} multiplies {of} by {factor:.3e}: {CURE}"),
+            Self::AmplifiesAlong { index, factor } => {
+                write!(f, "the steps from {index} on together multiply errors of x by {factor:.3e}: {CURE}")
+            }
+        }
+    }
+}

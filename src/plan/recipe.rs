@@ -1,0 +1,90 @@
+//! The choices behind a plan, as a value of their own.
+
+use super::{Plan, PlanBuilder};
+use crate::coefficients::{EpsilonAfter, Threshold};
+use crate::error::Error;
+use crate::prediction::Prediction;
+use crate::schedule::NoiseSchedule;
+use crate::solver::BuiltinSolver;
+use crate::timesteps::Timesteps;
+
+/// Everything that makes a [`Plan`], as a value that owns it: to store, send and compare settings instead of coefficients.
+///
+/// ```
+/// use alphabar::{Ddim, NoiseSchedule, PlanRecipe, Prediction, Threshold, Timesteps};
+///
+/// let schedule = NoiseSchedule::stable_diffusion()?;
+/// let recipe = PlanRecipe::new(schedule, Timesteps::trailing(1000, 20)?, Ddim::deterministic())
+///     .prediction(Prediction::Velocity)
+///     .threshold(Threshold::clip(1.0)?);
+/// assert_eq!(recipe.build()?.len(), 20);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PlanRecipe {
+    /// The noise schedule that the network was trained with.
+    pub schedule: NoiseSchedule,
+    /// The timesteps of the sampler.
+    pub timesteps: Timesteps,
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// Clipping or dynamic thresholding of x̂₀.
+    pub threshold: Threshold,
+    /// Which ε goes with a thresholded x̂₀.
+    pub epsilon_after: EpsilonAfter,
+    /// The sampler.
+    pub solver: BuiltinSolver,
+}
+
+impl PlanRecipe {
+    /// A recipe for a network that predicts ε, without a threshold.
+    #[must_use]
+    pub fn new(schedule: NoiseSchedule, timesteps: Timesteps, solver: impl Into<BuiltinSolver>) -> Self {
+        Self {
+            schedule,
+            timesteps,
+            prediction: Prediction::default(),
+            threshold: Threshold::default(),
+            epsilon_after: EpsilonAfter::default(),
+            solver: solver.into(),
+        }
+    }
+
+    /// This recipe for a network that predicts something else than ε.
+    #[must_use]
+    pub fn prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = prediction;
+        self
+    }
+
+    /// This recipe with clipping or dynamic thresholding.
+    #[must_use]
+    pub fn threshold(mut self, threshold: Threshold) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// This recipe with another ε after a threshold.
+    #[must_use]
+    pub fn epsilon_after(mut self, epsilon: EpsilonAfter) -> Self {
+        self.epsilon_after = epsilon;
+        self
+    }
+
+    /// A [`PlanBuilder`] with these choices, for a custom [`Solver`](crate::Solver) or for [`compat`](crate::compat).
+    pub fn builder(&self) -> PlanBuilder<'_> {
+        Plan::builder(&self.schedule, &self.timesteps)
+            .prediction(self.prediction)
+            .threshold(self.threshold)
+            .epsilon_after(self.epsilon_after)
+    }
+
+    /// Builds the plan.
+    ///
+    /// # Errors
+    /// As [`PlanBuilder::build`].
+    pub fn build(&self) -> Result<Plan, Error> {
+        self.builder().build(&self.solver)
+    }
+}
