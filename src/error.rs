@@ -269,7 +269,7 @@ pub enum Error {
 
     /// More elements than memory can hold.
     TooManyElements {
-        /// Which operand.
+        /// The name of the tensor.
         operand: &'static str,
         /// Its shape: samples, and elements of each.
         shape: Vec<usize>,

@@ -108,6 +108,7 @@ fn assert_schedule(schedule: &NoiseSchedule) {
 
 /// A finite number, if there is one.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "results of calls")]
 fn assert_finite(result: Result<f64, Error>) {
     if let Ok(value) = result {
         assert!(value.is_finite(), "{value}");
@@ -116,6 +117,7 @@ fn assert_finite(result: Result<f64, Error>) {
 
 /// A number or an infinity, if there is one; of a documented sign.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "results of calls")]
 fn assert_number(result: Result<f64, Error>, infinity: f64) {
     if let Ok(value) = result {
         assert!(value.is_finite() || value == infinity, "{value}");
@@ -123,6 +125,7 @@ fn assert_number(result: Result<f64, Error>, infinity: f64) {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "results of calls")]
 fn assert_conditional(result: Result<Conditional, Error>) {
     if let Ok(Conditional { x0, x, variance }) = result {
         assert!(x0.is_finite() && x.is_finite() && variance.is_finite() && variance >= 0.0, "{x0} {x} {variance}");

@@ -111,6 +111,10 @@ impl fmt::Display for Error {
             Self::Shape { operand, expected, found } => {
                 write!(f, "{operand} has shape {found:?}, but needs shape {expected:?}")
             }
+            Self::TooManyElements { operand, shape } => write!(
+                f,
+                "{operand} has too many elements for memory (shape {shape:?}: samples, elements of each); check HostTensor::rows_of_batch"
+            ),
             Self::Empty { operand, shape } => {
                 write!(f, "{operand} is empty (shape {shape:?}); the batch needs at least one sample with one element")
             }
