@@ -118,9 +118,6 @@ impl fmt::Display for Error {
             Self::Empty { operand, shape } => {
                 write!(f, "{operand} is empty (shape {shape:?}); the batch needs at least one sample with one element")
             }
-            Self::TooManyElements { operand, shape } => {
-                write!(f, "{operand} has shape {shape:?}, more elements than memory can hold; take fewer samples")
-            }
             Self::ElementType { operand, expected, found } => {
                 write!(f, "{operand} has elements of type {found}, but needs {expected}")
             }
