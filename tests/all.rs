@@ -21,9 +21,11 @@ mod reference;
 mod rooms;
 mod sampling;
 mod schedules;
+#[cfg(feature = "serde")]
 mod serde_noise;
 #[cfg(feature = "serde")]
 mod serde_plan;
+#[cfg(feature = "serde")]
 mod serde_schedule;
 mod song2021;
 mod spacings;

@@ -1,7 +1,5 @@
 //! The keys of noise as they are stored, with the feature `serde`: the text, and the way back.
 
-#![cfg(feature = "serde")]
-
 use std::fmt::Debug;
 
 use alphabar::{Draw, GuidanceScale, NoiseSource, SampleKey, SeededNoise};

@@ -11,7 +11,7 @@ use ndarray::Array4;
 const SHAPE: [usize; 4] = [1, 3, 64, 64];
 
 /// All that a user of candle writes: 50 steps of DDIM with some noise, from a seed.
-fn pictures(unet: impl Fn(&Tensor, usize) -> Result<Tensor>, seed: u64) -> Result<Tensor> {
+fn pictures(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, seed: u64) -> Result<Tensor> {
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), 50)?;
     let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddim::new(0.5)?)?;

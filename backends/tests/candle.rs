@@ -308,7 +308,7 @@ fn runs_with_a_network_in_bf16_stay_close_to_f64_if_the_latents_are_f32() {
         let mut noise = SeededNoise::new(42);
         let x = noise.noise(&random(1, &shape, DType::F32), Draw::Initial).unwrap().to_dtype(latents).unwrap();
         let mut model = |x: &Candle, at: Point| -> candle_core::Result<Candle> {
-            let pull = if at.t > 500 { 0.5 } else { 0.25 };
+            let pull = if at.t > 500.0 { 0.5 } else { 0.25 };
             Candle::full(pull as f32, x.shape(), x.device())?.to_dtype(network)
         };
         assert_eq!(zeros.dtype(), x.dtype());

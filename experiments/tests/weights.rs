@@ -44,7 +44,7 @@ fn what_is_pure_noise_is_said_to_be_noise() {
     let net = network();
     let x = draw::latents(3, 0).unwrap();
     let schedule = alphabar::NoiseSchedule::ddpm().unwrap();
-    let at = alphabar::Point::new(999, schedule.level(999).unwrap());
+    let at = alphabar::Point::new(999.0, schedule.level(999).unwrap());
     let error = (net.predict(&x, at).unwrap() - &x).unwrap().sqr().unwrap().mean_all().unwrap();
     let error = error.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
     assert!(error < 0.01, "{error}");

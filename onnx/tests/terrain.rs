@@ -45,14 +45,14 @@ fn an_edm_denoiser_is_told_sigma_and_given_x_over_the_signal() {
         });
         // x = √ᾱ·(x₀ + σ·n) with x₀ = 1.5, n = −0.7.
         let x = ((1.5 - 0.7 * sigma) / (1.0 + sigma * sigma).sqrt()) as f32;
-        let x0 = predictor.predict(&Terrains::from_elem((1, 1, 1, 1), x), Point::new(7, level)).unwrap();
+        let x0 = predictor.predict(&Terrains::from_elem((1, 1, 1, 1), x), Point::new(7.0, level)).unwrap();
         assert_eq!(predictor.prediction(), Prediction::Sample);
         let [(y, told)] = told[..] else { panic!("one call makes one call") };
         assert!((told / sigma - 1.0).abs() < 1e-14, "told {told}");
         assert!((f64::from(y) - (1.5 - 0.7 * sigma)).abs() < 1e-6 * (1.0 + sigma), "σ = {sigma}: given {y}");
         assert_eq!(x0[[0, 0, 0, 0]], y, "x₀ comes back as it is");
     }
-    assert!(edm().predict(&Terrains::zeros((1, 1, 1, 1)), Point::new(0, NoiseLevel::PURE_NOISE)).is_err());
+    assert!(edm().predict(&Terrains::zeros((1, 1, 1, 1)), Point::new(0.0, NoiseLevel::PURE_NOISE)).is_err());
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn an_edm_denoiser_is_the_exact_predictor_of_the_same_data() {
         let level = NoiseLevel::from_sigma(sigma).unwrap();
         let mut exact = vec![0.8];
         data.denoise(&mut exact, &level);
-        let x0 = edm().predict(&Terrains::from_elem((1, 1, 1, 1), 0.8), Point::new(0, level)).unwrap();
+        let x0 = edm().predict(&Terrains::from_elem((1, 1, 1, 1), 0.8), Point::new(0.0, level)).unwrap();
         assert!((f64::from(x0[[0, 0, 0, 0]]) - exact[0]).abs() < 1e-5, "σ = {sigma}: {x0} for {exact:?}");
     }
 }

@@ -29,7 +29,7 @@ use crate::tensor::{RowReduce, Tensor, Weights};
 ///
 /// let mut guided = Guidance::new(conditional, unconditional, 7.5)?;
 /// # let level = alphabar::NoiseLevel::from_alpha_bar(0.36)?; // σ = 1.33
-/// # let point = Point::new(0, level);
+/// # let point = Point::new(0.0, level);
 /// assert_eq!(guided.predict(&vec![0.0_f32; 2], point)?, [4.25, 4.25]);
 ///
 /// // Only at noise levels σ from 0.3 to 1; elsewhere the conditional network alone.

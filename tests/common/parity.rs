@@ -78,6 +78,7 @@ impl Worst {
         }
     }
 
+    #[cfg(feature = "hub")]
     pub(crate) fn value(&self) -> f64 {
         self.value
     }
