@@ -62,6 +62,29 @@ fn training_lowers_the_loss() {
     assert!(mean(&losses[50..]) < 0.9, "{losses:?}");
 }
 
+/// A rectified flow is trained, saved, loaded and sampled by the same program: its weights say what they are.
+#[test]
+fn a_flow_is_trained_and_sampled_along_its_path() {
+    let images = images();
+    let folder = tempfile::tempdir().unwrap();
+    let flow = Recipe { objective: Objective::Flow, steps: 60, rate: 4e-3, ..recipe() };
+    let mut run = Run::new(flow.clone(), &images, 3).unwrap();
+    let losses: Vec<f64> = (0..60).map(|_| run.step().unwrap()).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    // A network that says nothing has the loss of u = ε − x₀, which is 1 and the mean square of a pixel.
+    assert!(mean(&losses[50..]) < 0.9 * mean(&losses[..3]), "{losses:?}");
+    let path = Run::new(Recipe { steps: 2, ..flow }, &images, 3).unwrap().finish(&place(folder.path())).unwrap();
+    let net = UNet::load(&Weights::network(Some(&path)).unwrap()).unwrap();
+    assert_eq!(net.objective(), Objective::Flow);
+    let plan = net.objective().plan(Method::Eta(0.0), 4).unwrap();
+    assert_eq!(plan.steps().iter().map(|step| step.t).collect::<Vec<_>>(), [1000.0, 750.0, 500.0, 250.0]);
+    let drawn = draw::piece(&net, &plan, 1, 0).unwrap();
+    assert!(drawn.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|x| x.is_finite()));
+    // Weights from before there were two objectives are ε's.
+    let old = UNet::load(&Weights::network(None).unwrap()).unwrap();
+    assert_eq!(old.objective(), Objective::Epsilon);
+}
+
 #[test]
 fn a_checkpoint_of_another_run_or_a_corrupt_one_is_not_taken() {
     let images = images();
