@@ -170,7 +170,7 @@ impl<T, P: Predictor<T> + ?Sized> Predictor<T> for ByRef<'_, P> {
 /// // ε and v, each of the size of x.
 /// let network = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>([vec![0.5; x.len()], vec![-1.0; x.len()]].concat());
 /// # let level = alphabar::NoiseLevel::CLEAN;
-/// let m = WithoutVariance(network).predict(&vec![0.0_f32; 2], Point::new(0, level))?;
+/// let m = WithoutVariance(network).predict(&vec![0.0_f32; 2], Point::new(0.0, level))?;
 /// assert_eq!(m, [0.5, 0.5]);
 /// # Ok::<(), BoxError>(())
 /// ```

@@ -93,7 +93,7 @@ impl<D: DataDistribution + ?Sized> DataDistribution for &D {
 /// use alphabar::{Point, Prediction, Predictor, NoiseLevel, reference::{Exact, Gaussian}};
 ///
 /// let mut model = Exact::new(Gaussian::new([0.0], [1.0])?, Prediction::Sample);
-/// let at = Point::new(0, NoiseLevel::from_alpha_bar(0.25)?);
+/// let at = Point::new(0.0, NoiseLevel::from_alpha_bar(0.25)?);
 /// assert_eq!(model.predict(&vec![2.0_f32], at).unwrap(), [1.0]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

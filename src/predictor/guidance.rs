@@ -29,7 +29,7 @@ use crate::tensor::{RowReduce, Tensor, Weights};
 ///
 /// let mut guided = Guidance::new(conditional, unconditional, 7.5)?;
 /// # let level = alphabar::NoiseLevel::from_alpha_bar(0.36)?; // σ = 1.33
-/// # let point = Point::new(0, level);
+/// # let point = Point::new(0.0, level);
 /// assert_eq!(guided.predict(&vec![0.0_f32; 2], point)?, [4.25, 4.25]);
 ///
 /// // Only at noise levels σ from 0.3 to 1; elsewhere the conditional network alone.
@@ -160,7 +160,7 @@ where
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let scale = GuidanceScale::Interval { scale: 4.0, sigma: 0.3..=3.0 };
-/// let at = |t| scale.at(Point::new(t, schedule.level(t)?));
+/// let at = |t| scale.at(Point::new(t as f64, schedule.level(t)?));
 /// assert_eq!((at(900)?, at(300)?, at(5)?), (1.0, 4.0, 1.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
