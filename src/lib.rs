@@ -1,5 +1,5 @@
-//! Sampling for diffusion and flow-matching models in Rust: noise schedules, timesteps and exact DDPM, DDIM and Euler steps: what a
-//! *scheduler* is in Hugging Face diffusers. For any network, on ndarray, candle, burn or your own tensor type.
+//! Sampling for diffusion and flow-matching models in Rust: noise schedules, timesteps and exact DDPM, DDIM and Euler steps. It
+//! is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray, candle, burn or your own tensor type.
 //!
 //! A [`Plan`] is a table of all sampling steps, computed before the first network call. It never changes; print it, check it, share it
 //! among requests.

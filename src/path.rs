@@ -130,7 +130,7 @@ pub(crate) struct End {
     pub(crate) level: NoiseLevel,
     /// The t of the level where it has one.
     pub(crate) t: Option<f64>,
-    /// What a network is told that is conditioned there.
+    /// What a network receives that is conditioned there.
     pub(crate) point: Option<Point>,
 }
 
@@ -180,7 +180,7 @@ impl Path {
             points.reverse();
         }
         let end = match timesteps.end() {
-            // There is no t of clean data; networks of a table are told the least they know.
+            // There is no t of clean data; networks of a table receive the least that they know.
             PathEnd::Clean => {
                 let point = Point::new(0.0, NoiseLevel::CLEAN);
                 End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }
@@ -317,7 +317,7 @@ impl Path {
         Ok(self)
     }
 
-    /// This path to clean data, where the network is told so.
+    /// This path to clean data, with what the network receives there.
     pub(crate) fn with_end_told(self, point: Point) -> Self {
         Self { end: End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }, ..self }
     }
