@@ -1,4 +1,4 @@
-//! Variance-exploding networks: EDM and its kin.
+//! Variance-exploding networks: EDM, Stable Audio, score networks.
 
 use core::f64::consts::FRAC_2_PI;
 
@@ -35,7 +35,7 @@ pub struct Edm {
     time: SigmaTime,
 }
 
-/// What a network of the variance-exploding family is told at a given σ.
+/// What a variance-exploding network receives as t at a given σ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SigmaTime {
@@ -59,7 +59,7 @@ impl Edm {
         Ok(Self { sigma_max, sigma_min, sigma_data: SigmaData::new(sigma_data)?, time: SigmaTime::default() })
     }
 
-    /// This process for a network that is told σ otherwise.
+    /// This process for a network that receives another function of σ as t.
     #[must_use]
     pub fn told(self, time: SigmaTime) -> Self {
         Self { time, ..self }

@@ -38,7 +38,7 @@ pub struct Flow {
     time: FlowTime,
 }
 
-/// What a flow's network is told at a given σ.
+/// What a flow's network receives as t at a given σ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlowTime {
@@ -49,7 +49,7 @@ pub enum FlowTime {
     WholeThousandth,
     /// σ itself: Flux.
     Sigma,
-    /// 1 − σ, of networks whose time runs from noise at 0 to data at 1.
+    /// 1 − σ: t runs from noise at 0 to data at 1.
     Reversed,
 }
 
@@ -105,7 +105,7 @@ impl Flow {
         Self::default().shifted_exponentially(flux_mu(tokens, &QWEN_IMAGE)?)?.stretched_to(0.02)
     }
 
-    /// Wan 2.1 and 2.2: a shift of 3 (480p), 5 (720p) or what the model's page says; told whole numbers.
+    /// Wan 2.1 and 2.2: a shift of 3 (480p), 5 (720p) or what the model's page says; t is a whole number.
     ///
     /// # Errors
     /// As [`Flow::shifted`].
@@ -150,7 +150,7 @@ impl Flow {
         Ok(Self { terminal: Some(terminal), ..self })
     }
 
-    /// This flow for a network that is told its time otherwise.
+    /// This flow for a network that receives another function of σ as t.
     #[must_use]
     pub fn told(self, time: FlowTime) -> Self {
         Self { time, ..self }
@@ -185,7 +185,7 @@ impl Flow {
         self.along((0..steps).map(|i| Dd::quotient((steps - i) as f64, steps as f64)))
     }
 
-    /// The path through a list of σ of your own, from noise to data, shifted and stretched; a 0 at its end is the end of the path.
+    /// The path through a custom list of σ, from noise to data, shifted and stretched; a 0 at its end is the end of the path.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a σ outside (0, 1], and those of [`Path::new`].

@@ -2,8 +2,9 @@
 //!
 //! - [Quick start](quick_start): install, a first program, a model folder, what to do with the output.
 //! - [Coming from diffusers](coming_from_diffusers): side by side, every option, and why images may differ.
-//! - [Recipes](recipes): text to image, img2img, inpainting, inversion, previews, batching, training, control loops.
+//! - [Recipes](recipes): text to image, img2img, inpainting, inversion, previews, batching, training, control loops, released models.
 //! - [Choosing settings](choosing): which sampler, how many steps, which η, spacing and clipping, with measurements.
+//! - [Seeds](seeds): the noise of torch, numpy, ComfyUI and the AUTOMATIC1111 web UI for the same seed.
 //! - [FAQ and troubleshooting](faq)
 //! - [Glossary](glossary) and [Notation](notation): the words, and the symbols of both papers and of diffusers.
 //! - [Equations](equations): every equation of the papers, the function that computes it and the test that holds it.
@@ -24,6 +25,7 @@ macro_rules! page {
         #[doc = "[glossary]: crate::guide::glossary"]
         #[doc = "[notation]: crate::guide::notation"]
         #[doc = "[backends]: crate::guide::backends"]
+        #[doc = "[seeds]: crate::guide::seeds"]
         #[doc = "[scope]: crate::guide::scope"]
         #[doc = "[sample]: crate::sample()"]
         #[doc = "[plan]: crate::Plan"]
@@ -38,6 +40,7 @@ page!(quick_start, "quick-start.md");
 page!(coming_from_diffusers, "coming-from-diffusers.md");
 page!(recipes, "recipes.md");
 page!(choosing, "choosing.md");
+page!(seeds, "seeds.md");
 page!(faq, "faq.md");
 page!(glossary, "glossary.md");
 page!(notation, "notation.md");

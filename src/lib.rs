@@ -1,5 +1,5 @@
-//! Diffusion sampling in Rust: noise schedules, timesteps and exact DDPM and DDIM steps: what a *scheduler* is in Hugging Face
-//! diffusers. For any network, on ndarray, candle, burn or your own tensor type.
+//! Sampling for diffusion and flow-matching models in Rust: noise schedules, timesteps and exact DDPM, DDIM and Euler steps. It
+//! is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray, candle, burn or your own tensor type.
 //!
 //! A [`Plan`] is a table of all sampling steps, computed before the first network call. It never changes; print it, check it, share it
 //! among requests.
@@ -22,6 +22,19 @@
 //! let mut noise = SeededNoise::new(42);
 //! let x = noise.noise(&Array4::zeros((2, 3, 8, 8)), Draw::Initial)?; // x_T
 //! let images = sample(&plan, x, &mut network, &mut noise)?;
+//! # Ok::<(), alphabar::Error>(())
+//! ```
+//!
+//! A flow-matching model (Flux, Stable Diffusion 3, Qwen-Image, Wan) needs another path and another prediction; the rest stays:
+//!
+//! ```
+//! use alphabar::{Ddim, Flow, Plan, Prediction};
+//!
+//! let path = Flow::flux(4096)?.path(28)?; // Flux dev at 1024×1024: 4096 tokens, 28 steps
+//! let plan = Plan::builder_along(&path)
+//!     .prediction(Prediction::Flow) // the network predicts u = ε − x₀
+//!     .build(&Ddim::deterministic())?; // on a flow: Euler's step
+//! assert!(plan.start().is_pure_noise());
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 //!
@@ -49,23 +62,27 @@
 //! # Guide
 //!
 //! [Quick start](guide::quick_start) · [Coming from diffusers](guide::coming_from_diffusers) · [Recipes](guide::recipes) (img2img,
-//! inpainting, classifier-free guidance, DDIM inversion, …) · [Choosing settings](guide::choosing) · [FAQ](guide::faq) ·
-//! [Glossary](guide::glossary) · [Equations](guide::equations) · [all pages](guide)
+//! inpainting, classifier-free guidance, DDIM inversion, released models, …) · [Choosing settings](guide::choosing) ·
+//! [Seeds](guide::seeds) · [FAQ](guide::faq) · [Glossary](guide::glossary) · [Equations](guide::equations) · [all pages](guide)
 //!
 //! # What is where
 //!
 //! | you want | look at |
 //! |---|---|
-//! | a noise schedule (β, ᾱ), one of its levels | [`NoiseSchedule`], [`NoiseLevel`] |
+//! | a noise schedule (β, ᾱ) | [`NoiseSchedule`] |
+//! | a flow (Flux, Stable Diffusion 3, Qwen-Image, Wan), a network with EDM's preconditioning | [`Flow`], [`FlowTime`], module [`flow`]; [`Edm`], [`SigmaTime`]; your own: [`Process`] |
+//! | a noise level, in any scale | [`NoiseLevel`], [`Scale`] |
 //! | inference steps: spacing, img2img strength, inversion | [`Timesteps`], [`Spacing`], [`PathEnd`], [`Conditioning`], [`Respacing`] |
-//! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`]; your own: [`Solver`] |
-//! | ε-, x₀-, v- or score prediction; clipping | [`Prediction`], [`Threshold`], [`EpsilonAfter`] |
+//! | spacings of σ (Karras, exponential, beta, Align Your Steps, …), fractions of t, custom lists, churn | [`Path`], [`Point`], module [`spacing`] |
+//! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`]; your own: [`Solver`]; one to store: [`BuiltinSolver`] |
+//! | ε-, x₀-, v-, score, flow or EDM prediction; clipping | [`Prediction`], [`CustomPrediction`], [`Threshold`], [`EpsilonAfter`] |
 //! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`]; to store it: [`PlanRecipe`] |
 //! | the loop | [`sample()`](sample()), [`Sampling`], [`Step::apply`], [`step_in_place`] |
-//! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], module [`predictor`] |
-//! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], module [`noise`] |
-//! | tensors: `Vec` and [`ndarray`], candle and burn by a feature, your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module [`testing`][tests-of-tensors] |
-//! | training: noising, targets, loss weights, the variational bound | modules [`forward`], [`objective`], [`posterior`] |
+//! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], [`GuidanceScale`], module [`predictor`] |
+//! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], [`noise::Brownian`] |
+//! | the noise of torch, numpy, ComfyUI or the AUTOMATIC1111 web UI | modules [`noise::torch`], [`noise::numpy`], [`noise::comfyui`], [`noise::webui`] |
+//! | tensors: `Vec`, [`Batch`] and [`ndarray`], candle and burn by a feature, your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module [`testing`][tests-of-tensors] |
+//! | training: noising, targets, distributions of t and σ, loss weights, the variational bound | modules [`forward`], [`objective`], [`posterior`] |
 //! | `scheduler_config.json` of the Hugging Face Hub | module [`hub`][configurations] |
 //! | the numbers of diffusers, where they differ | module [`compat`] |
 //! | exact predictors, to test a sampler without a network | module [`mod@reference`] |
@@ -81,8 +98,10 @@
 //! - [`Ddim`] with η = 1 is [`Ddpm`] with the posterior variance, on any timesteps; with clipping, if [`EpsilonAfter::Threshold`] is set.
 //! - σ̂ is [`Ddpm`] with the variance β, on any timesteps.
 //! - [`Variance::LearnedRange`] is the posterior variance if the network returns v = −1, and β if it returns v = 1.
-//! - [`Ddim`] with η = 0 is an Euler step of x/√ᾱ in √((1−ᾱ)/ᾱ).
-//! - Predictions of ε, x₀, v and the score that stand for the same x₀ give the same step.
+//! - [`Ddim`] with η = 0 is an Euler step: of x/√ᾱ in √((1−ᾱ)/ᾱ), of x in σ on variance-exploding and on flow levels.
+//! - [`Ddim`] with 0 ≤ η ≤ 1 on variance-exploding levels is the Euler ancestral sampler.
+//! - A step does not depend on the scale of its levels, apart from the scale of x.
+//! - Predictions of any kind that stand for the same x₀ give the same step.
 //!
 #![cfg_attr(feature = "hub", doc = "[configurations]: crate::hub")]
 #![cfg_attr(not(feature = "hub"), doc = "[configurations]: #features")]
@@ -122,42 +141,49 @@ mod tensor;
 pub mod testing;
 mod timesteps;
 
-#[doc(inline)]
-pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
+// What a network was trained on.
 #[doc(inline)]
 pub use edm::{Edm, SigmaTime};
 #[doc(inline)]
-pub use error::{BoxError, Error};
-#[doc(inline)]
 pub use flow::{Flow, FlowTime};
-#[doc(inline)]
-pub use interpolate::slerp;
 #[doc(inline)]
 pub use level::{NoiseLevel, Scale};
 #[doc(inline)]
-pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, SeededNoise};
+pub use prediction::{Conversion, CustomPrediction, Prediction, SigmaData};
+#[doc(inline)]
+pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
+
+// Where it is called.
 #[doc(inline)]
 pub use path::{Path, Point, Process};
+#[doc(inline)]
+pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
+
+// The steps.
+#[doc(inline)]
+pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
 #[doc(inline)]
 pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Step};
 #[doc(inline)]
 pub use posterior::Conditional;
 #[doc(inline)]
-pub use prediction::{Conversion, CustomPrediction, Prediction, SigmaData};
+pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
+
+// A run.
+#[doc(inline)]
+pub use error::{BoxError, Error};
+#[doc(inline)]
+pub use interpolate::slerp;
+#[doc(inline)]
+pub use noise::{Draw, NoNoise, NoiseSource, NormalStream, RngNoise, SampleKey, SeededNoise};
 #[doc(inline)]
 pub use predictor::{Guidance, GuidanceScale, Predictor, RescaledGuidance};
 #[doc(inline)]
 pub use sample::{Sampling, sample};
 #[doc(inline)]
-pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
-#[doc(inline)]
-pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
-#[doc(inline)]
 pub use tensor::{
     Batch, Element, ElementType, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place,
 };
-#[doc(inline)]
-pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 
 /// The README's examples, compiled and run with those of the documentation.
 #[cfg(doctest)]

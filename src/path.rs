@@ -20,7 +20,7 @@ use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Point {
-    /// What the network is fed as its time. For a trained table the 0-based index of the training step, and fractions lie between two
+    /// What the network receives as its time. For a trained table the 0-based index of the training step, and fractions lie between two
     /// of them.
     pub t: f64,
     /// The noise level of x.
@@ -38,7 +38,7 @@ impl Point {
         Self { t, level, input_scale: 1.0, index: 0 }
     }
 
-    /// The same point for a network that is fed a multiple of x.
+    /// This point for a network that is fed a multiple of x: EDM's c_in.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless the factor is positive and finite.
@@ -48,7 +48,7 @@ impl Point {
     }
 }
 
-/// What a network was trained on: which noise levels, in which scale, and how it is told where it is.
+/// What a network was trained on: which noise levels, in which scale, and what it receives as t.
 ///
 /// A trained table ([`NoiseSchedule`]), a flow ([`Flow`](crate::Flow)) and EDM's networks ([`Edm`](crate::Edm)) are processes. A network
 /// that none of them describes implements the two functions itself.
@@ -56,7 +56,7 @@ pub trait Process {
     /// The point at which noise/signal is σ; ∞ is pure noise, and 0 clean data.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a σ that the network was not trained for.
+    /// [`Error::Sigma`] for a σ outside the trained range, [`Error::Parameter`] for one that no level can have.
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error>;
 
     /// The largest and the smallest σ = noise/signal that the network was trained for; the largest may be ∞.
@@ -73,7 +73,7 @@ impl<P: Process + ?Sized> Process for &P {
     }
 }
 
-/// A network of a table is told t, and its x is variance-preserving.
+/// A network of a table receives t, and its x is variance-preserving.
 impl Process for NoiseSchedule {
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         if sigma == 0.0 {
@@ -130,17 +130,17 @@ pub(crate) struct End {
     pub(crate) level: NoiseLevel,
     /// The t of the level where it has one.
     pub(crate) t: Option<f64>,
-    /// What a network is told that is conditioned there.
+    /// What a network receives that is conditioned there.
     pub(crate) point: Option<Point>,
 }
 
 /// Making paths.
 impl Path {
-    /// A path through points of your own, from the noisiest to the cleanest, to clean data.
+    /// A path through custom points, from the noisiest to the cleanest, to clean data.
     ///
     /// # Errors
     /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite,
-    /// [`Error::PathOrder`] where the noise does not fall from one point to the next.
+    /// [`Error::PathOrder`] if the noise does not fall from one point to the next.
     pub fn new(points: impl IntoIterator<Item = Point>) -> Result<Self, Error> {
         let points: Vec<Point> = points.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         require_count("the points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
@@ -180,7 +180,7 @@ impl Path {
             points.reverse();
         }
         let end = match timesteps.end() {
-            // There is no t of clean data; networks of a table are told the least they know.
+            // There is no t of clean data; networks of a table receive the least that they know.
             PathEnd::Clean => {
                 let point = Point::new(0.0, NoiseLevel::CLEAN);
                 End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }
@@ -200,8 +200,8 @@ impl Path {
     /// the list is the end of the path and no point of it.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and those of
-    /// [`Path::new`].
+    /// Those of [`Process::at_sigma`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and
+    /// those of [`Path::new`].
     #[doc(alias = "sigmas")]
     pub fn from_sigmas(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
@@ -216,7 +216,7 @@ impl Path {
     /// [`Path::from_sigmas`] with each σ moved into the range that the network was trained for.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for NaN, and those of [`Path::new`], also where two of them are moved to one.
+    /// Those of [`Process::at_sigma`] for NaN, and those of [`Path::new`], also if two σ are moved to one.
     pub fn clipped(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         // Comparisons, which keep a NaN.
@@ -317,14 +317,15 @@ impl Path {
         Ok(self)
     }
 
-    /// This path to clean data, where the network is told so.
+    /// This path to clean data, with what the network receives there.
     pub(crate) fn with_end_told(self, point: Point) -> Self {
         Self { end: End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }, ..self }
     }
 
     /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion).
     ///
-    /// [`Conditioning::Source`] tells the network the level that x is at, [`Conditioning::Destination`] the one that it goes to.
+    /// With [`Conditioning::Source`] the network receives the level that x is at, with [`Conditioning::Destination`] the one that the
+    /// step goes to.
     #[doc(alias = "inversion")]
     #[must_use]
     pub fn encoding(mut self, conditioning: Conditioning) -> Self {
@@ -376,7 +377,7 @@ impl Path {
     /// This path with Karras's churn (Karras et al. 2022, Algorithm 2): before a call, noise is added to x, up to
     /// σ̂ = σ·(1 + γ) with γ = min(`total`/S, √2 − 1) if σ is in `range`, and γ = 0 elsewhere.
     ///
-    /// The network is told σ̂. The noise that lifts x to the next σ̂ is part of the step before, times `noise` (S_noise); at the first
+    /// The network receives σ̂. The noise that lifts x to the next σ̂ is part of the step before, times `noise` (S_noise); at the first
     /// point it is part of the initial noise, of level [`Plan::start`](crate::Plan::start).
     ///
     /// # Errors

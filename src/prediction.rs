@@ -67,7 +67,7 @@ pub enum Prediction {
         /// The standard deviation of the data.
         sigma_data: SigmaData,
     },
-    /// Two functions of your own.
+    /// Two custom functions of the level.
     Custom(&'static CustomPrediction),
 }
 

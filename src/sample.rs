@@ -230,7 +230,7 @@ impl Step {
     /// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
     ///
     /// /// Writes its prediction over `buffer`.
-    /// fn network(x: &[f32], t: usize, mut buffer: Vec<f32>) -> Vec<f32> {
+    /// fn network(x: &[f32], t: f64, mut buffer: Vec<f32>) -> Vec<f32> {
     ///     buffer.resize(x.len(), 0.0);
     ///     buffer.iter_mut().zip(x).for_each(|(eps, x)| *eps = 0.5 * x);
     ///     buffer

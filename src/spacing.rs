@@ -4,7 +4,8 @@
 //! every schedule. A list runs from the noisiest level to the cleanest. The end of the path, usually clean data (σ = 0), follows the
 //! list and is not in it. A list of one entry is the noisiest level alone.
 //!
-//! [`Path`](crate::Path) makes a path of a list. These functions are for lists of your own, to print or to compare.
+//! [`Path`](crate::Path) makes a path of a list. Call these functions to print, compare or edit a list, and give it to
+//! [`Path::from_sigmas`](crate::Path::from_sigmas).
 //!
 //! ```
 //! use alphabar::spacing;
@@ -28,7 +29,7 @@ pub const KARRAS_RHO: f64 = 7.0;
 /// ```
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS), [`Error::Parameter`] unless 0 < σ_min ≤ σ_max < ∞ and
+/// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless 0 < σ_min ≤ σ_max < ∞ and
 /// 0 < ρ ≤ 100.
 #[doc(alias = "use_karras_sigmas")]
 pub fn karras(steps: usize, sigma_max: f64, sigma_min: f64, rho: f64) -> Result<Vec<f64>, Error> {
@@ -109,7 +110,7 @@ pub enum AlignYourSteps {
 /// entries are interpolated and the last is dropped in favour of the end of the path.
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS).
+/// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`].
 #[doc(alias = "AYS")]
 pub fn align_your_steps(model: AlignYourSteps, steps: usize) -> Result<Vec<f64>, Error> {
     check_steps(steps)?;
@@ -139,7 +140,7 @@ pub fn align_your_steps(model: AlignYourSteps, steps: usize) -> Result<Vec<f64>,
 /// SGM's and ComfyUI's "sgm_uniform": t_i = (T−1)·(1 − i/S), fractions and all.
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ T, S ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS).
+/// [`Error::Count`] unless 1 ≤ T, S ≤ [`MAX_TRAIN_STEPS`].
 pub fn sgm_uniform(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> {
     require_count("T", train_steps, 1, MAX_TRAIN_STEPS)?;
     check_steps(steps)?;
@@ -150,7 +151,7 @@ pub fn sgm_uniform(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> 
 /// ComfyUI's "simple": every so many entries of the table from its noisy end, t_i = T − 1 − ⌊i·T/S⌋.
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS) and 1 ≤ S ≤ T.
+/// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`] and 1 ≤ S ≤ T.
 pub fn simple(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> {
     require_count("T", train_steps, 1, MAX_TRAIN_STEPS)?;
     require_count("S", steps, 1, train_steps)?;
@@ -169,7 +170,7 @@ pub fn simple(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> {
 /// The list is of flow times noise/(signal + noise), not of σ = noise/signal.
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS), [`Error::Parameter`] unless 0 < q < ½, so that the list
+/// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless 0 < q < ½, so that the list
 /// falls.
 pub fn linear_quadratic(steps: usize, threshold: f64) -> Result<Vec<f64>, Error> {
     check_steps(steps)?;

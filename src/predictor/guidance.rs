@@ -160,7 +160,7 @@ where
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let scale = GuidanceScale::Interval { scale: 4.0, sigma: 0.3..=3.0 };
-/// let at = |t| scale.at(Point::new(t, schedule.level(t)?));
+/// let at = |t| scale.at(Point::new(t as f64, schedule.level(t)?));
 /// assert_eq!((at(900)?, at(300)?, at(5)?), (1.0, 4.0, 1.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -25,7 +25,7 @@ use crate::tensor::{Element, ElementType, HostTensor, RowReduce, Rows, Stepped, 
 /// const ACTIONS: usize = 16 * 7;
 ///
 /// /// The policy network: ε for these noisy actions, given the observation.
-/// fn policy(observation: &[f32], actions: &[f32], t: usize, eps: &mut [f32]) {
+/// fn policy(observation: &[f32], actions: &[f32], t: f64, eps: &mut [f32]) {
 ///     # let _ = (observation, t);
 ///     eps.iter_mut().zip(actions).for_each(|(eps, x)| *eps = 0.5 * x);
 /// }
