@@ -253,6 +253,15 @@ pub struct DynamicShift {
     pub max: (usize, f64),
 }
 
+impl DynamicShift {
+    /// The constants of a model of your own: (tokens, μ) at two numbers of tokens, `base_image_seq_len` with `base_shift` and
+    /// `max_image_seq_len` with `max_shift` in diffusers' configurations.
+    #[must_use]
+    pub const fn new(base: (usize, f64), max: (usize, f64)) -> Self {
+        Self { base, max }
+    }
+}
+
 /// Flux.1: μ = 0.5 at 256 tokens and 1.15 at 4096.
 pub const FLUX: DynamicShift = DynamicShift { base: (256, 0.5), max: (4096, 1.15) };
 /// Qwen-Image: μ = 0.5 at 256 tokens and 0.9 at 8192.

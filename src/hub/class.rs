@@ -279,7 +279,7 @@ impl core::str::FromStr for SchedulerClass {
         let plain = name.strip_prefix("Flax").unwrap_or(name);
         Self::ALL.into_iter().find(|class| class.name() == plain).ok_or_else(|| {
             let reason = if name.starts_with("Flow") {
-                "is not supported: flow-matching schedulers have no β schedule"
+                "is not supported: flow-matching schedulers have no β schedule; make the path with Flow (Flow::sd3, Flow::flux, …)"
             } else {
                 "is not supported; hub::SchedulerClass lists the classes that are. To read the file as one of them use \
                  SchedulerConfig::from_json_as"

@@ -180,7 +180,7 @@ impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Method => f.write_str("belongs to a sampler that alphabar does not have"),
-            Self::SigmaSpacing => f.write_str("σ spacings are not supported; timestep_spacing is used"),
+            Self::SigmaSpacing => f.write_str("plan() uses timestep_spacing; for this spacing build with Plan::builder_along(&Path::karras(config.schedule(), S)?) or another Path"),
             Self::NotOfClass(class) => write!(f, "{class} does not use it, in diffusers either"),
             Self::StepArgument => f.write_str(
                 "an argument of step() in diffusers, and not a setting. To choose η use plan_builder and Ddim::new",

@@ -178,7 +178,8 @@ impl<'a> Reader<'a> {
                 "original_sample" if self.class == SchedulerClass::EulerDiscrete => Prediction::Sample,
                 "v_prediction" => Prediction::Velocity,
                 word if !self.class.is_supported() && word == "flow_prediction" => {
-                    return Err(entry.error("is not supported: flow-matching models have no β schedule"));
+                    return Err(entry
+                        .error("is not supported: flow-matching models have no β schedule; make the path with Flow"));
                 }
                 _ => return Err(entry.error("is none of epsilon, sample, v_prediction")),
             },
@@ -412,7 +413,11 @@ impl<'a> Reader<'a> {
 pub(super) fn check_has_betas(entries: &Entries) -> Result<(), Error> {
     let Some(text) = entries.get("use_flow_sigmas") else { return Ok(()) };
     let entry = Entry { key: "use_flow_sigmas", text };
-    if entry.flag()? { Err(entry.error("is not supported: flow-matching models have no β schedule")) } else { Ok(()) }
+    if entry.flag()? {
+        Err(entry.error("is not supported: flow-matching models have no β schedule; make the path with Flow"))
+    } else {
+        Ok(())
+    }
 }
 
 fn number(entry: Option<Entry<'_>>, default: f64, holds: impl Fn(f64) -> bool, not: &str) -> Result<f64, Error> {

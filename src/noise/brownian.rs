@@ -59,6 +59,9 @@ pub struct Brownian {
 
 impl Brownian {
     /// The noise of a seed for the steps of this plan; row r of a batch is sample r.
+    ///
+    /// On a path with churn ([`Path::churned`](crate::Path::churned)) the noise of the steps is independent and standard normal as
+    /// everywhere, but other steps do not keep the Brownian path: churn is no process in the log-SNR.
     #[must_use]
     pub fn new(seed: u64, plan: &Plan) -> Self {
         let intervals = plan.steps().iter().map(|step| (step.from.snr(), step.to.snr())).collect();
