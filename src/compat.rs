@@ -26,7 +26,7 @@
 //! let tau = Timesteps::linspace(1000, 10)?.ending(PathEnd::FirstLevel);
 //! let plan = compat::ddim(&Plan::builder(&schedule, &tau), 10, &Ddim::deterministic())?;
 //! // To t = 899, although the next step starts at t = 888.
-//! assert_eq!((plan.steps()[0].t, plan.steps()[0].s, plan.steps()[1].t), (999, Some(899), 888));
+//! assert_eq!((plan.steps()[0].t, plan.steps()[0].s, plan.steps()[1].t), (999.0, Some(899.0), 888.0));
 //! assert!(plan.lint().iter().any(|odd| matches!(odd, Lint::Disconnected { index: 0, .. })));
 //! # Ok::<(), alphabar::Error>(())
 //! ```
@@ -284,7 +284,7 @@ fn check_train_steps(train_steps: usize) -> Result<usize, Error> {
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 7)?);
 /// let plan = compat::ddim(&Plan::builder(&schedule, &tau), 7, &Ddim::deterministic())?;
 /// let went: Vec<_> = plan.steps().iter().filter_map(|step| step.s).collect();
-/// assert_eq!(went, [857, 714, 571, 428, 286, 143, 0]);
+/// assert_eq!(went, [857.0, 714.0, 571.0, 428.0, 286.0, 143.0, 0.0]);
 /// assert_eq!(tau.as_slice()[1..], [856, 713, 570, 428, 285, 142]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -313,7 +313,7 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 7)?);
 /// let plan = compat::ddim_inverse(&Plan::builder(&schedule, &tau), 7)?;
 /// // The first step takes x for one at t = 0, not for clean data.
-/// assert_eq!((plan.start(), plan.steps()[0].t), (schedule.level(0)?, 142));
+/// assert_eq!((plan.start(), plan.steps()[0].t), (schedule.level(0)?, 142.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Plan, Error> {
@@ -351,7 +351,7 @@ pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Pl
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 50)?);
 /// let plan = compat::ddpm(&Plan::builder(&schedule, &tau), &Ddpm::new(Variance::Beta))?;
 /// let last = &plan.steps()[49];
-/// assert_eq!(last.t, 19);
+/// assert_eq!(last.t, 19.0);
 /// assert!((last.coefficients.d - schedule.level(19)?.noise()).abs() < 1e-5);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -20,7 +20,7 @@
 //!     println!("{note}"); // _class_name: PNDMScheduler is not implemented; plan() uses DDIM with η = 0 instead …
 //! }
 //! let plan = config.plan(50)?;
-//! assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981, 1));
+//! assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981.0, 1.0));
 //! // Another η, or another sampler:
 //! let tau = config.timesteps(50)?;
 //! let noisy = config.plan_builder(&tau).build(&Ddim::new(1.0)?)?;

@@ -22,7 +22,7 @@ use crate::timesteps::{Respacing, Timesteps};
 /// let flags = "--diffusion_steps 1000 --learn_sigma True --noise_schedule linear --timestep_respacing 250 --num_channels 256";
 /// let diffusion = GuidedDiffusion::from_flags(flags)?;
 /// let plan = diffusion.plan()?;
-/// assert_eq!((plan.len(), plan.steps()[0].t), (250, 999));
+/// assert_eq!((plan.len(), plan.steps()[0].t), (250, 999.0));
 /// assert!(plan.steps()[0].learned_noise.is_some());
 /// # Ok::<(), alphabar::Error>(())
 /// ```
