@@ -139,14 +139,12 @@ impl Path {
     /// A path through points of your own, from the noisiest to the cleanest, to clean data.
     ///
     /// # Errors
-    /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite,
-    /// [`Error::PathOrder`] where the noise does not fall from one point to the next.
+    /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite
+    /// or an input scale that is not positive and finite, [`Error::PathOrder`] where the noise does not fall from one point to the next.
     pub fn new(points: impl IntoIterator<Item = Point>) -> Result<Self, Error> {
         let points: Vec<Point> = points.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         require_count("the points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
-        for point in &points {
-            require(point.t.is_finite(), "t", point.t, "finite")?;
-        }
+        points.iter().try_for_each(check_told)?;
         for (index, (noisier, cleaner)) in points.iter().zip(points.iter().skip(1)).enumerate() {
             if !(cleaner.level.gap_to(&noisier.level).to_f64() > 0.0) {
                 let (sigma, previous) = (cleaner.level.sigma(), noisier.level.sigma());
@@ -294,6 +292,13 @@ impl Path {
     }
 }
 
+/// `Ok` for a point that a network can be told.
+fn check_told(point: &Point) -> Result<(), Error> {
+    require(point.t.is_finite(), "t", point.t, "finite")?;
+    point.with_input_scale(point.input_scale)?;
+    Ok(())
+}
+
 /// What clean data is called on a path of this process.
 fn end_of(process: &impl Process) -> End {
     let point = process.at_sigma(0.0).ok().filter(|point| point.t.is_finite());
@@ -305,8 +310,9 @@ impl Path {
     /// This path with another end than clean data, such as the first level of a table.
     ///
     /// # Errors
-    /// [`Error::PathOrder`] if the end is noisier than the last point.
+    /// [`Error::PathOrder`] if the end is noisier than the last point, [`Error::Parameter`] for a t or an input scale as in [`Path::new`].
     pub fn ending_at(mut self, end: Point) -> Result<Self, Error> {
+        check_told(&end)?;
         if let Some(last) = self.points.last() {
             if !(end.level.gap_to(&last.level).to_f64() >= 0.0) {
                 let (sigma, previous) = (end.level.sigma(), last.level.sigma());
@@ -317,9 +323,9 @@ impl Path {
         Ok(self)
     }
 
-    /// This path to clean data, where the network is told so.
-    pub(crate) fn with_end_told(self, point: Point) -> Self {
-        Self { end: End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }, ..self }
+    /// This path to clean data, where the network is told `end`. Whether it starts where the network's training does.
+    pub(crate) fn between_ends(self, from_noise: bool, end: Point) -> Self {
+        Self { from_noise, end: End { level: NoiseLevel::CLEAN, t: None, point: Some(end) }, ..self }
     }
 
     /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion).
@@ -358,7 +364,8 @@ impl Path {
     /// # Errors
     /// [`Error::NothingToDo`] if no point is left.
     pub fn not_above_sigma(self, sigma: f64) -> Result<Self, Error> {
-        let kept = self.points.iter().filter(|point| point.level.sigma() <= sigma).count();
+        // From the clean end, since churn may lift a point above the one before it.
+        let kept = self.points.iter().rev().take_while(|point| point.level.sigma() <= sigma).count();
         self.keep_cleanest(kept, "the largest σ", sigma)
     }
 
