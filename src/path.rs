@@ -323,7 +323,7 @@ impl Path {
         Ok(self)
     }
 
-    /// This path to clean data, where the network is told `end`. Whether it starts where the network's training does.
+    /// This path to clean data, where the network is told `end`. `from_noise` says whether it starts where the network's training does.
     pub(crate) fn between_ends(self, from_noise: bool, end: Point) -> Self {
         Self { from_noise, end: End { level: NoiseLevel::CLEAN, t: None, point: Some(end) }, ..self }
     }
