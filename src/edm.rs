@@ -76,6 +76,10 @@ impl Process for Edm {
     /// Any σ, so that churn may lift x above σ_max; spacings keep to the trained range.
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         let level = NoiseLevel::variance_exploding(sigma)?;
+        if level.is_clean() && self.time == SigmaTime::QuarterLog {
+            // ln 0
+            return Err(Error::Unconditioned);
+        }
         let t = match self.time {
             SigmaTime::QuarterLog => 0.25 * libm::log(sigma),
             SigmaTime::Arctan => FRAC_2_PI * libm::atan(sigma),

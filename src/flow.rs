@@ -84,7 +84,7 @@ impl Flow {
     /// Flux.1 dev: the shift e^μ of a number of tokens, [`flux_mu`]. A latent of 128×128 has 64×64 = 4096 of them.
     ///
     /// # Errors
-    /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹.
+    /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹, [`Error::Parameter`] for so many that μ > 13.
     pub fn flux(tokens: usize) -> Result<Self, Error> {
         Self::default().told(FlowTime::Sigma).shifted_exponentially(flux_mu(tokens, &FLUX)?)
     }
@@ -92,7 +92,7 @@ impl Flow {
     /// Flux.2: the empirical μ of tokens and steps, [`flux2_mu`].
     ///
     /// # Errors
-    /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹ and 1 ≤ S ≤ [`MAX_TRAIN_STEPS`].
+    /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹ and 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for so many that |μ| > 13.
     pub fn flux2(tokens: usize, steps: usize) -> Result<Self, Error> {
         Self::default().told(FlowTime::Sigma).shifted_exponentially(flux2_mu(tokens, steps)?)
     }
@@ -107,6 +107,8 @@ impl Flow {
 
     /// Wan 2.1 and 2.2: a shift of 3 (480p), 5 (720p) or what the model's page says; t is a whole number.
     ///
+    /// The first is 1000. The UniPC of diffusers lowers the first σ by 1e-6 and tells the network 999 there.
+    ///
     /// # Errors
     /// As [`Flow::shifted`].
     pub fn wan(shift: f64) -> Result<Self, Error> {
@@ -119,7 +121,7 @@ impl Flow {
     /// This flow with a further shift a, which multiplies the ones before it.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 1e-6 ≤ a ≤ 1e6, also for the product.
+    /// [`Error::Parameter`] unless 1e-6 ≤ a ≤ 1e6, which holds for the product, too.
     #[doc(alias = "time_shift")]
     pub fn shifted(self, shift: f64) -> Result<Self, Error> {
         let checked = |value: f64| require((1e-6..=1e6).contains(&value), "the shift", value, "inside [1e-6, 1e6]");
@@ -143,7 +145,7 @@ impl Flow {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 0 < terminal < 1.
+    /// [`Error::Parameter`] unless 1e-6 ≤ terminal < 1.
     #[doc(alias = "shift_terminal")]
     pub fn stretched_to(self, terminal: f64) -> Result<Self, Error> {
         require((1e-6..1.0).contains(&terminal), "the terminal σ", terminal, "inside [1e-6, 1)")?;
@@ -176,7 +178,7 @@ impl Flow {
 impl Flow {
     /// The path of S calls: σ = 1, 1 − 1/S, …, 1/S, shifted and stretched, to clean data.
     ///
-    /// This is what the pipelines of Flux, Qwen-Image and Wan do. (Without a list of σ, diffusers' scheduler shifts twice.)
+    /// This is what the pipelines of Flux and Qwen-Image do. (Without a list of σ, diffusers' scheduler shifts twice.)
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`].
@@ -188,7 +190,7 @@ impl Flow {
     /// The path through a custom list of σ, from noise to data, shifted and stretched; a 0 at its end is the end of the path.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a σ outside (0, 1], and those of [`Path::new`].
+    /// [`Error::Parameter`] for a σ outside [1e-45, 1], before or after the shift, and those of [`Path::new`].
     pub fn path_through(&self, sigmas: impl IntoIterator<Item = f64>) -> Result<Path, Error> {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         if sigmas.last() == Some(&0.0) {
@@ -202,17 +204,23 @@ impl Flow {
 
     fn along(&self, sigmas: impl Iterator<Item = Dd>) -> Result<Path, Error> {
         let mut sigmas: Vec<Dd> = sigmas.map(|sigma| shift_by(Dd::from(self.shift), sigma)).collect();
+        for sigma in sigmas.iter().map(|sigma| sigma.to_f64()) {
+            require(sigma >= 1e-45, "a shifted σ of the flow", sigma, "at least 1e-45")?;
+        }
+        let through = |sigmas: &[Dd]| Path::new(sigmas.iter().map(|sigma| self.point(*sigma)));
+        // Made before the stretch, too: the stretch of a list that does not fall may leave [0, 1], and then fall.
+        let mut path = through(&sigmas)?;
         if let (Some(terminal), Some(last)) = (self.terminal, sigmas.last().copied()) {
             let rest = Dd::ONE - last;
             // One step from pure noise has nothing to stretch.
             if rest > Dd::ZERO {
                 let stretch = (Dd::ONE - Dd::from(terminal)) / rest;
                 sigmas.iter_mut().for_each(|sigma| *sigma = Dd::ONE - (Dd::ONE - *sigma) * stretch);
+                path = through(&sigmas)?;
             }
         }
-        let points = sigmas.into_iter().map(|sigma| self.point(sigma));
-        let path = Path::new(points)?;
-        Ok(path.with_end_told(self.point(Dd::ZERO)))
+        let from_noise = path.points().first().is_some_and(|point| point.level.is_pure_noise());
+        Ok(path.between_ends(from_noise, self.point(Dd::ZERO)))
     }
 
     fn point(&self, sigma: Dd) -> Point {

@@ -163,7 +163,8 @@ impl NoiseLevel {
         let scale = match scale {
             Scale::VariancePreserving => Dd::ONE,
             Scale::VarianceExploding if self.is_pure_noise() => {
-                return require(false, "σ of pure noise", f64::INFINITY, "finite, as this scale needs").map(|_| self);
+                let (name, domain) = ("σ of pure noise", "finite, as the variance-exploding scale needs");
+                return Err(Error::Parameter { name, value: f64::INFINITY, domain });
             }
             Scale::VarianceExploding => Dd::ONE / signal,
             Scale::Flow => Dd::ONE / (signal + noise),

@@ -115,8 +115,8 @@ const NOISY_PART: usize = 8;
 pub struct Path {
     /// From the noisiest to the cleanest.
     points: Vec<Point>,
-    /// Where each point's noise was lifted from by churn: the level at which the step before it arrives. Empty without churn.
-    arrivals: Vec<NoiseLevel>,
+    /// With churn, the points to which noise lifts x before each call; empty without.
+    lifted: Vec<Point>,
     churn_noise: f64,
     end: End,
     direction: Direction,
@@ -139,14 +139,12 @@ impl Path {
     /// A path through custom points, from the noisiest to the cleanest, to clean data.
     ///
     /// # Errors
-    /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite,
-    /// [`Error::PathOrder`] if the noise does not fall from one point to the next.
+    /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite
+    /// or an input scale that is not positive and finite, [`Error::PathOrder`] if the noise does not fall from one point to the next.
     pub fn new(points: impl IntoIterator<Item = Point>) -> Result<Self, Error> {
         let points: Vec<Point> = points.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         require_count("the points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
-        for point in &points {
-            require(point.t.is_finite(), "t", point.t, "finite")?;
-        }
+        points.iter().try_for_each(check_told)?;
         for (index, (noisier, cleaner)) in points.iter().zip(points.iter().skip(1)).enumerate() {
             if !(cleaner.level.gap_to(&noisier.level).to_f64() > 0.0) {
                 let (sigma, previous) = (cleaner.level.sigma(), noisier.level.sigma());
@@ -154,14 +152,7 @@ impl Path {
             }
         }
         let end = End { level: NoiseLevel::CLEAN, t: None, point: None };
-        Ok(Self {
-            points,
-            arrivals: Vec::new(),
-            churn_noise: 1.0,
-            end,
-            direction: Direction::Generate,
-            from_noise: true,
-        })
+        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, end, direction: Direction::Generate, from_noise: true })
     }
 
     /// The path of τ through the schedule of a trained table, with the direction and the end of τ: what [`Plan::new`](crate::Plan::new)
@@ -193,7 +184,7 @@ impl Path {
         let first = points.first().map_or(0.0, |point| point.t) as usize;
         let from_noise = first + (schedule.len() / NOISY_PART).max(1) >= schedule.len();
         let direction = timesteps.direction();
-        Ok(Self { points, arrivals: Vec::new(), churn_noise: 1.0, end, direction, from_noise })
+        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, end, direction, from_noise })
     }
 
     /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of
@@ -294,6 +285,13 @@ impl Path {
     }
 }
 
+/// `Ok` for a point that a network can be told.
+fn check_told(point: &Point) -> Result<(), Error> {
+    require(point.t.is_finite(), "t", point.t, "finite")?;
+    point.with_input_scale(point.input_scale)?;
+    Ok(())
+}
+
 /// What clean data is called on a path of this process.
 fn end_of(process: &impl Process) -> End {
     let point = process.at_sigma(0.0).ok().filter(|point| point.t.is_finite());
@@ -305,8 +303,9 @@ impl Path {
     /// This path with another end than clean data, such as the first level of a table.
     ///
     /// # Errors
-    /// [`Error::PathOrder`] if the end is noisier than the last point.
+    /// [`Error::PathOrder`] if the end is noisier than the last point, [`Error::Parameter`] for a t or an input scale as in [`Path::new`].
     pub fn ending_at(mut self, end: Point) -> Result<Self, Error> {
+        check_told(&end)?;
         if let Some(last) = self.points.last() {
             if !(end.level.gap_to(&last.level).to_f64() >= 0.0) {
                 let (sigma, previous) = (end.level.sigma(), last.level.sigma());
@@ -317,12 +316,12 @@ impl Path {
         Ok(self)
     }
 
-    /// This path to clean data, with what the network receives there.
-    pub(crate) fn with_end_told(self, point: Point) -> Self {
-        Self { end: End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }, ..self }
+    /// This path to clean data, where the network is told `end`. `from_noise` says whether it starts where the network's training does.
+    pub(crate) fn between_ends(self, from_noise: bool, end: Point) -> Self {
+        Self { from_noise, end: End { level: NoiseLevel::CLEAN, t: None, point: Some(end) }, ..self }
     }
 
-    /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion).
+    /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion). Churn adds noise, and is left out.
     ///
     /// With [`Conditioning::Source`] the network receives the level that x is at, with [`Conditioning::Destination`] the one that the
     /// step goes to.
@@ -359,7 +358,8 @@ impl Path {
     /// # Errors
     /// [`Error::NothingToDo`] if no point is left.
     pub fn not_above_sigma(self, sigma: f64) -> Result<Self, Error> {
-        let kept = self.points.iter().filter(|point| point.level.sigma() <= sigma).count();
+        // From the clean end, since churn may lift a point above the one before it.
+        let kept = self.calls().iter().rev().take_while(|point| point.level.sigma() <= sigma).count();
         self.keep_cleanest(kept, "the largest σ", sigma)
     }
 
@@ -370,7 +370,7 @@ impl Path {
         let dropped = self.points.len().saturating_sub(kept);
         self.from_noise &= dropped == 0;
         self.points.drain(..dropped);
-        self.arrivals.drain(..dropped.min(self.arrivals.len()));
+        self.lifted.drain(..dropped.min(self.lifted.len()));
         Ok(self)
     }
 
@@ -378,7 +378,7 @@ impl Path {
     /// σ̂ = σ·(1 + γ) with γ = min(`total`/S, √2 − 1) if σ is in `range`, and γ = 0 elsewhere.
     ///
     /// The network receives σ̂. The noise that lifts x to the next σ̂ is part of the step before, times `noise` (S_noise); at the first
-    /// point it is part of the initial noise, of level [`Plan::start`](crate::Plan::start).
+    /// point it is part of the initial noise, of level [`Plan::start`](crate::Plan::start) and without S_noise. Churn replaces the churn before it.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless `total` (S_churn) and `noise` are finite and ≥ 0, and those of the process for a σ̂ that it does not
@@ -393,20 +393,19 @@ impl Path {
         require(total >= 0.0 && total.is_finite(), "S_churn", total, "finite and ≥ 0")?;
         require(noise >= 0.0 && noise.is_finite(), "S_noise", noise, "finite and ≥ 0")?;
         let gamma = (total / self.points.len() as f64).min(core::f64::consts::SQRT_2 - 1.0);
-        let arrivals: Vec<NoiseLevel> = self.points.iter().map(|point| point.level).collect();
         let lifted = self.points.iter().map(|point| {
             let sigma = point.level.sigma();
             if gamma > 0.0 && range.contains(&sigma) { process.at_sigma(sigma * (1.0 + gamma)) } else { Ok(*point) }
         });
         // A lifted point may be noisier than the one before it: what falls is the level at which steps arrive.
-        let points = lifted.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { points, arrivals, churn_noise: noise, ..self })
+        let lifted = lifted.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { lifted, churn_noise: noise, ..self })
     }
 }
 
 /// Queries.
 impl Path {
-    /// The points at which the network is called, from the noisiest to the cleanest.
+    /// The points of the path, from the noisiest to the cleanest. The network is called at them, or with churn somewhat above.
     #[must_use]
     pub fn points(&self) -> &[Point] {
         &self.points
@@ -431,6 +430,11 @@ impl Path {
         self.direction
     }
 
+    /// The points at which the network is called on the way to the clean end.
+    fn calls(&self) -> &[Point] {
+        if self.lifted.is_empty() { &self.points } else { &self.lifted }
+    }
+
     pub(crate) fn starts_in_noise(&self) -> bool {
         self.from_noise
     }
@@ -440,13 +444,12 @@ impl Path {
         let mut pieces = Vec::with_capacity(self.points.len());
         match self.direction {
             Direction::Generate => {
-                for (i, point) in self.points.iter().enumerate() {
+                for (i, told) in self.calls().iter().enumerate() {
                     let next = self.points.get(i + 1);
                     let (s, to) = next.map_or((self.end.t, self.end.level), |next| (Some(next.t), next.level));
-                    let arrival = next.and(self.arrivals.get(i + 1)).copied().filter(|level| *level != to);
-                    let lift = arrival.map(|_| Lift { to, noise: self.churn_noise });
-                    let to = arrival.unwrap_or(to);
-                    pieces.push(Piece { told: *point, s, from: point.level, to, lift });
+                    let lifted = self.lifted.get(i + 1).map(|point| point.level).filter(|level| *level != to);
+                    let lift = lifted.map(|to| Lift { to, noise: self.churn_noise });
+                    pieces.push(Piece { told: *told, s, from: told.level, to, lift });
                 }
             }
             Direction::Encode(conditioning) => {

@@ -266,7 +266,7 @@ impl Prediction {
 }
 
 /// Reads a [`name`](Prediction::name), in capitals or not, an alias of other libraries (`eps`, `x0`, `x_start`, `v`,
-/// `velocity`, …), or what `Display` writes.
+/// `velocity`, …), or what `Display` writes of a prediction that has no number. A custom prediction has no text to read.
 impl FromStr for Prediction {
     type Err = Error;
 

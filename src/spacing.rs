@@ -16,6 +16,8 @@
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 
+use core::f64::consts::FRAC_PI_4;
+
 use crate::error::{Error, require, require_count};
 use crate::schedule::MAX_TRAIN_STEPS;
 
@@ -35,8 +37,9 @@ pub const KARRAS_RHO: f64 = 7.0;
 pub fn karras(steps: usize, sigma_max: f64, sigma_min: f64, rho: f64) -> Result<Vec<f64>, Error> {
     let [max, min] = check_range(sigma_max, sigma_min)?;
     require(rho > 0.0 && rho <= 100.0, "ρ", rho, "inside (0, 100]")?;
-    let (first, last) = (libm::pow(max, 1.0 / rho), libm::pow(min, 1.0 / rho));
-    between(steps, max, min, |u| libm::pow(first + u * (last - first), rho))
+    // In units of σ_max, so that no power leaves the range of f64.
+    let last = libm::pow(min / max, 1.0 / rho);
+    between(steps, max, min, |u| max * libm::pow((1.0 - u) + u * last, rho))
 }
 
 /// Even steps of ln σ, so of the log-SNR: ln σ_i = ln σ_max + i/(S−1)·(ln σ_min − ln σ_max).
@@ -87,8 +90,12 @@ pub fn beta(steps: usize, sigma_max: f64, sigma_min: f64, alpha: f64, beta: f64)
 /// As [`karras`].
 pub fn kl_optimal(steps: usize, sigma_max: f64, sigma_min: f64) -> Result<Vec<f64>, Error> {
     let [max, min] = check_range(sigma_max, sigma_min)?;
-    let (first, last) = (libm::atan(max), libm::atan(min));
-    between(steps, max, min, |u| libm::tan(u * last + (1.0 - u) * first))
+    let at = |of: fn(f64) -> f64, u: f64| u * libm::atan(of(min)) + (1.0 - u) * libm::atan(of(max));
+    between(steps, max, min, |u| {
+        let angle = at(|sigma| sigma, u);
+        // Near π/2 the digits are in the complement: arctan σ = π/2 − arctan 1/σ.
+        if angle < FRAC_PI_4 { libm::tan(angle) } else { 1.0 / libm::tan(at(|sigma| 1.0 / sigma, u)) }
+    })
 }
 
 /// The models for which [`align_your_steps`] has lists.
@@ -155,7 +162,9 @@ pub fn sgm_uniform(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> 
 pub fn simple(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> {
     require_count("T", train_steps, 1, MAX_TRAIN_STEPS)?;
     require_count("S", steps, 1, train_steps)?;
-    Ok((0..steps).map(|i| (train_steps - 1 - i * train_steps / steps) as f64).collect())
+    // In u64, since usize may have 32 bits.
+    let (total, count) = (train_steps as u64, steps as u64);
+    Ok((0..count).map(|i| (total - 1 - i * total / count) as f64).collect())
 }
 
 /// Linear for the first half of the steps, then quadratic, for flow models (Mochi, LTX): a list of flow times, 1 = pure noise.
@@ -222,7 +231,6 @@ fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
     if p <= 0.0 || p >= 1.0 {
         return p.clamp(0.0, 1.0);
     }
-    // Of the two tails the smaller is inverted, so that no digit is lost near x = 1.
     let (mut low, mut high) = (0.0, 1.0);
     let log_scale = libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b);
     let mut x = 0.5;
@@ -245,11 +253,17 @@ fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
     x
 }
 
-/// I_x(a, b), by the continued fraction of DLMF 8.17.22 with the modified Lentz algorithm.
+/// I_x(a, b), from the side on which the continued fraction converges fast.
 fn regularised_beta(x: f64, a: f64, b: f64) -> f64 {
     if x > (a + 1.0) / (a + b + 2.0) {
-        return 1.0 - regularised_beta(1.0 - x, b, a);
+        1.0 - continued_fraction_of_beta(1.0 - x, b, a)
+    } else {
+        continued_fraction_of_beta(x, a, b)
     }
+}
+
+/// I_x(a, b) by the continued fraction of DLMF 8.17.22 with the modified Lentz algorithm.
+fn continued_fraction_of_beta(x: f64, a: f64, b: f64) -> f64 {
     let front =
         libm::exp(libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * libm::log(x) + b * libm::log1p(-x)) / a;
     let guarded = |value: f64| if value.abs() < 1e-300 { 1e-300 } else { value };

@@ -77,8 +77,15 @@ proptest! {
             let x = s * x0 + n * epsilon;
             let ve = n / s;
             let edm = |data: f64| {
+                // (x₀ − c_skip·x/s)/c_out with x/s = x₀ + σ·ε, so that x₀ does not cancel at a small σ.
                 let total = ve * ve + data * data;
-                (x0 - data * data / total * (x / s)) * total.sqrt() / (ve * data)
+                (ve * x0 - data * data * epsilon) / (data * total.sqrt())
+            };
+            // (1 − s)/n, without a subtraction.
+            let rest = match scale {
+                Scale::VariancePreserving => n / (1.0 + s),
+                Scale::VarianceExploding => 0.0,
+                _ => 1.0,
             };
             let right = [
                 epsilon,
@@ -89,7 +96,7 @@ proptest! {
                 edm(0.5),
                 edm(1.0),
                 x0 / 2.0,
-                (x0 - x) / n,
+                rest * x0 - epsilon, // (x₀ − x)/n
             ];
             for (from, m) in predictions().into_iter().zip(right) {
                 for (to, wanted) in predictions().into_iter().zip(right) {
@@ -297,6 +304,14 @@ fn churn_is_algorithm_2() {
     }
     close(ours, x, 1e-12);
     assert!(plan.lint().iter().all(|lint| !matches!(lint, alphabar::Lint::Disconnected { .. })));
+    // Churn replaces the churn before it, and is no part of an encoding.
+    let twice = churned.clone().churned(&edm, 3.0, 0.05..=50.0, 1.003).unwrap();
+    assert_eq!(twice, churned);
+    let encode = |path: &Path| {
+        let path = path.clone().encoding(alphabar::Conditioning::Destination);
+        Plan::builder_along(&path).prediction(edm.prediction()).build(&Ddim::deterministic()).unwrap()
+    };
+    assert_eq!(encode(&churned), encode(&plain));
     // Without churn, the same plan as ever.
     assert_eq!(plain.clone().churned(&edm, 0.0, 0.0..=f64::INFINITY, 1.0).unwrap().points(), plain.points());
     assert!(plain.clone().churned(&edm, f64::NAN, 0.0..=1.0, 1.0).is_err());
@@ -394,4 +409,97 @@ fn training_draws_sigma_as_published() {
     assert!(FlowSigma::uniform().sample(usize::MAX, &mut StdRng::seed_from_u64(7)).is_err());
     assert!(sigma_sqrt_weight(0.0).is_err() && Flow::sd3().unwrap().shift_sigma(f64::NAN).is_err());
     close(Flow::sd3().unwrap().shift_sigma(0.5).unwrap(), 0.75, 1e-15);
+}
+
+/// σ ← 1 − (1−σ)·(1−terminal)/(1−σ_last), typed again, at every σ and not only at the last.
+#[test]
+fn a_stretch_moves_every_sigma_of_the_list() {
+    let plain = Flow::sd3().unwrap().path(5).unwrap();
+    let stretched = Flow::sd3().unwrap().stretched_to(0.1).unwrap().path(5).unwrap();
+    let last = plain.points()[4].level.flow_sigma();
+    for (plain, stretched) in plain.points().iter().zip(stretched.points()) {
+        let wanted = 1.0 - (1.0 - plain.level.flow_sigma()) * (1.0 - 0.1) / (1.0 - last);
+        close(stretched.level.flow_sigma(), wanted, 1e-14);
+        close(stretched.t, 1000.0 * wanted, 1e-14);
+    }
+    assert_eq!(stretched.len(), 5);
+}
+
+#[test]
+fn a_flow_walks_a_list_of_your_own() {
+    let flow = Flow::sd3().unwrap();
+    let list = [1.0, 0.75, 0.5, 0.25];
+    assert_eq!(flow.path_through(list).unwrap(), flow.path(4).unwrap());
+    // A 0 at the end is the end of the path and no point of it.
+    assert_eq!(flow.path_through([1.0, 0.75, 0.5, 0.25, 0.0]).unwrap(), flow.path(4).unwrap());
+    for bad in [vec![], vec![0.0], vec![0.5, 0.0, 0.2], vec![1.5], vec![-0.5], vec![f64::NAN]] {
+        assert!(flow.path_through(bad.clone()).is_err(), "{bad:?}");
+    }
+    // A list that rises is refused, also where the stretch would turn its first σ into a large negative number.
+    for flow in [Flow::default(), Flow::default().stretched_to(0.02).unwrap()] {
+        for rising in [[0.5, 0.999], [0.5, 0.5], [0.2, 1.0]] {
+            let refused = flow.path_through(rising);
+            assert!(matches!(refused, Err(alphabar::Error::PathOrder { index: 1, .. })), "{refused:?}");
+        }
+    }
+    // A shift takes no σ out of the domain of levels.
+    let tiny = Flow::default().shifted(1e-6).unwrap();
+    assert!(tiny.path_through([1e-45]).is_err());
+    assert!(tiny.path_through([1e-30]).is_ok());
+    // A list that starts half way, as for image-to-image, does not start in noise.
+    let starts_with_signal = |path: &Path| {
+        let plan = Plan::builder_along(path).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
+        plan.lint().iter().any(|lint| matches!(lint, alphabar::Lint::StartsWithSignal { .. }))
+    };
+    assert!(starts_with_signal(&Flow::default().path_through([0.5, 0.25]).unwrap()));
+    assert!(!starts_with_signal(&Flow::default().path_through([0.9997, 0.5]).unwrap()));
+}
+
+/// Close to pure noise, 1 − σ takes its digits from beyond those of an f64.
+#[test]
+fn a_flow_keeps_the_digits_of_a_large_sigma() {
+    for sigma in [1e-40, 1.0, 1e10, 1e20, 1e33, 1e44] {
+        let point = Flow::default().at_sigma(sigma).unwrap();
+        close(point.level.sigma(), sigma, 4e-16);
+        close(point.level.signal(), 1.0 / (1.0 + sigma), 4e-16);
+        close(point.level.noise(), sigma / (1.0 + sigma), 4e-16);
+    }
+    assert!(Flow::default().at_sigma(1e46).is_err() && Flow::default().at_sigma(f64::NAN).is_err());
+}
+
+#[test]
+fn what_a_network_is_told_is_finite() {
+    let level = NoiseLevel::flow(0.5).unwrap();
+    let path = Path::new([Point::new(500.0, level)]).unwrap();
+    assert!(path.ending_at(Point::new(f64::NAN, NoiseLevel::CLEAN)).is_err());
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let mut point = Point::new(500.0, level);
+        point.input_scale = bad;
+        assert!(Path::new([point]).is_err(), "{bad}");
+    }
+}
+
+/// Source tells the level that x is at, Destination the one that it goes to.
+#[test]
+fn encoding_tells_the_source_or_the_destination() {
+    use alphabar::Conditioning::{Destination, Source};
+    let path = Flow::default().path(4).unwrap();
+    let told = |conditioning| -> Vec<f64> {
+        let path = path.clone().encoding(conditioning);
+        let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
+        plan.steps().iter().map(|step| step.point().t).collect()
+    };
+    assert_eq!(told(Source), [0.0, 250.0, 500.0, 750.0]);
+    assert_eq!(told(Destination), [250.0, 500.0, 750.0, 1000.0]);
+}
+
+/// Churn lifts σ = 49 of the list above σ = 51, which is out of its range: what is left starts below the bound all the same.
+#[test]
+fn what_is_left_below_a_sigma_starts_below_it_also_with_churn() {
+    let edm = Edm::new(80.0, 0.002, 0.5).unwrap();
+    let path = Path::from_sigmas(&edm, [80.0, 51.0, 49.0, 20.0, 1.0]).unwrap();
+    let churned = path.churned(&edm, 5.0, 0.05..=50.0, 1.0).unwrap();
+    let below = churned.not_above_sigma(60.0).unwrap();
+    assert!(below.points().iter().all(|point| point.level.sigma() <= 60.0), "{:?}", below.points());
+    assert_eq!(below.len(), 2);
 }

@@ -801,7 +801,10 @@ fn a_file_is_read_as_a_class_of_ones_choice() {
     }
     let flow = r#"{"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true}"#;
     let error = SchedulerConfig::from_json_as(flow, SchedulerClass::Ddim).unwrap_err();
-    assert_eq!(error.to_string(), "use_flow_sigmas = true is not supported: flow-matching models have no β schedule");
+    assert_eq!(
+        error.to_string(),
+        "use_flow_sigmas = true is not supported: flow-matching models have no β schedule; make the path with Flow"
+    );
 }
 
 /// LeRobot's policy and diffusion policy's, after its YAML.

@@ -210,3 +210,30 @@ fn paths_that_make_no_sense_are_refused() {
     assert!(Path::karras(&sd, 5).unwrap().with_strength(0.1).is_err());
     assert!(Path::from_times(&sd, [500.0]).unwrap().ending_at(Point::new(600.0, sd.level(600).unwrap())).is_err());
 }
+
+/// In a formula of powers of σ_max and σ_min, ρ = 0.001 makes them ∞ and 0.
+#[test]
+fn spacings_are_finite_in_all_of_their_domain() {
+    for rho in [1e-3, 0.1, 1.0, 7.0, 100.0] {
+        for (max, min) in [(80.0, 0.002), (1e45, 1e-45), (1e45, 1e44), (1e-44, 1e-45)] {
+            for list in [
+                spacing::karras(9, max, min, rho).unwrap(),
+                spacing::polyexponential(9, max, min, rho).unwrap(),
+                spacing::beta(9, max, min, rho.max(0.01), 0.6).unwrap(),
+                spacing::kl_optimal(9, max, min).unwrap(),
+            ] {
+                let slack = 1.0 + 1e-12;
+                assert!(
+                    list.iter().all(|sigma| *sigma >= min / slack && *sigma <= max * slack),
+                    "{rho} {max} {list:?}"
+                );
+                assert!(list.is_sorted_by(|a, b| *a * slack >= *b), "{rho} {max} {list:?}");
+            }
+        }
+    }
+    // Above σ = 1 even steps of arctan σ are even steps of arctan 1/σ, which keeps its digits: nearly even steps of 1/σ.
+    for (i, sigma) in spacing::kl_optimal(9, 1e20, 1e18).unwrap().into_iter().enumerate() {
+        let wanted = 1.0 / (1e-20 + i as f64 / 8.0 * (1e-18 - 1e-20));
+        assert!((sigma / wanted - 1.0).abs() < 1e-14);
+    }
+}
