@@ -29,7 +29,7 @@ use crate::tensor::{
 /// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
 /// use burn_tensor::Tensor;
 ///
-/// fn pictures(unet: impl Fn(Tensor<4>, usize) -> Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>, alphabar::Error> {
+/// fn pictures(unet: impl Fn(Tensor<4>, f64) -> Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>, alphabar::Error> {
 ///     let schedule = NoiseSchedule::ddpm()?;
 ///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
 ///     let mut model = |x: &Tensor<4>, at: alphabar::Point| Ok::<_, alphabar::Error>(unet(x.clone(), at.t));

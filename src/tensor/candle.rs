@@ -62,7 +62,7 @@ macro_rules! with_element {
 /// fn pictures(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, noise: Tensor) -> Result<Tensor> {
 ///     let schedule = NoiseSchedule::ddpm()?;
 ///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
-///     let mut model = |x: &Tensor, at: alphabar::Point| unet(x, at.t as f64);
+///     let mut model = |x: &Tensor, at: alphabar::Point| unet(x, at.t);
 ///     Ok(sample(&plan, noise, &mut model, &mut SeededNoise::new(42))?)
 /// }
 /// ```
