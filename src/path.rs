@@ -4,7 +4,7 @@ use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::spacing::{self, AlignYourSteps};
-use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps};
+use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps, kept_by_strength};
 
 /// What a network receives beside x: the time t, the noise level of x, and the factor by which x is to be scaled.
 ///
@@ -86,7 +86,7 @@ impl Process for NoiseSchedule {
     }
 
     fn sigma_range(&self) -> [f64; 2] {
-        [self.levels().last(), self.levels().first()].map(|level| level.map_or(f64::NAN, NoiseLevel::sigma))
+        self.sigma_ends()
     }
 }
 
@@ -347,9 +347,7 @@ impl Path {
     /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::NothingToDo`] if no point is left.
     #[doc(alias = "img2img")]
     pub fn with_strength(self, strength: f64) -> Result<Self, Error> {
-        require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")?;
-        // A product that ought to be whole, such as 90·0.7, may be rounded to just below.
-        let kept = (self.len() as f64 * strength + 1e-9) as usize;
+        let kept = kept_by_strength(self.len(), strength)?;
         self.keep_cleanest(kept, "strength", strength)
     }
 

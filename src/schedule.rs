@@ -510,6 +510,11 @@ impl NoiseSchedule {
         Ok(NoiseLevel::from_log_snr_dd(from + (to - from) * Dd::from(past)))
     }
 
+    /// The largest and the smallest σ = noise/signal of the table.
+    pub(crate) fn sigma_ends(&self) -> [f64; 2] {
+        [self.levels().last(), self.levels().first()].map(|level| level.map_or(f64::NAN, NoiseLevel::sigma))
+    }
+
     /// The inverse of [`NoiseSchedule::level_at`]: the t at which σ = noise/signal has a value.
     ///
     /// # Errors
@@ -523,8 +528,7 @@ impl NoiseSchedule {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn time_of_sigma(&self, sigma: f64) -> Result<f64, Error> {
-        let ends = [self.levels().first(), self.levels().last()];
-        let [min, max] = ends.map(|level| level.map_or(f64::NAN, NoiseLevel::sigma));
+        let [max, min] = self.sigma_ends();
         if !(sigma >= min && sigma <= max) {
             return Err(Error::Sigma { sigma, min, max });
         }

@@ -397,7 +397,7 @@ impl Timesteps {
     #[doc(alias = "SDEdit")]
     pub fn img2img(train_steps: usize, steps: usize, strength: f64, spacing: Spacing) -> Result<Option<Self>, Error> {
         check_steps(train_steps, steps)?;
-        match spacing::share(train_steps, check_strength(strength)?) {
+        match kept_by_strength(train_steps, strength)? {
             0 => Ok(None),
             span => Self::within(train_steps, span, steps.min(span), spacing).map(Some),
         }
@@ -446,7 +446,7 @@ impl Timesteps {
     #[doc(alias = "image-to-image")]
     #[doc(alias = "denoising strength")]
     pub fn with_strength(self, strength: f64) -> Result<Self, Error> {
-        let kept = spacing::share(self.len(), check_strength(strength)?);
+        let kept = kept_by_strength(self.len(), strength)?;
         self.keep_cleanest(kept, "strength", strength)
     }
 
@@ -564,8 +564,9 @@ fn check_steps(train_steps: usize, steps: usize) -> Result<usize, Error> {
     require_count("S", steps, 1, train_steps)
 }
 
-fn check_strength(strength: f64) -> Result<f64, Error> {
-    require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")
+/// How many of so many steps a strength keeps.
+pub(crate) fn kept_by_strength(count: usize, strength: f64) -> Result<usize, Error> {
+    Ok(spacing::share(count, require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")?))
 }
 
 /// Timesteps as they are stored; reading checks them.

@@ -40,6 +40,11 @@ fn without_middle(text: &str, most: usize) -> String {
     format!("{}{tail}", shortened(text, half))
 }
 
+/// A number as text, without three hundred zeros.
+pub(super) fn few_digits(value: f64) -> String {
+    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
+}
+
 /// A text in one line of at most so many characters, without control characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     let mut short = String::new();

@@ -425,8 +425,3 @@ fn number(entry: Option<Entry<'_>>, default: f64, holds: impl Fn(f64) -> bool, n
     let number = entry.number()?;
     if holds(number) { Ok(number) } else { Err(entry.error(not)) }
 }
-
-/// Without three hundred zeros.
-pub(super) fn few_digits(value: f64) -> String {
-    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
-}

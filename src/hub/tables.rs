@@ -3,8 +3,7 @@
 use crate::compat::Tables;
 use crate::error::Error;
 use crate::hub::SchedulerConfig;
-use crate::hub::json::config_error;
-use crate::hub::read::few_digits;
+use crate::hub::json::{config_error, few_digits};
 use crate::schedule::NoiseSchedule;
 
 /// `beta_schedule` with its ends, or `trained_betas`.
