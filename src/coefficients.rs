@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::dd::Dd;
-use crate::error::{Error, require, shortened};
+use crate::error::{Error, require, require_count, shortened};
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
 use crate::solver::Combination;
@@ -25,6 +25,9 @@ use crate::solver::Combination;
 /// ```
 ///
 /// The two sums are the fields `x` and `model`. They are computed before anything is rounded.
+///
+/// A row that remembers adds Σ_j g_j·y_j, the outputs that earlier rows kept ([`history`](Coefficients::history)), and may keep an output
+/// of its own ([`kept`](Coefficients::kept)).
 ///
 /// All fields of a value that [`Coefficients::new`] returns are finite.
 ///
@@ -59,6 +62,89 @@ pub struct Coefficients {
     pub x: f64,
     /// Weight of m in x′ without a threshold: a·q + c.
     pub model: f64,
+    /// The weights of earlier outputs in x′; none for a method without memory.
+    pub history: History,
+    /// What the row keeps for later rows, if anything.
+    pub kept: Option<Kept>,
+}
+
+/// Earlier outputs that a row reads at most.
+pub const MAX_HISTORY: usize = 4;
+
+/// The weights of earlier outputs in x′: pairs of an age and a weight. The output of the call before has the age 1.
+///
+/// ```
+/// use alphabar::{DpmSolverPp, NoiseSchedule, Plan, Timesteps};
+///
+/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 20)?, &DpmSolverPp::multistep(2)?)?;
+/// let ages = |index: usize| plan.steps()[index].coefficients.history.iter().map(|(age, _)| age).collect::<Vec<_>>();
+/// assert_eq!((ages(0), ages(1)), (vec![], vec![1]));
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct History {
+    /// By age; a weight of 0 is no term.
+    terms: [(u8, f64); MAX_HISTORY],
+}
+
+impl History {
+    /// These pairs of an age and a weight, by age.
+    ///
+    /// # Errors
+    /// [`Error::Count`] for more than [`MAX_HISTORY`] weights that are not 0, or an age outside 1..=255; [`Error::Parameter`] for a
+    /// weight that is not finite.
+    pub fn new(terms: impl IntoIterator<Item = (usize, f64)>) -> Result<Self, Error> {
+        let mut live: Vec<(u8, f64)> = Vec::with_capacity(MAX_HISTORY);
+        for (age, weight) in terms {
+            require(weight.is_finite(), "the weight of an earlier output", weight, "finite")?;
+            require_count("the age of an earlier output", age, 1, usize::from(u8::MAX))?;
+            if weight != 0.0 {
+                live.push((age as u8, weight));
+            }
+            require_count("earlier outputs of a row", live.len(), 0, MAX_HISTORY)?;
+        }
+        live.sort_by_key(|(age, _)| *age);
+        let mut history = Self::default();
+        history.terms.iter_mut().zip(live).for_each(|(term, live)| *term = live);
+        Ok(history)
+    }
+
+    /// The pairs of an age and a weight that is not 0, by age.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        self.terms.iter().filter(|(_, weight)| *weight != 0.0).map(|(age, weight)| (usize::from(*age), *weight))
+    }
+
+    /// Whether no earlier output is read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The weight of the output of this age; 0 if it is not read.
+    #[must_use]
+    pub fn weight(&self, age: usize) -> f64 {
+        self.iter().find(|(of, _)| *of == age).map_or(0.0, |(_, weight)| weight)
+    }
+}
+
+/// What a row keeps of its call for later rows: y = x0·x̂₀ + x·x + model·m, with the thresholded x̂₀.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// What y stands for: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
+    pub output: Prediction,
+    /// Weight of the thresholded x̂₀ in y.
+    pub x0: f64,
+    /// Weight of x in y, in addition to its part through x̂₀.
+    pub x: f64,
+    /// Weight of m in y, in addition to its part through x̂₀.
+    pub model: f64,
+    /// Weight of x in y without a threshold.
+    pub folded_x: f64,
+    /// Weight of m in y without a threshold.
+    pub folded_model: f64,
+    /// How many later steps it must be kept for.
+    pub lasts: usize,
 }
 
 impl Coefficients {
@@ -112,6 +198,51 @@ impl Coefficients {
             d: z.to_f64(),
             x: finite(a * p + b, "the weight of x in a step")?,
             model: finite(a * q + c, "the weight of m in a step")?,
+            history: History::default(),
+            kept: None,
+        })
+    }
+
+    /// These coefficients with memory: the weights of earlier outputs, and what is kept of this call at x's level, for how many steps.
+    pub(crate) fn remembering(
+        self,
+        history: impl IntoIterator<Item = (usize, f64)>,
+        keeps: Option<(Prediction, usize)>,
+        prediction: Prediction,
+        level: &NoiseLevel,
+        epsilon: EpsilonAfter,
+    ) -> Result<Self, Error> {
+        let kept = keeps.map(|(output, lasts)| self.kept_as(output, lasts, prediction, level, epsilon)).transpose()?;
+        Ok(Self { history: History::new(history)?, kept, ..self })
+    }
+
+    fn kept_as(
+        &self,
+        output: Prediction,
+        lasts: usize,
+        prediction: Prediction,
+        level: &NoiseLevel,
+        epsilon: EpsilonAfter,
+    ) -> Result<Kept, Error> {
+        let (folded_x, folded_model) = prediction.convert(output, level)?;
+        let zero = Dd::ZERO;
+        let of_x0 = output == Prediction::Sample || epsilon == EpsilonAfter::Threshold;
+        let (x0, x, model) = if self.threshold == Threshold::None || !of_x0 {
+            (zero, folded_x, folded_model)
+        } else {
+            let (x, x0) = Prediction::Sample.convert(output, level)?;
+            (x0, x, zero)
+        };
+        let finite =
+            |value: Dd| require(value.to_f64().is_finite(), "a weight of a kept output", value.to_f64(), "finite");
+        Ok(Kept {
+            output,
+            x0: finite(x0)?,
+            x: finite(x)?,
+            model: finite(model)?,
+            folded_x: finite(folded_x)?,
+            folded_model: finite(folded_model)?,
+            lasts,
         })
     }
 
@@ -119,6 +250,12 @@ impl Coefficients {
     #[must_use]
     pub fn needs_noise(&self) -> bool {
         self.d > 0.0
+    }
+
+    /// Whether the row reads earlier outputs, or keeps its own.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.kept.is_some() || !self.history.is_empty()
     }
 }
 

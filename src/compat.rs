@@ -35,10 +35,10 @@ use core::f64::consts::PI;
 
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
-use crate::path::{Path, Piece, Point};
+use crate::path::{Leg, Legs, Path, Point};
 use crate::plan::{Plan, PlanBuilder};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
-use crate::solver::{Combination, Ddim, Ddpm, Leg, Solver, Variance};
+use crate::solver::{Combination, Ddim, Ddpm, Solver, Variance};
 use crate::timesteps::{PathEnd, Timesteps};
 
 /// The `f32` tables of a scheduler of diffusers, `betas` and `alphas_cumprod`.
@@ -290,13 +290,14 @@ fn check_train_steps(train_steps: usize) -> Result<usize, Error> {
 /// ```
 pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Result<Plan, Error> {
     let (schedule, tau, stride) = trained(plan, inference_steps)?;
-    let pieces = tau.as_slice().iter().map(|&t| {
+    let legs = tau.as_slice().iter().map(|&t| {
         let told = Point::new(t as f64, schedule.level(t)?);
         let (s, to) = below(schedule, &tau, t, stride)?;
-        Ok(Piece { told, s, from: told.level, to, lift: None })
+        Ok(Leg { told, s, ..Leg::new(told.level, to) })
     });
     let from_noise = Path::trained(schedule, &tau)?.starts_in_noise();
-    plan.build_pieces(method, pieces.collect::<Result<_, Error>>()?, from_noise)
+    let legs = Legs::new(legs.collect::<Result<_, Error>>()?, None);
+    plan.build_legs(method, &legs, from_noise)
 }
 
 /// The plan of `DDIMInverseScheduler`: each step goes from t − ⌊T/S⌋, or from the end of τ if that is below 0, to t. The
@@ -318,13 +319,14 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
 /// ```
 pub fn ddim_inverse(plan: &PlanBuilder<'_>, inference_steps: usize) -> Result<Plan, Error> {
     let (schedule, tau, stride) = trained(plan, inference_steps)?;
-    let pieces = tau.as_slice().iter().rev().map(|&t| {
+    let legs = tau.as_slice().iter().rev().map(|&t| {
         let told = Point::new(t as f64, schedule.level(t)?);
         let (_, from) = below(schedule, &tau, t, stride)?;
-        Ok(Piece { told, s: Some(told.t), from, to: told.level, lift: None })
+        Ok(Leg { told, s: Some(told.t), ..Leg::new(from, told.level) })
     });
     let from_noise = Path::trained(schedule, &tau)?.starts_in_noise();
-    plan.build_pieces(&Ddim::deterministic(), pieces.collect::<Result<_, Error>>()?, from_noise)
+    let legs = Legs::new(legs.collect::<Result<_, Error>>()?, None);
+    plan.build_legs(&Ddim::deterministic(), &legs, from_noise)
 }
 
 /// The plan of `DDPMScheduler`: along τ to clean data, whatever the end of τ, with the scalars of `f32`, with noise on every

@@ -158,6 +158,9 @@ pub enum Error {
     /// An encoding path from clean data for a network that has no time for clean data.
     Unconditioned,
 
+    /// A method that calls the network between the points of a path, on a path that knows nothing of them.
+    NoProcess,
+
     /// An operation that needs a trained table was asked of a plan along another path.
     Untrained,
 
@@ -307,6 +310,23 @@ pub enum Error {
     MissingNoise {
         /// The weight of z.
         d: f64,
+    },
+
+    /// The step reads an output of an earlier step that was not kept, or that is not there.
+    MissingHistory {
+        /// How many steps ago the output was made.
+        age: usize,
+    },
+
+    /// The kept outputs belong to a run of another plan.
+    OtherPlan,
+
+    /// A step was taken out of its order.
+    StepOrder {
+        /// The index of the step that comes next.
+        expected: usize,
+        /// The index of the step given.
+        found: usize,
     },
 
     /// The tensor type does not implement an optional operation that is needed here.

@@ -220,7 +220,7 @@ impl Flow {
             }
         }
         let from_noise = path.points().first().is_some_and(|point| point.level.is_pure_noise());
-        Ok(path.between_ends(from_noise, self.point(Dd::ZERO)))
+        Ok(path.of_process(self).between_ends(from_noise, self.point(Dd::ZERO)))
     }
 
     fn point(&self, sigma: Dd) -> Point {

@@ -325,6 +325,20 @@ impl NoiseLevel {
         (noise / (signal + noise)).to_f64()
     }
 
+    /// λ_other − λ with λ = ln(signal/noise): positive if the other has less noise. Exactly 0 between equal levels,
+    /// infinite if one of them is clean or pure noise.
+    pub(crate) fn lambda_to(&self, other: &Self) -> Dd {
+        if other.gap_to(self).is_zero() {
+            return Dd::ZERO;
+        }
+        let ratio = (other.alpha_bar / self.alpha_bar) * (self.one_minus_alpha_bar / other.one_minus_alpha_bar);
+        match (self.is_pure_noise() || other.is_clean(), self.is_clean() || other.is_pure_noise()) {
+            (true, _) => Dd::from(f64::INFINITY),
+            (_, true) => Dd::from(f64::NEG_INFINITY),
+            _ => ratio.ln() * Dd::from(0.5),
+        }
+    }
+
     /// ln(ᾱ/(1−ᾱ)) of a level that is neither clean nor pure noise.
     pub(crate) fn log_snr_dd(&self) -> Dd {
         (self.alpha_bar / self.one_minus_alpha_bar).ln()

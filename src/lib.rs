@@ -127,6 +127,7 @@ pub mod noise;
 mod normal;
 pub mod objective;
 mod path;
+mod phi;
 mod plan;
 pub mod posterior;
 mod prediction;
@@ -136,6 +137,7 @@ mod sample;
 mod schedule;
 mod solver;
 pub mod spacing;
+mod state;
 mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -155,19 +157,22 @@ pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 
 // Where it is called.
 #[doc(inline)]
-pub use path::{Path, Point, Process};
+pub use path::{Leg, Legs, Path, Point, Process};
 #[doc(inline)]
 pub use timesteps::{Conditioning, Direction, PathEnd, Respacing, Spacing, Timesteps};
 
 // The steps.
 #[doc(inline)]
-pub use coefficients::{Coefficients, EpsilonAfter, Threshold};
+pub use coefficients::{Coefficients, EpsilonAfter, History, Kept, MAX_HISTORY, Threshold};
 #[doc(inline)]
 pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Step};
 #[doc(inline)]
 pub use posterior::Conditional;
 #[doc(inline)]
-pub use solver::{BuiltinSolver, Combination, Ddim, Ddpm, Leg, Solver, Variance};
+pub use solver::{
+    BuiltinSolver, Combination, Ddim, Ddpm, DpmSolver, DpmSolverPp, FinalOrder, Interpolation, Orders, Row, Solver,
+    Variance,
+};
 
 // A run.
 #[doc(inline)]
@@ -181,8 +186,10 @@ pub use predictor::{Guidance, GuidanceScale, Predictor, RescaledGuidance};
 #[doc(inline)]
 pub use sample::{Sampling, sample};
 #[doc(inline)]
+pub use state::State;
+#[doc(inline)]
 pub use tensor::{
-    Batch, Element, ElementType, HostTensor, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place,
+    Batch, Element, ElementType, HostTensor, Memory, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place,
 };
 
 /// The README's examples, compiled and run with those of the documentation.

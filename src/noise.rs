@@ -21,7 +21,7 @@ use rand_core::Rng;
 use crate::coefficients::Coefficients;
 use crate::error::{BoxError, Error};
 use crate::plan::Step;
-use crate::tensor::{HostTensor, Stepped, Tensor, Weights, check_rows_of_noise, fill_like};
+use crate::tensor::{HostTensor, Memory, Stepped, Tensor, Weights, check_rows_of_noise, fill_like};
 
 /// Identifies a noise tensor of a run: the initial noise x_T, or the noise z of step i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,9 +89,9 @@ pub trait NoiseSource<T: Tensor> {
     ///
     /// # Errors
     /// Those of [`NoiseSource::noise`] and [`Tensor::step`].
-    fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
+    fn step(&mut self, x: T, m: T, memory: &Memory<T>, step: &Step) -> Result<Stepped<T>, Error> {
         let z = if step.needs_noise() { Some(self.noise(&x, Draw::Step(step.index))?) } else { None };
-        step.step(x, m, z.as_ref())
+        step.step_with_memory(x, m, memory, z.as_ref())
     }
 }
 
@@ -104,8 +104,8 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
         (**self).noise_into(spare, draw)
     }
 
-    fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
-        (**self).step(x, m, step)
+    fn step(&mut self, x: T, m: T, memory: &Memory<T>, step: &Step) -> Result<Stepped<T>, Error> {
+        (**self).step(x, m, memory, step)
     }
 }
 
@@ -233,7 +233,7 @@ impl SeededNoise {
     /// those of [`Tensor::step`].
     ///
     /// ```
-    /// use alphabar::{Ddim, Ddpm, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
+    /// use alphabar::{Ddim, Ddpm, Memory, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
     /// use ndarray::array;
     ///
     /// let schedule = NoiseSchedule::ddpm()?;
@@ -243,10 +243,16 @@ impl SeededNoise {
     /// let mut noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
     /// let steps = [&fast.steps()[2], &slow.steps()[700]];
     /// let (x, eps) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![[0.1_f32, 0.2], [0.3, 0.4]]);
-    /// let x = noise.step_per_row(x, eps, &steps)?.x;
+    /// let x = noise.step_per_row(x, eps, &Memory::default(), &steps)?.x;
     /// # Ok::<(), alphabar::Error>(())
     /// ```
-    pub fn step_per_row<T: HostTensor>(&mut self, x: T, m: T, steps: &[&Step]) -> Result<Stepped<T>, Error> {
+    pub fn step_per_row<T: HostTensor>(
+        &mut self,
+        x: T,
+        m: T,
+        memory: &Memory<T>,
+        steps: &[&Step],
+    ) -> Result<Stepped<T>, Error> {
         let rows = x.rows_of_batch();
         if steps.len() != rows.count {
             return Err(Error::Rows { expected: rows.count, found: steps.len() });
@@ -258,7 +264,8 @@ impl SeededNoise {
             self.prepare(&x, |row| steps.get(row).map_or(Draw::Initial, |step| Draw::Step(step.index)))?;
         }
         match learned.len() {
-            0 if needs_noise => x.step_with_streams(m, &self.streams, &coefficients),
+            0 if needs_noise => x.step_with_streams(m, memory, &self.streams, &coefficients),
+            0 if coefficients.iter().any(Coefficients::remembers) => x.step_with_memory(m, memory, None, &coefficients),
             0 => x.step(m, None, &coefficients),
             found if found == rows.count => {
                 let z = if needs_noise { Some(fill_like(&x, &self.streams)?) } else { None };
@@ -310,16 +317,16 @@ impl<T: HostTensor> NoiseSource<T> for SeededNoise {
         spare.fill_with_streams(&self.streams)
     }
 
-    fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
+    fn step(&mut self, x: T, m: T, memory: &Memory<T>, step: &Step) -> Result<Stepped<T>, Error> {
         if !step.needs_noise() {
-            return step.step(x, m, None);
+            return step.step_with_memory(x, m, memory, None);
         }
         if step.learned_noise.is_some() {
             let z = self.noise(&x, Draw::Step(step.index))?;
             return step.step(x, m, Some(&z));
         }
         self.prepare(&x, |_| Draw::Step(step.index))?;
-        x.step_with_streams(m, &self.streams, &[step.coefficients])
+        x.step_with_streams(m, memory, &self.streams, &[step.coefficients])
     }
 }
 
@@ -379,8 +386,12 @@ impl<T: Tensor> NoiseSource<T> for NoNoise {
         Err(no_noise(draw))
     }
 
-    fn step(&mut self, x: T, m: T, step: &Step) -> Result<Stepped<T>, Error> {
-        if step.needs_noise() { Err(no_noise(Draw::Step(step.index))) } else { step.step(x, m, None) }
+    fn step(&mut self, x: T, m: T, memory: &Memory<T>, step: &Step) -> Result<Stepped<T>, Error> {
+        if step.needs_noise() {
+            Err(no_noise(Draw::Step(step.index)))
+        } else {
+            step.step_with_memory(x, m, memory, None)
+        }
     }
 }
 

@@ -1,5 +1,13 @@
 //! Paths: the points at which a network is called, and the level where the path ends.
 
+mod legs;
+
+pub(crate) use legs::Lift;
+pub use legs::{Leg, Legs};
+
+use core::fmt;
+use std::sync::Arc;
+
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
@@ -51,8 +59,9 @@ impl Point {
 /// What a network was trained on: which noise levels, in which scale, and what it receives as t.
 ///
 /// A trained table ([`NoiseSchedule`]), a flow ([`Flow`](crate::Flow)) and EDM's networks ([`Edm`](crate::Edm)) are processes. A network
-/// that none of them describes implements the two functions itself.
-pub trait Process {
+/// that none of them describes implements the two functions itself. A path keeps its process, for methods that call the network between
+/// its points.
+pub trait Process: Send + Sync {
     /// The point at which noise/signal is σ; ∞ is pure noise, and 0 clean data.
     ///
     /// # Errors
@@ -111,7 +120,7 @@ const NOISY_PART: usize = 8;
 /// assert!(plan.end().is_clean());
 /// # Ok::<(), alphabar::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct Path {
     /// From the noisiest to the cleanest.
     points: Vec<Point>,
@@ -122,6 +131,8 @@ pub struct Path {
     direction: Direction,
     /// Whether the first point is where the network's training starts, as far as that is known.
     from_noise: bool,
+    /// What tells the points between these.
+    process: Option<Arc<dyn Process>>,
 }
 
 /// The clean end of a path.
@@ -152,7 +163,15 @@ impl Path {
             }
         }
         let end = End { level: NoiseLevel::CLEAN, t: None, point: None };
-        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, end, direction: Direction::Generate, from_noise: true })
+        Ok(Self {
+            points,
+            lifted: Vec::new(),
+            churn_noise: 1.0,
+            end,
+            direction: Direction::Generate,
+            from_noise: true,
+            process: None,
+        })
     }
 
     /// The path of τ through the schedule of a trained table, with the direction and the end of τ: what [`Plan::new`](crate::Plan::new)
@@ -184,7 +203,8 @@ impl Path {
         let first = points.first().map_or(0.0, |point| point.t) as usize;
         let from_noise = first + (schedule.len() / NOISY_PART).max(1) >= schedule.len();
         let direction = timesteps.direction();
-        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, end, direction, from_noise })
+        let process: Option<Arc<dyn Process>> = Some(Arc::new(schedule.clone()));
+        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, end, direction, from_noise, process })
     }
 
     /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of
@@ -194,21 +214,27 @@ impl Path {
     /// Those of [`Process::at_sigma`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and
     /// those of [`Path::new`].
     #[doc(alias = "sigmas")]
-    pub fn from_sigmas(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+    pub fn from_sigmas(
+        process: &(impl Process + Clone + 'static),
+        sigmas: impl IntoIterator<Item = f64>,
+    ) -> Result<Self, Error> {
         let mut sigmas: Vec<f64> = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         if sigmas.last() == Some(&0.0) {
             sigmas.pop();
         }
         let from_noise = sigmas.first().is_some_and(|first| *first >= 0.5 * process.sigma_range()[0]);
         let points = sigmas.into_iter().map(|sigma| process.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { end: end_of(process), from_noise, ..Self::new(points)? })
+        Ok(Self { end: end_of(process), from_noise, ..Self::new(points)?.of_process(process) })
     }
 
     /// [`Path::from_sigmas`] with each σ moved into the range that the network was trained for.
     ///
     /// # Errors
     /// Those of [`Process::at_sigma`] for NaN, and those of [`Path::new`], also if two σ are moved to one.
-    pub fn clipped(process: &impl Process, sigmas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+    pub fn clipped(
+        process: &(impl Process + Clone + 'static),
+        sigmas: impl IntoIterator<Item = f64>,
+    ) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         // Comparisons, which keep a NaN.
         let clip = |sigma| {
@@ -227,7 +253,7 @@ impl Path {
     ///
     /// # Errors
     /// Those of [`spacing::karras`] (the trained range must end at a finite σ) and of [`Path::from_sigmas`].
-    pub fn karras(process: &impl Process, steps: usize) -> Result<Self, Error> {
+    pub fn karras(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::karras(steps, max, min, spacing::KARRAS_RHO)?)
     }
@@ -237,7 +263,7 @@ impl Path {
     /// # Errors
     /// As [`Path::karras`].
     #[doc(alias = "lambda")]
-    pub fn exponential(process: &impl Process, steps: usize) -> Result<Self, Error> {
+    pub fn exponential(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::exponential(steps, max, min)?)
     }
@@ -246,7 +272,7 @@ impl Path {
     ///
     /// # Errors
     /// As [`Path::karras`].
-    pub fn beta(process: &impl Process, steps: usize) -> Result<Self, Error> {
+    pub fn beta(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::beta(steps, max, min, 0.6, 0.6)?)
     }
@@ -255,7 +281,7 @@ impl Path {
     ///
     /// # Errors
     /// As [`Path::karras`].
-    pub fn kl_optimal(process: &impl Process, steps: usize) -> Result<Self, Error> {
+    pub fn kl_optimal(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::kl_optimal(steps, max, min)?)
     }
@@ -265,7 +291,11 @@ impl Path {
     ///
     /// # Errors
     /// Those of [`spacing::align_your_steps`] and [`Path::clipped`].
-    pub fn align_your_steps(process: &impl Process, model: AlignYourSteps, steps: usize) -> Result<Self, Error> {
+    pub fn align_your_steps(
+        process: &(impl Process + Clone + 'static),
+        model: AlignYourSteps,
+        steps: usize,
+    ) -> Result<Self, Error> {
         Self::clipped(process, spacing::align_your_steps(model, steps)?)
     }
 
@@ -281,7 +311,7 @@ impl Path {
         let from_noise = times.first().is_some_and(|first| *first >= noisy.min((schedule.len() - 1) as f64));
         let points = times.into_iter().map(|t| Ok(Point::new(t, schedule.level_at(t)?)));
         let points = points.collect::<Result<Vec<_>, Error>>()?;
-        Ok(Self { end: end_of(schedule), from_noise, ..Self::new(points)? })
+        Ok(Self { end: end_of(schedule), from_noise, ..Self::new(points)?.of_process(schedule) })
     }
 }
 
@@ -319,6 +349,13 @@ impl Path {
     /// This path to clean data, where the network is told `end`. `from_noise` says whether it starts where the network's training does.
     pub(crate) fn between_ends(self, from_noise: bool, end: Point) -> Self {
         Self { from_noise, end: End { level: NoiseLevel::CLEAN, t: None, point: Some(end) }, ..self }
+    }
+
+    /// This path for a network of this process: for methods that call the network between its points. Paths that were made with a
+    /// process know it.
+    #[must_use]
+    pub fn of_process(self, process: &(impl Process + Clone + 'static)) -> Self {
+        Self { process: Some(Arc::new(process.clone())), ..self }
     }
 
     /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion). Churn adds noise, and is left out.
@@ -383,7 +420,7 @@ impl Path {
     /// have.
     pub fn churned(
         self,
-        process: &impl Process,
+        process: &(impl Process + Clone + 'static),
         total: f64,
         range: core::ops::RangeInclusive<f64>,
         noise: f64,
@@ -437,17 +474,22 @@ impl Path {
         self.from_noise
     }
 
-    /// The pieces between the points, in the order in which they are walked.
-    pub(crate) fn pieces(&self) -> Result<Vec<Piece>, Error> {
-        let mut pieces = Vec::with_capacity(self.points.len());
+    /// The legs between the points, in the order in which they are walked: what a [`Solver`](crate::Solver) gets.
+    ///
+    /// # Errors
+    /// [`Error::Unconditioned`] if the path encodes with [`Conditioning::Source`] from an end at which its network cannot be called.
+    pub fn legs(&self) -> Result<Legs<'_>, Error> {
+        let mut legs = Vec::with_capacity(self.points.len());
         match self.direction {
             Direction::Generate => {
                 for (i, told) in self.calls().iter().enumerate() {
-                    let next = self.points.get(i + 1);
-                    let (s, to) = next.map_or((self.end.t, self.end.level), |next| (Some(next.t), next.level));
+                    let (arrives, s, to) = match self.points.get(i + 1) {
+                        Some(next) => (Some(*next), Some(next.t), next.level),
+                        None => (self.end.point, self.end.t, self.end.level),
+                    };
                     let lifted = self.lifted.get(i + 1).map(|point| point.level).filter(|level| *level != to);
                     let lift = lifted.map(|to| Lift { to, noise: self.churn_noise });
-                    pieces.push(Piece { told: *told, s, from: told.level, to, lift });
+                    legs.push(Leg { told: *told, arrives, s, lift, ..Leg::new(told.level, to) });
                 }
             }
             Direction::Encode(conditioning) => {
@@ -458,31 +500,35 @@ impl Path {
                         Conditioning::Source => source.ok_or(Error::Unconditioned)?,
                         Conditioning::Destination => *next,
                     };
-                    pieces.push(Piece { told, s: Some(next.t), from, to: next.level, lift: None });
+                    legs.push(Leg { told, arrives: Some(*next), s: Some(next.t), ..Leg::new(from, next.level) });
                     previous = (next.level, Some(*next));
                 }
             }
         }
-        Ok(pieces)
+        Ok(Legs::new(legs, self.process.as_deref()))
     }
 }
 
-/// One piece of a path, before a method is chosen.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece {
-    /// What the network receives.
-    pub(crate) told: Point,
-    /// The t of the level that the piece goes to, where it has one.
-    pub(crate) s: Option<f64>,
-    pub(crate) from: NoiseLevel,
-    pub(crate) to: NoiseLevel,
-    pub(crate) lift: Option<Lift>,
+/// Paths are equal if they go through the same points in the same way.
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { points, lifted, churn_noise, end, direction, from_noise, process: _ } = self;
+        let rest = (lifted, churn_noise, end, direction, from_noise);
+        *points == other.points
+            && rest == (&other.lifted, &other.churn_noise, &other.end, &other.direction, &other.from_noise)
+    }
 }
 
-/// Noise that is added after a step: churn.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lift {
-    pub(crate) to: NoiseLevel,
-    /// S_noise.
-    pub(crate) noise: f64,
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { points, lifted, churn_noise, end, direction, from_noise, process: _ } = self;
+        f.debug_struct("Path")
+            .field("points", points)
+            .field("lifted", lifted)
+            .field("churn_noise", churn_noise)
+            .field("end", end)
+            .field("direction", direction)
+            .field("from_noise", from_noise)
+            .finish()
+    }
 }

@@ -8,12 +8,13 @@ pub use lint::Lint;
 pub use recipe::PlanRecipe;
 
 use crate::coefficients::{Coefficients, EpsilonAfter, Threshold};
-use crate::error::Error;
+use crate::dd::Dd;
+use crate::error::{Error, require_count};
 use crate::level::NoiseLevel;
-use crate::path::{Path, Piece, Point};
+use crate::path::{Leg, Legs, Path, Point};
 use crate::prediction::Prediction;
-use crate::schedule::NoiseSchedule;
-use crate::solver::{Leg, Solver};
+use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
+use crate::solver::{Row, Solver};
 use crate::timesteps::Timesteps;
 
 /// One step of a [`Plan`].
@@ -57,6 +58,8 @@ pub struct Step {
     pub learned_noise: Option<f64>,
     /// The arithmetic of the step.
     pub coefficients: Coefficients,
+    /// Tells plans apart whose outputs are kept; 0 without memory.
+    pub(crate) mark: u64,
 }
 
 impl Step {
@@ -157,6 +160,31 @@ impl Plan {
         &self.steps
     }
 
+    /// Whether some step reads an output that an earlier one kept.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.steps.iter().any(|step| step.coefficients.remembers())
+    }
+
+    /// Marks the steps of a plan with memory by a hash of all numbers that decide what is kept and read (FNV-1a).
+    fn mark(&mut self) {
+        if !self.remembers() {
+            return;
+        }
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for step in &self.steps {
+            let k = &step.coefficients;
+            let own = [step.t, k.p, k.q, k.a, k.b, k.c, k.d, k.x, k.model];
+            let history = k.history.iter().flat_map(|(age, weight)| [age as f64, weight]);
+            for number in own.into_iter().chain(history) {
+                for byte in number.to_bits().to_le_bytes() {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+                }
+            }
+        }
+        self.steps.iter_mut().for_each(|step| step.mark = hash.max(1));
+    }
+
     /// The number of steps, and of network calls; never 0.
     #[must_use]
     #[doc(alias = "num_inference_steps")]
@@ -195,6 +223,27 @@ impl Plan {
     pub fn end(&self) -> NoiseLevel {
         self.steps.last().map_or(NoiseLevel::CLEAN, |step| step.to)
     }
+}
+
+/// Rows of a plan at most: four for each step of the longest schedule.
+const MAX_ROWS: usize = 4 * MAX_TRAIN_STEPS;
+
+/// For how many later rows each row's output is read.
+fn lifetimes(rows: &[Row]) -> Result<Vec<usize>, Error> {
+    let mut lasts = vec![0; rows.len()];
+    for (index, row) in rows.iter().enumerate() {
+        for (age, _) in &row.history {
+            let read = index
+                .checked_sub(*age)
+                .filter(|_| *age > 0)
+                .and_then(|read| Some((rows.get(read)?, lasts.get_mut(read)?)));
+            match read {
+                Some((earlier, lasts)) if earlier.keeps.is_some() => *lasts = (*age).max(*lasts),
+                _ => return Err(Error::MissingHistory { age: *age }.at_step(index, row.told.t)),
+            }
+        }
+    }
+    Ok(lasts)
 }
 
 /// The choices that make a [`Plan`].
@@ -277,54 +326,63 @@ impl<'a> PlanBuilder<'a> {
         match self.route {
             Route::Trained { schedule, timesteps } => {
                 let path = Path::trained(schedule, timesteps)?;
-                self.build_pieces(solver, path.pieces()?, path.starts_in_noise())
+                self.build_legs(solver, &path.legs()?, path.starts_in_noise())
             }
-            Route::Path(path) => self.build_pieces(solver, path.pieces()?, path.starts_in_noise()),
+            Route::Path(path) => self.build_legs(solver, &path.legs()?, path.starts_in_noise()),
         }
     }
 
-    /// The plan of given pieces of a path; one may end at another level than the next one starts from.
-    pub(crate) fn build_pieces(
-        &self,
-        solver: &impl Solver,
-        pieces: Vec<Piece>,
-        from_noise: bool,
-    ) -> Result<Plan, Error> {
-        let total = pieces.len();
-        let mut steps = Vec::with_capacity(total);
-        for (index, piece) in pieces.into_iter().enumerate() {
-            let Piece { told, s, from, to, lift } = piece;
-            let leg = Leg { index, steps: total, from, to };
-            let (coefficients, learned_noise) = solver
-                .combine(&leg)
-                .and_then(|combination| {
-                    // Only the noise that is kept can be followed back.
-                    if combination.z() > 0.0 {
-                        leg.require_denoising(solver.name())?;
-                    }
-                    let combination = match &lift {
-                        Some(lift) => combination.lifted(&to, lift),
-                        None => combination,
-                    };
-                    let coefficients =
-                        Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon)?;
-                    Ok((coefficients, combination.learned_noise()))
-                })
-                .map_err(|error| error.at_step(index, told.t))?;
-            steps.push(Step {
-                index,
-                t: told.t,
-                s,
-                from,
-                to: lift.map_or(to, |lift| lift.to),
-                conditioned_on: told.level,
-                input_scale: told.input_scale,
-                eta: solver.eta(index),
-                learned_noise,
-                coefficients,
-            });
+    /// The plan of given legs; one may end at another level than the next one starts from.
+    pub(crate) fn build_legs(&self, solver: &impl Solver, legs: &Legs<'_>, from_noise: bool) -> Result<Plan, Error> {
+        let rows = solver.rows(legs)?;
+        require_count("rows of a sampler", rows.len(), 1, MAX_ROWS)?;
+        let lasts = lifetimes(&rows)?;
+        let mut steps = Vec::with_capacity(rows.len());
+        for (index, (row, lasts)) in rows.iter().zip(lasts).enumerate() {
+            let mut step = self.step(solver, row, lasts).map_err(|error| error.at_step(index, row.told.t))?;
+            step.index = index;
+            steps.push(step);
         }
-        Ok(Plan { method: solver.name().to_owned(), prediction: self.prediction, from_noise, steps })
+        let mut plan = Plan { method: solver.name().to_owned(), prediction: self.prediction, from_noise, steps };
+        plan.mark();
+        Ok(plan)
+    }
+
+    /// A row as a step of the network's prediction.
+    fn step(&self, solver: &impl Solver, row: &Row, lasts: usize) -> Result<Step, Error> {
+        let Row { told, from, to, s, lift, leg, combination, history, keeps } = row;
+        // Only the noise that is kept can be followed back.
+        if combination.z() > 0.0 {
+            Leg::new(*from, *to).require_denoising(solver.name())?;
+        }
+        let (combination, k) = match lift {
+            Some(lift) => combination.lifted(to, lift),
+            None => (*combination, Dd::ONE),
+        };
+        let mut coefficients = Coefficients::new(self.prediction, from, combination, self.threshold, self.epsilon)?;
+        if lasts > 0 || !history.is_empty() {
+            if combination.learned_noise().is_some() {
+                return Err(Error::Unsupported {
+                    operation: "a learned variance in a row that remembers; use Ddpm for it",
+                });
+            }
+            let history = history.iter().map(|(age, weight)| (*age, (k * *weight).to_f64()));
+            let keeps = keeps.filter(|_| lasts > 0).map(|output| (output, lasts));
+            coefficients = coefficients.remembering(history, keeps, self.prediction, from, self.epsilon)?;
+        }
+        Ok(Step {
+            index: 0,
+            t: told.t,
+            s: *s,
+            from: *from,
+            to: lift.map_or(*to, |lift| lift.to),
+            conditioned_on: told.level,
+            input_scale: told.input_scale,
+            eta: solver.eta(*leg),
+            learned_noise: combination.learned_noise(),
+            coefficients,
+            mark: 0,
+        })
     }
 
     /// The schedule and the timesteps of a plan along a trained table, for [`compat`](crate::compat).

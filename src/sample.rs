@@ -1,10 +1,11 @@
 //! The sampling loop.
 
-use crate::error::Error;
+use crate::error::{Error, require_count};
 use crate::noise::NoiseSource;
 use crate::plan::{Plan, Step};
 use crate::predictor::Predictor;
-use crate::tensor::{Stepped, Tensor, predicted_x0};
+use crate::state::State;
+use crate::tensor::{Memory, Stepped, Tensor, predicted_x0};
 
 /// Runs a whole plan: from x_T to clean data, or from an image to its noise if the plan encodes (DDIM inversion).
 ///
@@ -39,8 +40,8 @@ where
 
 /// A run of a plan, driven step by step: for progress, cancelling, previews, and to stop here and resume there.
 ///
-/// Its state is x and the index of the next step. Drop it to cancel the run. [`Sampling::resume`] continues from a saved x, with
-/// the same result as a run that never stopped.
+/// Drop it to cancel the run. Its state is a value, a [`State`]: [`Sampling::from_state`] continues from a saved one, with the same
+/// result as a run that never stopped.
 ///
 /// ```
 /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
@@ -58,10 +59,7 @@ where
 #[derive(Debug)]
 pub struct Sampling<'a, T, P: ?Sized, N: ?Sized> {
     plan: &'a Plan,
-    next: usize,
-    /// `None` if an earlier step failed after it had consumed x.
-    x: Option<T>,
-    spare: Option<T>,
+    state: State<T>,
     model: &'a mut P,
     noise: &'a mut N,
 }
@@ -80,10 +78,11 @@ where
         Self::resume(plan, 0, x, model, noise)
     }
 
-    /// A run from a later step, with the x that the step before it gave.
+    /// A run from a later step, with the x that the step before it gave, of a method without memory. For other methods use
+    /// [`Sampling::from_state`].
     ///
     /// # Errors
-    /// [`Error::PredictionMismatch`], and [`Error::Count`] for a step past the end (the end itself is a finished run).
+    /// As [`Sampling::from_state`].
     ///
     /// ```
     /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
@@ -97,11 +96,48 @@ where
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn resume(plan: &'a Plan, step: usize, x: T, model: &'a mut P, noise: &'a mut N) -> Result<Self, Error> {
-        crate::error::require_count("the step to resume at", step, 0, plan.len())?;
+        Self::from_state(plan, State::from_parts(x, Memory::default(), step), model, noise)
+    }
+
+    /// A run from a state of this plan.
+    ///
+    /// # Errors
+    /// [`Error::PredictionMismatch`], [`Error::Count`] for a state past the end of the plan (the end itself is a finished run), and
+    /// [`Error::MissingHistory`] if the steps that are left read outputs that the state does not hold.
+    ///
+    /// ```
+    /// use alphabar::{BoxError, DpmSolverPp, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
+    ///
+    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &DpmSolverPp::multistep(3)?)?;
+    /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
+    /// let mut noise = NoNoise;
+    /// let mut run = Sampling::new(&plan, vec![0.3_f32, -0.8], &mut model, &mut noise)?;
+    /// for _ in 0..4 {
+    ///     run.advance()?;
+    /// }
+    /// // A fork: both go on from the same point.
+    /// let saved = run.state().clone();
+    /// while run.advance()?.is_some() {}
+    /// let image = run.into_x()?;
+    /// let mut again = Sampling::from_state(&plan, saved, &mut model, &mut noise)?;
+    /// while again.advance()?.is_some() {}
+    /// assert_eq!(again.into_x()?, image);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn from_state(plan: &'a Plan, state: State<T>, model: &'a mut P, noise: &'a mut N) -> Result<Self, Error> {
+        let next = state.next_step();
+        require_count("the step to resume at", next, 0, plan.len())?;
         if plan.prediction() != model.prediction() {
             return Err(Error::PredictionMismatch { plan: plan.prediction(), model: model.prediction() });
         }
-        Ok(Self { plan, next: step, x: Some(x), spare: None, model, noise })
+        for (later, step) in plan.steps().iter().skip(next).enumerate() {
+            // Outputs of the steps that are left will be there.
+            let missing = |age: &usize| *age > later && state.memory().get(*age - later).is_none();
+            if let Some(age) = step.coefficients.history.iter().map(|(age, _)| age).find(missing) {
+                return Err(Error::MissingHistory { age }.at_step(step.index, step.t));
+            }
+        }
+        Ok(Self { plan, state, model, noise })
     }
 
     /// Hands the run a buffer for the network's first output, of the shape of such an output; its content does not matter.
@@ -140,9 +176,8 @@ where
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]
-    pub fn with_spare(mut self, spare: T) -> Self {
-        self.spare = Some(spare);
-        self
+    pub fn with_spare(self, spare: T) -> Self {
+        Self { state: self.state.with_spare(spare), ..self }
     }
 
     /// Takes one step, with one call of the network. `None` once the plan is done.
@@ -152,7 +187,7 @@ where
     /// # Errors
     /// [`Error::AtStep`] with the error of the step; [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn advance(&mut self) -> Result<Option<&'a Step>, Error> {
-        let Some(step) = self.plan.steps().get(self.next) else { return Ok(None) };
+        let Some(step) = self.plan.steps().get(self.state.next_step()) else { return Ok(None) };
         let m = self.predict(step)?;
         self.apply(step, m)?;
         Ok(Some(step))
@@ -163,7 +198,7 @@ where
     /// # Errors
     /// As [`Sampling::advance`].
     pub fn advance_with_x0(&mut self) -> Result<Option<(&'a Step, T)>, Error> {
-        let Some(step) = self.plan.steps().get(self.next) else { return Ok(None) };
+        let Some(step) = self.plan.steps().get(self.state.next_step()) else { return Ok(None) };
         let m = self.predict(step)?;
         let x0 = self.x().and_then(|x| step.x0(x, &m)).map_err(|error| error.at_step(step.index, step.t))?;
         self.apply(step, m)?;
@@ -171,19 +206,16 @@ where
     }
 
     fn predict(&mut self, step: &Step) -> Result<T, Error> {
-        let x = self.x.as_ref().ok_or(Error::RunFailed)?;
+        let spare = self.state.take_spare();
+        let x = self.state.x()?;
         self.model
-            .predict_into(x, step.point(), self.spare.take())
+            .predict_into(x, step.point(), spare)
             .map_err(|error| Error::Predictor(error).at_step(step.index, step.t))
     }
 
     fn apply(&mut self, step: &Step, m: T) -> Result<(), Error> {
-        let x = self.x.take().ok_or(Error::RunFailed)?;
-        let stepped = self.noise.step(x, m, step).map_err(|error| error.at_step(step.index, step.t))?;
-        self.x = Some(stepped.x);
-        self.spare = stepped.spare;
-        self.next += 1;
-        Ok(())
+        self.state.x()?;
+        self.state.step(step, m, self.noise).map_err(|error| error.at_step(step.index, step.t))
     }
 
     /// The x that the next step takes.
@@ -191,13 +223,25 @@ where
     /// # Errors
     /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn x(&self) -> Result<&T, Error> {
-        self.x.as_ref().ok_or(Error::RunFailed)
+        self.state.x()
     }
 
     /// The index of the next step; [`Plan::len`] when the run is done.
     #[must_use]
     pub fn next_step(&self) -> usize {
-        self.next
+        self.state.next_step()
+    }
+
+    /// The state of the run: to fork it, to store it, and to go on elsewhere.
+    #[must_use]
+    pub fn state(&self) -> &State<T> {
+        &self.state
+    }
+
+    /// The state of the run, which ends here.
+    #[must_use]
+    pub fn into_state(self) -> State<T> {
+        self.state
     }
 
     /// The result: the x of the last step taken.
@@ -205,7 +249,7 @@ where
     /// # Errors
     /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn into_x(self) -> Result<T, Error> {
-        self.x.ok_or(Error::RunFailed)
+        self.state.into_x()
     }
 
     /// [`Sampling::into_x`] with the buffer of the network's output, for the [`with_spare`](Sampling::with_spare) of the next run.
@@ -213,7 +257,7 @@ where
     /// # Errors
     /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
     pub fn into_stepped(self) -> Result<Stepped<T>, Error> {
-        Ok(Stepped::new(self.x.ok_or(Error::RunFailed)?, self.spare))
+        self.state.into_stepped()
     }
 }
 
@@ -247,8 +291,23 @@ impl Step {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn step<T: Tensor>(&self, x: T, m: T, z: Option<&T>) -> Result<Stepped<T>, Error> {
+        self.step_with_memory(x, m, &Memory::default(), z)
+    }
+
+    /// [`Step::step`] with the outputs that earlier steps kept. [`State`] keeps account of them.
+    ///
+    /// # Errors
+    /// As [`Step::step`], and [`Error::MissingHistory`].
+    pub fn step_with_memory<T: Tensor>(
+        &self,
+        x: T,
+        m: T,
+        memory: &Memory<T>,
+        z: Option<&T>,
+    ) -> Result<Stepped<T>, Error> {
         let rows = &[self.coefficients];
         match self.learned_noise {
+            None if self.coefficients.remembers() => x.step_with_memory(m, memory, z, rows),
             None => x.step(m, z, rows),
             Some(k) => x.step_learned(m, z, k.into(), rows),
         }

@@ -7,6 +7,7 @@ mod tables;
 
 use core::f64::consts::FRAC_PI_2;
 use core::fmt;
+use std::sync::Arc;
 
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
@@ -43,8 +44,9 @@ pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 #[doc(alias("beta_schedule", "betas", "alphas_cumprod"))]
 #[derive(Clone)]
 pub struct NoiseSchedule {
-    recipe: Recipe,
-    tables: Tables,
+    // Shared, so that paths can keep their schedule.
+    recipe: Arc<Recipe>,
+    tables: Arc<Tables>,
 }
 
 impl PartialEq for NoiseSchedule {
@@ -212,7 +214,7 @@ impl NoiseSchedule {
                 Dd::quotient((t + 1) as f64, total),
             )
         });
-        Ok(Self { recipe: Family::jsd(train_steps).into(), tables: Tables::of_levels(levels)? })
+        Ok(Self::of(Family::jsd(train_steps), Tables::of_levels(levels)?))
     }
 
     /// The Laplace schedule: log-SNR follows the quantiles of a Laplace distribution (Hang et al. 2024, section 3.2, with μ = 0
@@ -245,12 +247,16 @@ impl NoiseSchedule {
             let quantile = Dd::from(side) * Dd::quotient(tail as f64, train_steps as f64).ln();
             NoiseLevel::from_log_snr_dd(Dd::from(mu) + quantile)
         });
-        Ok(Self { recipe: Family::laplace(train_steps, mu, b).into(), tables: Tables::of_levels(levels)? })
+        Ok(Self::of(Family::laplace(train_steps, mu, b), Tables::of_levels(levels)?))
+    }
+
+    fn of(recipe: impl Into<Recipe>, tables: Tables) -> Self {
+        Self { recipe: Arc::new(recipe.into()), tables: Arc::new(tables) }
     }
 
     /// The schedule of these β, made by this family.
     fn of_betas(family: Family, betas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
-        Ok(Self { recipe: family.into(), tables: Tables::of_betas(betas.into_iter().collect())? })
+        Ok(Self::of(family, Tables::of_betas(betas.into_iter().collect())?))
     }
 }
 
@@ -274,7 +280,7 @@ impl NoiseSchedule {
         let betas: Vec<f64> = betas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         check_train_steps(betas.len())?;
         let tables = Tables::of_betas(betas)?;
-        Ok(Self { recipe: Family::betas(tables.betas.clone()).into(), tables })
+        Ok(Self::of(Family::betas(tables.betas.clone()), tables))
     }
 
     /// A schedule from ᾱ_0 > ᾱ_1 > …, each inside (0, 1); the last may be 0.
@@ -300,7 +306,8 @@ impl NoiseSchedule {
             }
             levels.push(NoiseLevel::preserving(Dd::from(value), Dd::sum(1.0, -value)));
         }
-        Ok(Self { tables: Tables::of_levels(levels)?, recipe: Family::alpha_bars(alpha_bars).into() })
+        let tables = Tables::of_levels(levels)?;
+        Ok(Self::of(Family::alpha_bars(alpha_bars), tables))
     }
 
     /// A schedule from a continuous ᾱ(u), u in [0, 1], by β_t = min(1 − ᾱ((t+1)/T)/ᾱ(t/T), cap).
@@ -366,7 +373,7 @@ impl NoiseSchedule {
         require((1e-100..=1e100).contains(&k), "the shift k", k, "inside [1e-100, 1e100]")?;
         let recipe = self.recipe.then(Change::Shifted(k))?;
         let levels = self.levels().iter().map(|level| level.with_snr_divided_by(k));
-        Ok(Self { recipe, tables: Tables::of_levels(levels)? })
+        Ok(Self::of(recipe, Tables::of_levels(levels)?))
     }
 
     /// This schedule rescaled to zero terminal SNR (Lin et al. 2023, Algorithm 1): √ᾱ is shifted and stretched so that
@@ -406,7 +413,7 @@ impl NoiseSchedule {
             let one_minus_alpha_bar = first.one_minus_alpha_bar + first.alpha_bar * lost * (Dd::ONE + kept);
             NoiseLevel::preserving(first.alpha_bar * kept.squared(), one_minus_alpha_bar)
         }))?;
-        Ok(Self { recipe, tables })
+        Ok(Self::of(recipe, tables))
     }
 }
 

@@ -7,15 +7,21 @@
 mod builtin;
 mod ddim;
 mod ddpm;
+mod dpm_solver;
+mod orders;
+mod rule;
 
 pub use builtin::BuiltinSolver;
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
+pub use dpm_solver::{DpmSolver, DpmSolverPp, Interpolation};
+pub use orders::{FinalOrder, Orders};
 
 use crate::dd::Dd;
 use crate::error::{Error, require};
 use crate::level::NoiseLevel;
-use crate::path::Lift;
+use crate::path::{Leg, Legs, Lift, Point};
+use crate::prediction::Prediction;
 
 /// A sampler.
 ///
@@ -45,13 +51,28 @@ pub trait Solver {
     /// The sampler's name in a printed plan.
     fn name(&self) -> &'static str;
 
-    /// The weights of one step.
+    /// The weights of one step, of a sampler without memory that calls the network once a leg. Other samplers implement
+    /// [`Solver::rows`] instead.
     ///
     /// # Errors
     /// An error if the sampler cannot take this step, such as an η too large for it.
-    fn combine(&self, leg: &Leg) -> Result<Combination, Error>;
+    fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
+        let _ = leg;
+        let operation = "Solver::combine; a sampler implements Solver::combine or Solver::rows, and this one has rows";
+        Err(Error::Unsupported { operation })
+    }
 
-    /// η of the step with this index, if the sampler has one; for display and for [`Plan::lint`](crate::Plan::lint).
+    /// The rows of a whole path, one for each call of the network, in the order of the calls.
+    ///
+    /// By default one for each leg, without memory, by [`Solver::combine`].
+    ///
+    /// # Errors
+    /// [`Error::AtStep`] for a leg that the sampler cannot take.
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        each_leg(legs, |leg| Ok(Row::new(leg, self.combine(leg)?)))
+    }
+
+    /// η of the leg with this index, if the sampler has one; for display and for [`Plan::lint`](crate::Plan::lint).
     fn eta(&self, index: usize) -> Option<f64> {
         let _ = index;
         None
@@ -65,6 +86,10 @@ impl<S: Solver + ?Sized> Solver for &S {
 
     fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
         (**self).combine(leg)
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        (**self).rows(legs)
     }
 
     fn eta(&self, index: usize) -> Option<f64> {
@@ -81,50 +106,76 @@ impl<S: Solver + ?Sized> Solver for Box<S> {
         (**self).combine(leg)
     }
 
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        (**self).rows(legs)
+    }
+
     fn eta(&self, index: usize) -> Option<f64> {
         (**self).eta(index)
     }
 }
 
-/// The interval of one step: from level t to level s.
-///
-/// [`Plan`](crate::Plan) makes these; a [`Solver`] reads them. [`Leg::new`] makes a single step, for tests of a sampler.
-///
-/// ```
-/// use alphabar::{Ddim, Leg, NoiseLevel, Solver};
-///
-/// let leg = Leg::new(NoiseLevel::from_alpha_bar(0.36)?, NoiseLevel::CLEAN);
-/// let combination = Ddim::deterministic().combine(&leg)?;
-/// assert_eq!((combination.x0(), combination.epsilon()), (1.0, 0.0));
-/// # Ok::<(), alphabar::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Leg {
-    /// The index of the step in its plan, from 0.
-    pub index: usize,
-    /// The number of steps of the plan.
-    pub steps: usize,
-    /// The level of x; t in the formulas.
-    pub from: NoiseLevel,
-    /// The level of x′; s in the formulas.
-    pub to: NoiseLevel,
+/// A row for each leg; an error names the leg.
+pub(crate) fn each_leg(legs: &Legs<'_>, mut row: impl FnMut(&Leg) -> Result<Row, Error>) -> Result<Vec<Row>, Error> {
+    legs.iter().map(|leg| row(leg).map_err(|error| error.at_step(leg.index, leg.told.t))).collect()
 }
 
-impl Leg {
-    /// A single step from one level to another.
-    #[must_use]
-    pub fn new(from: NoiseLevel, to: NoiseLevel) -> Self {
-        Self { index: 0, steps: 1, from, to }
+/// One row of the table: what happens at one call of the network.
+///
+/// ```text
+/// x′ = x0·x̂₀ + x·x + epsilon·ε + z·z + Σ_j g_j·y_j
+/// ```
+///
+/// x̂₀ and ε are those of this call. y_j is what the row of j calls ago kept of its own: its x̂₀, or its ε, or another form of its
+/// prediction. A row without memory has no y and keeps nothing.
+///
+/// A row that no later row reads need not keep anything; [`Plan`](crate::Plan) sees to that.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Row {
+    pub(crate) told: Point,
+    pub(crate) from: NoiseLevel,
+    pub(crate) to: NoiseLevel,
+    pub(crate) s: Option<f64>,
+    pub(crate) lift: Option<Lift>,
+    pub(crate) leg: usize,
+    pub(crate) combination: Combination,
+    pub(crate) history: Vec<(usize, Dd)>,
+    pub(crate) keeps: Option<Prediction>,
+}
+
+impl Row {
+    /// The row that takes x from the start of a leg to its end.
+    pub fn new(leg: &Leg, combination: Combination) -> Self {
+        let Leg { told, from, to, s, lift, index, .. } = *leg;
+        Self { told, from, to, s, lift, leg: index, combination, history: Vec::new(), keeps: None }
     }
 
-    /// `Err` for a step to more noise, which only a deterministic sampler can take.
-    pub(crate) fn require_denoising(&self, solver: &'static str) -> Result<(), Error> {
-        if self.to.gap_to(&self.from) < Dd::ZERO {
-            Err(Error::NotReversible { solver, from: self.from.alpha_bar(), to: self.to.alpha_bar() })
-        } else {
-            Ok(())
-        }
+    /// A row whose call is inside a leg: x comes from the level that the network is told, or from the start of the leg, and goes to
+    /// `to`. The row that ends the leg is [`Row::new`], with [`Row::told`] where its call is elsewhere.
+    pub fn to(self, to: &Point) -> Self {
+        Self { to: to.level, s: Some(to.t), lift: None, ..self }
+    }
+
+    /// This row with its call, and x, at another point than the start of the leg.
+    pub fn told(self, at: &Point) -> Self {
+        Self { told: *at, from: at.level, ..self }
+    }
+
+    /// This row with earlier outputs in x′: pairs of an age and a weight. The output of the call before has the age 1.
+    pub fn with_history(self, terms: impl IntoIterator<Item = (usize, f64)>) -> Self {
+        self.with_history_dd(terms.into_iter().map(|(age, weight)| (age, Dd::from(weight))))
+    }
+
+    pub(crate) fn with_history_dd(self, terms: impl IntoIterator<Item = (usize, Dd)>) -> Self {
+        let history = terms.into_iter().filter(|(_, weight)| !weight.is_zero()).collect();
+        Self { history, ..self }
+    }
+
+    /// This row, which keeps its own output in this form for later rows: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
+    /// With a threshold it is the thresholded x̂₀, and the ε that the plan's [`EpsilonAfter`](crate::EpsilonAfter) names.
+    pub fn keeping(self, output: Prediction) -> Self {
+        Self { keeps: Some(output), ..self }
     }
 }
 
@@ -211,17 +262,19 @@ impl Combination {
         self.z.to_f64()
     }
 
-    /// This step, followed by noise that lifts x from the level where it arrives to a noisier one (churn): x″ = k·x′ + √v·z.
-    pub(crate) fn lifted(self, arrives: &NoiseLevel, lift: &Lift) -> Self {
+    /// This step, followed by noise that lifts x from the level where it arrives to a noisier one (churn): x″ = k·x′ + √v·z. Returns k,
+    /// too.
+    pub(crate) fn lifted(self, arrives: &NoiseLevel, lift: &Lift) -> (Self, Dd) {
         let (k, variance) = arrives.transition_to(&lift.to);
         let added = variance * Dd::from(lift.noise).squared();
-        Self {
+        let lifted = Self {
             x0: k * self.x0,
             x: k * self.x,
             epsilon: k * self.epsilon,
             z: ((k * self.z).squared() + added).sqrt(),
             learned_noise: self.learned_noise,
-        }
+        };
+        (lifted, k)
     }
 
     /// These weights, if all are finite and that of z is not negative.

@@ -10,6 +10,7 @@ mod element;
 mod host;
 pub(crate) mod kernel;
 mod lanes;
+mod memory;
 mod ndarray;
 mod parallel;
 mod slice;
@@ -17,6 +18,7 @@ mod slice;
 pub use batch::Batch;
 pub use element::{Element, ElementType, Real};
 pub use host::{HostTensor, RowReduce};
+pub use memory::Memory;
 pub use slice::step_in_place;
 
 #[cfg(feature = "testing")]
@@ -208,6 +210,29 @@ pub trait Tensor: Sized {
         composed_step(&self, &m, z, rows)
     }
 
+    /// One sampling step of rows that remember:
+    ///
+    /// ```text
+    /// x̂₀ = threshold(p·x + q·m)
+    /// x′ = a·x̂₀ + b·x + c·m + Σ_j g_j·y_j + d·z
+    /// y  = what the rows keep, if some row keeps its output
+    /// ```
+    ///
+    /// `memory` holds the y_j by age. Rows of a batch may be of different plans, methods and orders: a row reads what has a weight in its
+    /// coefficients, and nothing else. What a row that keeps nothing leaves in y is unspecified.
+    ///
+    /// # Errors
+    /// As [`Tensor::step`], and [`Error::MissingHistory`] if a row reads an output that `memory` lacks.
+    fn step_with_memory(
+        self,
+        m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        composed::remembering_step(&self, &m, memory, z, rows)
+    }
+
     /// One sampling step of a network with a learned variance. `output` has twice the channels of x, m and then v:
     ///
     /// ```text
@@ -241,13 +266,21 @@ pub struct Stepped<T> {
     /// The buffer of the network's output, with unspecified content, from backends that work in place. A network may write
     /// its next output there ([`Predictor::predict_into`](crate::Predictor::predict_into)).
     pub spare: Option<T>,
+    /// What the step keeps for later ones ([`Coefficients::kept`]): `Some` if a row of the batch keeps its output.
+    pub kept: Option<T>,
 }
 
 impl<T> Stepped<T> {
     /// A result, and the buffer to be used again if there is one.
     #[must_use]
     pub fn new(x: T, spare: Option<T>) -> Self {
-        Self { x, spare }
+        Self { x, spare, kept: None }
+    }
+
+    /// This result, with an output that is kept for later steps.
+    #[must_use]
+    pub fn keeping(self, kept: T) -> Self {
+        Self { kept: Some(kept), ..self }
     }
 }
 

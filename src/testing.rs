@@ -29,7 +29,7 @@ use crate::level::NoiseLevel;
 use crate::noise::{Draw, NoiseSource, NormalStream, SeededNoise};
 use crate::prediction::Prediction;
 use crate::solver::Combination;
-use crate::tensor::{HostTensor, RowReduce, Rows, Tensor, Weights, composed_step, divided};
+use crate::tensor::{HostTensor, Memory, RowReduce, Rows, Tensor, Weights, composed_step, divided};
 
 /// The type in which a tensor computes. It may differ from the stored type: half precision is computed in `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -721,7 +721,11 @@ where
             if matches!(k.threshold, Threshold::Dynamic { .. }) && !self.has_quantile()? {
                 continue;
             }
-            let within = self.make(&x)?.step_with_streams(self.make(&m)?, &self.streams(), &[k]).map_err(text)?.x;
+            let within = self
+                .make(&x)?
+                .step_with_streams(self.make(&m)?, &Memory::default(), &self.streams(), &[k])
+                .map_err(text)?
+                .x;
             let given = self.make(&x)?.step(self.make(&m)?, Some(&z), &[k]).map_err(text)?.x;
             let (within, given) = (self.read(&within)?, self.read(&given)?);
             for (element, (within, given)) in within.iter().zip(&given).enumerate() {

@@ -14,6 +14,8 @@ mod flows;
 mod fused;
 mod ho2020;
 mod laws;
+mod lu2022;
+mod methods;
 mod nichol2021;
 mod noise;
 mod plans;

@@ -13,8 +13,8 @@ use alphabar::predictor::{from_fn, guide, guide_rescaled};
 use alphabar::reference::{DataDistribution, Exact, FiniteData, Gaussian, GaussianMixture};
 use alphabar::{
     BoxError, Coefficients, Combination, Conditioning, Ddim, Ddpm, Draw, ElementType, EpsilonAfter, Error, Guidance,
-    GuidanceScale, HostTensor, Leg, MAX_TRAIN_STEPS, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan,
-    Point, Prediction, Predictor, Respacing, RowReduce, Rows, SampleKey, Sampling, SeededNoise, Solver, Spacing,
+    GuidanceScale, HostTensor, Leg, MAX_TRAIN_STEPS, Memory, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd,
+    Plan, Point, Prediction, Predictor, Respacing, RowReduce, Rows, SampleKey, Sampling, SeededNoise, Solver, Spacing,
     Tensor, Threshold, Timesteps, Variance, Weights, forward, posterior, sample, slerp, step_in_place,
 };
 use ndarray::{Array0, Array2, ArrayD, IxDyn, arr0};
@@ -696,7 +696,7 @@ fn wrappers_have_domains() {
     }
     let plan = Plan::new(&ddpm(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::new(1.0).unwrap()).unwrap();
     let (batch, steps) = (Array2::<f32>::zeros((2, 2)), [&plan.steps()[0]]);
-    let result = SeededNoise::new(1).step_per_row(batch.clone(), batch, &steps);
+    let result = SeededNoise::new(1).step_per_row(batch.clone(), batch, &Memory::default(), &steps);
     refused!(result, Error::Rows { expected: 2, found: 1 }, ["got 1", "a batch of 2"]);
     let keys = [SampleKey { seed: 1, sample: 0 }];
     refused!(

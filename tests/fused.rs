@@ -2,8 +2,8 @@
 //! noise, and lengths around the borders of vectors, blocks and tasks.
 
 use alphabar::{
-    Coefficients, Combination, Element, EpsilonAfter, HostTensor, NoiseLevel, NormalStream, Prediction, Real, Tensor,
-    Threshold,
+    Coefficients, Combination, Element, EpsilonAfter, HostTensor, Memory, NoiseLevel, NormalStream, Prediction, Real,
+    Tensor, Threshold,
 };
 use ndarray::{Array2, Axis, ShapeBuilder, Slice};
 use proptest::prelude::*;
@@ -138,7 +138,7 @@ fn check<E: Element>(case: &Case) -> Result<(), TestCaseError> {
         let (x, m) = (laid_out(x.clone(), layout), laid_out(m.clone(), layout));
         match noise {
             Noise::Tensor => x.step(m, Some(&laid_out(array(3), layout)), given).unwrap().x,
-            Noise::Streams => x.step_with_streams(m, &streams, given).unwrap().x,
+            Noise::Streams => x.step_with_streams(m, &Memory::default(), &streams, given).unwrap().x,
         }
     });
     for row in 0..rows {

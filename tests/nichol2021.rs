@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alphabar::predictor::{self, WithoutVariance, guide, guide_rescaled};
 use alphabar::{
-    Batch, BoxError, Ddim, Ddpm, Draw, Error, Guidance, HostTensor, NoNoise, NoiseSchedule, NoiseSource, PathEnd, Plan,
-    Point, Predictor, RowReduce, SampleKey, Sampling, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights,
-    noise, sample,
+    Batch, BoxError, Ddim, Ddpm, Draw, Error, Guidance, HostTensor, Memory, NoNoise, NoiseSchedule, NoiseSource,
+    PathEnd, Plan, Point, Predictor, RowReduce, SampleKey, Sampling, SeededNoise, Tensor, Threshold, Timesteps,
+    Variance, Weights, noise, sample,
 };
 use ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, array, concatenate, s};
 use proptest::prelude::*;
@@ -180,14 +180,16 @@ fn rows_of_a_batch_may_be_at_different_steps() {
     let m = array![[0.2, 0.1, 0.5, -0.5], [0.3, -0.2, -1.0, 0.9]];
     let keys = [SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 3 }];
     for steps in [[&a.steps()[2], &b.steps()[20]], [&a.steps()[9], &b.steps()[20]], [&a.steps()[9], &b.steps()[24]]] {
-        let together = SeededNoise::per_row(keys).step_per_row(x.clone(), m.clone(), &steps).unwrap().x;
+        let together =
+            SeededNoise::per_row(keys).step_per_row(x.clone(), m.clone(), &Memory::default(), &steps).unwrap().x;
         for row in 0..2 {
             let of = |tensor: &Array2<f64>| tensor.slice(s![row..=row, ..]).to_owned();
-            let alone = SeededNoise::per_row([keys[row]]).step(of(&x), of(&m), steps[row]).unwrap().x;
+            let alone =
+                SeededNoise::per_row([keys[row]]).step(of(&x), of(&m), &Memory::default(), steps[row]).unwrap().x;
             assert_eq!(of(&together), alone);
         }
     }
-    let mixed = SeededNoise::per_row(keys).step_per_row(x, m, &[&a.steps()[2], &fixed.steps()[2]]);
+    let mixed = SeededNoise::per_row(keys).step_per_row(x, m, &Memory::default(), &[&a.steps()[2], &fixed.steps()[2]]);
     assert!(matches!(mixed, Err(Error::Length { expected: 2, found: 1, .. })));
 }
 

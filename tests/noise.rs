@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::f64::consts::TAU;
 
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoNoise, NoiseSchedule, NoiseSource, NormalStream, PathEnd,
-    Plan, RngNoise, SampleKey, SeededNoise, Solver, Threshold, Timesteps, Variance, noise, sample,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoNoise, NoiseSchedule, NoiseSource, NormalStream,
+    PathEnd, Plan, RngNoise, SampleKey, SeededNoise, Solver, Threshold, Timesteps, Variance, noise, sample,
 };
 use ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, ShapeBuilder};
 use proptest::prelude::*;
@@ -339,12 +339,12 @@ fn noise_made_within_the_step_is_the_noise_made_before_it() {
                 let mut noise = SeededNoise::new(9).from_sample(4);
                 let z = noise.noise(&x, Draw::Step(step.index)).unwrap();
                 let before = step.apply(x.clone(), m.clone(), step.needs_noise().then_some(&z)).unwrap();
-                let within = noise.step(x.clone(), m.clone(), step).unwrap().x;
+                let within = noise.step(x.clone(), m.clone(), &Memory::default(), step).unwrap().x;
                 assert_eq!(within, before, "{threshold:?}, {len} elements a row, step {}", step.index);
                 // The same in f64, which takes the noise as it is.
                 let (x, m, z) = (x.mapv(f64::from), m.mapv(f64::from), z.mapv(f64::from));
                 let before = step.apply(x.clone(), m.clone(), Some(&z)).unwrap();
-                assert_eq!(noise.step(x, m, step).unwrap().x, before);
+                assert_eq!(noise.step(x, m, &Memory::default(), step).unwrap().x, before);
             }
         }
     }
@@ -468,9 +468,9 @@ fn no_noise_refuses_to_make_any() {
     let (schedule, tau) = (NoiseSchedule::ddpm().unwrap(), Timesteps::trailing(1000, 2).unwrap());
     let plan = Plan::new(&schedule, &tau, &Ddim::new(1.0).unwrap()).unwrap();
     let (first, last) = (&plan.steps()[0], &plan.steps()[1]);
-    let missing = NoNoise.step(vec![1.0_f32], vec![0.0], first).unwrap_err();
+    let missing = NoNoise.step(vec![1.0_f32], vec![0.0], &Memory::default(), first).unwrap_err();
     assert!(matches!(missing, Error::Noise(source) if source.to_string().contains("step 0")));
-    assert!(NoNoise.step(vec![1.0_f32], vec![0.0], last).is_ok());
+    assert!(NoNoise.step(vec![1.0_f32], vec![0.0], &Memory::default(), last).is_ok());
 }
 
 #[test]
@@ -492,7 +492,7 @@ fn the_number_of_rows_of_an_empty_tensor_costs_nothing() {
     for error in [
         seeded.noise(&empty, Draw::Initial).unwrap_err(),
         seeded.noise_into(empty.clone(), Draw::Initial).unwrap_err(),
-        seeded.step(empty.clone(), empty.clone(), &plan.unwrap().steps()[0]).unwrap_err(),
+        seeded.step(empty.clone(), empty.clone(), &Memory::default(), &plan.unwrap().steps()[0]).unwrap_err(),
         RngNoise::new(StdRng::seed_from_u64(1)).noise(&empty, Draw::Initial).unwrap_err(),
     ] {
         assert!(matches!(error, Error::Empty { .. }), "{error:?}");

@@ -4,8 +4,8 @@ use alphabar::predictor::{ByRef, from_fn, guide, guide_rescaled};
 use alphabar::reference::{FiniteData, Gaussian};
 use alphabar::{
     BoxError, Combination, Conditioning, Ddim, Ddpm, Draw, EpsilonAfter, Error, Guidance, GuidanceScale, HostTensor,
-    Leg, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor, SampleKey,
-    Sampling, SeededNoise, Solver, Step, Tensor, Threshold, Timesteps, Variance, noise, sample,
+    Leg, Memory, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, PathEnd, Plan, Point, Prediction, Predictor,
+    SampleKey, Sampling, SeededNoise, Solver, Step, Tensor, Threshold, Timesteps, Variance, noise, sample,
 };
 use ndarray::{Array2, array, aview1};
 use proptest::prelude::*;
@@ -248,13 +248,13 @@ fn two_requests_at_different_t_share_a_batch() {
         let z = noise.noise_per_row(&together, &draws).unwrap();
         let coefficients = steps.map(|step| step.coefficients);
         let by_hand = together.clone().step(m.clone(), Some(&z), &coefficients).unwrap().x;
-        together = noise.step_per_row(together, m, &steps).unwrap().x;
+        together = noise.step_per_row(together, m, &Memory::default(), &steps).unwrap().x;
         assert_eq!(by_hand, together);
         for (row, x) in alone.iter_mut().enumerate() {
             let SampleKey { seed, sample } = keys[row];
             let m = network(Prediction::Epsilon).predict(x, steps[row].point()).unwrap();
             let mut source = SeededNoise::new(seed).from_sample(sample);
-            let stepped = source.step(std::mem::take(x), m, steps[row]).unwrap();
+            let stepped = source.step(std::mem::take(x), m, &Memory::default(), steps[row]).unwrap();
             *x = stepped.x;
             assert_eq!(together.row(row), aview1(x), "tick {tick}");
         }

@@ -4,7 +4,7 @@
 use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
     RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
 use alphabar_backends::{assert_bits, coefficients, numbers};
@@ -358,7 +358,7 @@ fn tensors_without_elements_are_refused() {
             x.row_variance().map(drop).err(),
             x.abs_quantile(0.5).map(drop).err(),
             SeededNoise::new(1).noise(&x, Draw::Initial).err(),
-            x.clone().step_with_streams(x.clone(), &[], &k[..1]).err(),
+            x.clone().step_with_streams(x.clone(), &Memory::default(), &[], &k[..1]).err(),
         ] {
             assert!(matches!(error, Some(Error::Empty { .. } | Error::Rows { .. })), "{error:?}");
         }

@@ -4,7 +4,7 @@
 use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
     RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
 use alphabar_backends::{assert_bits, coefficients, numbers};
@@ -562,7 +562,7 @@ fn tensors_without_elements_are_refused() {
             ] {
                 assert!(matches!(error, Some(Error::Empty { .. })), "{error:?}");
             }
-            let error = x.clone().step_with_streams(x.clone(), &[], &k[..1]).err();
+            let error = x.clone().step_with_streams(x.clone(), &Memory::default(), &[], &k[..1]).err();
             assert!(matches!(error, Some(Error::Empty { .. } | Error::Rows { .. })), "{error:?}");
         }
         assert_eq!(plain.to_host().unwrap(), [0.0; 0]);
@@ -583,7 +583,12 @@ fn numbers_of_rows_noise_and_bounds_are_checked() {
                 Candle::linear_combination(&[(1.0.into(), &x), (Weights::PerRow(&weights), &m)]).err(),
                 x.clone().clamp_abs(Weights::PerRow(&weights)).err(),
                 x.clone()
-                    .step_with_streams(m.clone(), &vec![alphabar::NormalStream::new(1, 2, 3); wrong], &k[..1])
+                    .step_with_streams(
+                        m.clone(),
+                        &Memory::default(),
+                        &vec![alphabar::NormalStream::new(1, 2, 3); wrong],
+                        &k[..1],
+                    )
                     .err(),
             ];
             if wrong != 1 {

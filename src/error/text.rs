@@ -62,6 +62,28 @@ impl fmt::Display for Error {
                 "the network has no time for clean data; encode with Conditioning::Destination, or let the path end at a \
                  level with noise (Path::ending_at)"
             ),
+            Self::NoProcess => write!(
+                f,
+                "this method calls the network between the points of the path, and the path does not know what the network is told \
+                 there; add Path::of_process"
+            ),
+            Self::MissingHistory { age } => write!(
+                f,
+                "the step needs the output of {}, which is not there; start a run at the first step of its plan, or resume it with \
+                 the State that was saved",
+                if *age == 1 { "the step before".to_owned() } else { format!("{age} steps before") }
+            ),
+            Self::OtherPlan => write!(
+                f,
+                "the kept outputs are those of another plan; to go on with this one, make its path start at the level of x, and the \
+                 state anew from x"
+            ),
+            Self::StepOrder { expected, found } => {
+                write!(
+                    f,
+                    "step {found} was taken where step {expected} comes next; take the steps of a plan in their order"
+                )
+            }
             Self::Untrained => write!(
                 f,
                 "this follows the timesteps of a trained table; build with Plan::builder(schedule, timesteps), not along a path"

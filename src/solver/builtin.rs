@@ -1,7 +1,8 @@
 //! The samplers of this crate as one type.
 
-use super::{Combination, Ddim, Ddpm, Leg, Solver};
+use super::{Combination, Ddim, Ddpm, Solver};
 use crate::error::Error;
+use crate::path::Leg;
 
 /// One of this crate's samplers: a [`Solver`] that can be stored and compared.
 ///

@@ -2,8 +2,9 @@
 
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
+use crate::path::Leg;
 use crate::schedule::MAX_TRAIN_STEPS;
-use crate::solver::{Combination, Leg, Solver};
+use crate::solver::{Combination, Solver};
 
 /// DDIM. For a step from level t to level s (Song et al. 2021, Eq. 12 and 16; our ᾱ is the paper's α):
 ///

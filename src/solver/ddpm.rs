@@ -2,7 +2,8 @@
 
 use crate::dd::Dd;
 use crate::error::Error;
-use crate::solver::{Combination, Leg, Solver};
+use crate::path::Leg;
+use crate::solver::{Combination, Solver};
 
 /// DDPM's ancestral sampling. For a step from level t to level s, x_s ~ N(μ̃(x_t, x̂₀), σ²·I) (Ho et al. 2020, Eq. 7):
 ///

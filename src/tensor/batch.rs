@@ -5,7 +5,7 @@ use ndarray::Array2;
 use crate::coefficients::Coefficients;
 use crate::error::{Error, require_count};
 use crate::normal::NormalStream;
-use crate::tensor::{Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights};
+use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights};
 
 /// Several samples in one `Vec`, one after the other: a batch without `ndarray`.
 ///
@@ -164,10 +164,12 @@ impl<E: Element> HostTensor for Batch<E> {
     fn step_with_streams(
         self,
         m: Self,
+        memory: &Memory<Self>,
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        self.0.step_with_streams(m.0, streams, rows).map(of_arrays)
+        let memory = memory.clone().try_map(|Self(output)| Ok::<_, Error>(output))?;
+        self.0.step_with_streams(m.0, &memory, streams, rows).map(of_arrays)
     }
 }
 

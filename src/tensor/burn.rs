@@ -12,8 +12,8 @@ use crate::tensor::composed::{PerRow, bounded, step_weights};
 use crate::tensor::host::noise_elements;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels,
-    kernel, noise_term,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, fill_like,
+    half_the_channels, kernel, noise_term,
 };
 
 /// Axis 0 is the batch. A `Tensor<1>` of n elements is n samples of one element.
@@ -151,9 +151,14 @@ impl<const D: usize> HostTensor for Burn<D> {
     fn step_with_streams(
         self,
         m: Self,
+        memory: &Memory<Self>,
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
+        if rows.iter().any(Coefficients::remembers) {
+            let z = fill_like(&self, streams)?;
+            return self.step_with_memory(m, memory, Some(&z), rows);
+        }
         // The noise is uploaded as it is made, in `f32`, for every type of x.
         check([("x", &self)])?;
         let batch = self.rows_of_batch();

@@ -14,8 +14,8 @@ use crate::tensor::host::noise_elements;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels,
-    noise_term,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, fill_like,
+    half_the_channels, noise_term,
 };
 
 /// Runs `$body` with the Rust type of a kind's elements as `$element`.
@@ -204,9 +204,14 @@ impl HostTensor for Candle {
     fn step_with_streams(
         self,
         m: Self,
+        memory: &Memory<Self>,
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
+        if rows.iter().any(Coefficients::remembers) {
+            let z = fill_like(&self, streams)?;
+            return self.step_with_memory(m, memory, Some(&z), rows);
+        }
         let count = self.rows_of_batch().count;
         if streams.len() != count {
             return Err(Error::Rows { expected: count, found: streams.len() });

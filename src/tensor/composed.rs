@@ -1,8 +1,8 @@
 //! Steps composed of other operations: for tensors that have no step of their own.
 
-use crate::coefficients::{Coefficients, Threshold};
+use crate::coefficients::{Coefficients, Kept, Threshold};
 use crate::error::Error;
-use crate::tensor::{Stepped, Tensor, Weights};
+use crate::tensor::{Memory, Stepped, Tensor, Weights};
 
 /// [`Tensor::step`] by the required methods alone. Backends that override `step` are compared with it.
 ///
@@ -22,6 +22,67 @@ pub(crate) fn composed_step<T: Tensor>(
     terms.extend([(b.weights(), x), (c.weights(), m)]);
     terms.extend(z.map(|z| (d.weights(), z)));
     Ok(Stepped::new(T::linear_combination(&terms)?, None))
+}
+
+/// [`Tensor::step_with_memory`] by the required methods alone: x̂₀ is made once, and enters x′ and y.
+pub(crate) fn remembering_step<T: Tensor>(
+    x: &T,
+    m: &T,
+    memory: &Memory<T>,
+    z: Option<&T>,
+    rows: &[Coefficients],
+) -> Result<Stepped<T>, Error> {
+    let z = noise_term(z, rows)?;
+    let ages = ages(memory, rows)?;
+    let x0 = thresholded_x0(x, m, rows)?;
+    let divisor = x0.as_ref().map(|(_, divisor)| divisor);
+    let [a, b, c, d] = step_weights(rows, divisor);
+    let history: Vec<PerRow> = ages.iter().map(|age| PerRow::new(rows, |k| k.history.weight(*age))).collect();
+    let mut terms = Vec::with_capacity(4 + ages.len());
+    terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0)));
+    terms.extend([(b.weights(), x), (c.weights(), m)]);
+    let outputs = ages.iter().filter_map(|age| memory.get(*age));
+    terms.extend(history.iter().map(PerRow::weights).zip(outputs));
+    terms.extend(z.map(|z| (d.weights(), z)));
+    let next = Stepped::new(T::linear_combination(&terms)?, None);
+    if rows.iter().all(|k| k.kept.is_none()) {
+        return Ok(next);
+    }
+    let [a, b, c] = kept_weights(rows, divisor);
+    let mut terms = Vec::with_capacity(3);
+    terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0)));
+    terms.extend([(b.weights(), x), (c.weights(), m)]);
+    Ok(next.keeping(T::linear_combination(&terms)?))
+}
+
+/// The ages of all outputs that some row reads, from the youngest.
+pub(super) fn ages<T>(memory: &Memory<T>, rows: &[Coefficients]) -> Result<Vec<usize>, Error> {
+    let mut ages: Vec<usize> = Vec::new();
+    for (age, _) in rows.iter().flat_map(|k| k.history.iter()) {
+        if !ages.contains(&age) {
+            memory.get(age).ok_or(Error::MissingHistory { age })?;
+            ages.push(age);
+        }
+    }
+    ages.sort_unstable();
+    Ok(ages)
+}
+
+/// The weights of x̂₀, x and m in what is kept. A row without a threshold is folded.
+pub(super) fn kept_weights(rows: &[Coefficients], divisor: Option<&PerRow>) -> [PerRow; 3] {
+    let of = |thresholded: fn(&Kept) -> f64, folded: fn(&Kept) -> f64| {
+        PerRow::new(rows, |k| match (&k.kept, k.threshold) {
+            (None, _) => 0.0,
+            (Some(kept), Threshold::None) => folded(kept),
+            (Some(kept), _) => thresholded(kept),
+        })
+    };
+    let a = of(|kept| kept.x0, |_| 0.0);
+    let a = match divisor {
+        Some(divisor) => a.divided_by(divisor),
+        None => a,
+    };
+    [a, of(|kept| kept.x, |kept| kept.folded_x), of(|kept| kept.model, |kept| kept.folded_model)]
 }
 
 /// [`Tensor::step_learned`] by a step without learned variance: the noise is scaled first, and then has the weight 1.

@@ -3,7 +3,7 @@
 use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::normal::NormalStream;
-use crate::tensor::{ElementType, Rows, Stepped, Tensor, kernel};
+use crate::tensor::{ElementType, Memory, Rows, Stepped, Tensor, kernel};
 
 /// A tensor that can be read to and written from the host. Noise and the exact predictors of [`reference`](crate::reference)
 /// need it. Elements are in row-major (C) order.
@@ -73,19 +73,24 @@ pub trait HostTensor: Tensor {
         fill_like(&self, streams)
     }
 
-    /// [`Tensor::step`] with noise from one stream a row. Backends whose elements lie in this process's memory make the noise
+    /// [`Tensor::step`], or [`Tensor::step_with_memory`] if the rows remember, with noise from one stream a row. Backends whose elements lie in this process's memory make the noise
     /// block by block within the step; by default it is made, uploaded and added.
     ///
     /// # Errors
-    /// As [`Tensor::step`].
+    /// As [`Tensor::step_with_memory`].
     fn step_with_streams(
         self,
         m: Self,
+        memory: &Memory<Self>,
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
         let z = fill_like(&self, streams)?;
-        self.step(m, Some(&z), rows)
+        if rows.iter().any(Coefficients::remembers) {
+            self.step_with_memory(m, memory, Some(&z), rows)
+        } else {
+            self.step(m, Some(&z), rows)
+        }
     }
 }
 

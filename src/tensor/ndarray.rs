@@ -8,8 +8,8 @@ use crate::normal::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, half_the_channels,
-    noise_term,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, fill_like,
+    half_the_channels, noise_term,
 };
 
 /// Axis 0 is the batch. An `Array1` of n elements is n samples of one element; use the shape (1, n) for one sample of n elements.
@@ -128,9 +128,14 @@ impl<E: Element, D: Dimension> HostTensor for Array<E, D> {
     fn step_with_streams(
         self,
         m: Self,
+        memory: &Memory<Self>,
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
+        if rows.iter().any(Coefficients::remembers) {
+            let z = fill_like(&self, streams)?;
+            return self.step_with_memory(m, memory, Some(&z), rows);
+        }
         step_with(self, m, NoiseTerm::Streams(streams), rows)
     }
 }

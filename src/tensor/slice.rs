@@ -4,7 +4,9 @@ use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::normal::NormalStream;
 use crate::tensor::kernel::NoiseTerm;
-use crate::tensor::{Element, ElementType, HostTensor, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term};
+use crate::tensor::{
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, fill_like, kernel, noise_term,
+};
 
 /// One sampling step on slices, in place and without allocation: x ← a·threshold(p·x + q·m) + b·x + c·m + d·z.
 ///
@@ -175,9 +177,14 @@ impl<E: Element> HostTensor for Vec<E> {
     fn step_with_streams(
         mut self,
         m: Self,
+        memory: &Memory<Self>,
         streams: &[NormalStream],
         coefficients: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
+        if coefficients.iter().any(Coefficients::remembers) {
+            let z = fill_like(&self, streams)?;
+            return self.step_with_memory(m, memory, Some(&z), coefficients);
+        }
         check_len("x", self.len(), self.len())?;
         check_len("the network's output", self.len(), m.len())?;
         let rows = self.rows_of_batch();

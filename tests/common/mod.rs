@@ -1,6 +1,7 @@
 //! What the tests of both papers share: comparisons, exact expectations, and random schedules and paths.
 
 pub(crate) mod drive;
+pub(crate) mod methods;
 pub(crate) mod numbers;
 
 use std::f64::consts::PI;

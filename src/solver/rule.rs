@@ -1,0 +1,173 @@
+//! Rules that integrate a polynomial through earlier outputs exactly: what all multistep methods are made of.
+//!
+//! A rule takes x from level t to level s (as everywhere in this crate; h = λ_s − λ_t, λ = ln(signal/noise)). Its outputs are x̂₀, ε or u
+//! at levels whose variable, divided by that of the step, are the nodes r_j: 0 for the level of x, 1 for that of x′.
+
+use crate::dd::Dd;
+use crate::level::NoiseLevel;
+use crate::path::{Leg, Legs};
+use crate::phi::{self, MAX_NODES};
+use crate::prediction::Prediction;
+use crate::solver::{Combination, Row};
+
+/// What is interpolated, in which variable, against which kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kernel {
+    /// x̂₀ in λ (Lu et al. 2022b, Eq. 9; with τ Xue et al. 2023, Eq. 14), with k = 1 + τ²:
+    ///
+    /// x_s = (n_s/n_t)·e^{−τ²h}·x + s_s·Σ w_j·x̂₀_j + n_s·√(1 − e^{−2τ²h})·z,   Σ w_j·r_j^q = q!·k·h·φ_{q+1}(−k·h)
+    Data { tau: f64 },
+    /// ε in λ (Lu et al. 2022a, Eq. 3.4):
+    ///
+    /// x_s = (s_s/s_t)·x − (1 + τ²)·n_s·Σ w_j·ε_j + τ·n_s·√(e^{2h} − 1)·z,   Σ w_j·r_j^q = q!·h·φ_{q+1}(h)
+    Noise { tau: f64 },
+    /// ε in ρ = noise/signal: x_s/s_s = x/s_t + Σ w_j·ε_j,   Σ w_j·r_j^q = (ρ_s − ρ_t)/(q+1)
+    Rho,
+}
+
+/// x′ = x·x + Σ_j outputs_j·y_j + z·z; the y_j in the order of the levels that the rule was made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) x: Dd,
+    pub(crate) outputs: [Dd; MAX_NODES],
+    pub(crate) z: Dd,
+}
+
+impl Kernel {
+    /// The form in which outputs are kept.
+    pub(crate) fn output(self) -> Prediction {
+        match self {
+            Self::Data { .. } => Prediction::Sample,
+            Self::Noise { .. } | Self::Rho => Prediction::Epsilon,
+        }
+    }
+
+    /// The rule for a regular leg that integrates the polynomial through outputs at these levels exactly.
+    pub(crate) fn rule(self, leg: &Leg, levels: &[NoiseLevel]) -> Rule {
+        let mut nodes = [Dd::ZERO; MAX_NODES];
+        nodes.iter_mut().zip(levels).for_each(|(node, level)| *node = self.node(leg, level));
+        let nodes = nodes.get(..levels.len()).unwrap_or(&nodes);
+        self.weighted(leg, &phi::weights(nodes, &self.moments(leg)))
+    }
+
+    /// The moments that the weights of a rule must have.
+    pub(crate) fn moments(self, leg: &Leg) -> [Dd; MAX_NODES] {
+        let h = leg.h_dd();
+        match self {
+            Self::Data { tau } => {
+                let kh = (Dd::ONE + Dd::product(tau, tau)) * h;
+                phi::exponential_moments(-kh, kh)
+            }
+            Self::Noise { .. } => phi::exponential_moments(h, h),
+            Self::Rho => phi::plain_moments(rho(&leg.to) - rho(&leg.from)),
+        }
+    }
+
+    /// Where a level lies in units of the step: 0 at its start, 1 at its end.
+    pub(crate) fn node(self, leg: &Leg, level: &NoiseLevel) -> Dd {
+        match self {
+            Self::Data { .. } | Self::Noise { .. } => leg.from.lambda_to(level) / leg.h_dd(),
+            Self::Rho => (rho(level) - rho(&leg.from)) / (rho(&leg.to) - rho(&leg.from)),
+        }
+    }
+
+    /// The rule with these weights w.
+    pub(crate) fn weighted(self, leg: &Leg, weights: &[Dd; MAX_NODES]) -> Rule {
+        let (t, s, h) = (&leg.from, &leg.to, leg.h_dd());
+        let (signal, noise) = (s.signal_dd(), s.noise_dd());
+        let times = |factor: Dd| weights.map(|weight| factor * weight);
+        let two = Dd::from(2.0);
+        match self {
+            Self::Data { tau } => {
+                let tau2 = Dd::product(tau, tau);
+                let (decay, spread) = if tau2.is_zero() {
+                    (Dd::ONE, Dd::ZERO)
+                } else {
+                    // 1 − e^{−2τ²h} = 2τ²h·φ₁(−2τ²h)
+                    let exponent = two * tau2 * h;
+                    ((-(tau2 * h)).exp(), (exponent * phi::phi(1, -exponent)).sqrt())
+                };
+                Rule { x: noise / t.noise_dd() * decay, outputs: times(signal), z: noise * spread }
+            }
+            Self::Noise { tau } => {
+                let tau2 = Dd::product(tau, tau);
+                // e^{2h} − 1 = 2h·φ₁(2h)
+                let spread = if tau == 0.0 { Dd::ZERO } else { (two * h * phi::phi(1, two * h)).sqrt() };
+                Rule {
+                    x: signal / t.signal_dd(),
+                    outputs: times(-((Dd::ONE + tau2) * noise)),
+                    z: Dd::from(tau) * noise * spread,
+                }
+            }
+            Self::Rho => Rule { x: signal / t.signal_dd(), outputs: times(signal), z: Dd::ZERO },
+        }
+    }
+
+    /// The step of the first order where λ is infinite at one end or does not change. `None` if the leg is regular.
+    pub(crate) fn irregular(self, leg: &Leg) -> Option<Combination> {
+        if leg.is_regular() {
+            return None;
+        }
+        let (t, s) = (&leg.from, &leg.to);
+        let zero = Dd::ZERO;
+        let of = |x0, x, epsilon, z| Combination { x0, x, epsilon, z, learned_noise: None };
+        let noisy = matches!(self, Self::Data { tau } | Self::Noise { tau } if tau > 0.0);
+        Some(if leg.h() == 0.0 {
+            of(zero, s.scale() / t.scale(), zero, zero)
+        } else if s.is_clean() {
+            of(s.signal_dd(), zero, zero, zero)
+        } else if t.is_clean() {
+            of(s.signal_dd(), zero, s.noise_dd(), zero)
+        } else if noisy {
+            // From pure noise nothing of x is left but its noise, and that is made anew.
+            of(s.signal_dd(), zero, zero, s.noise_dd())
+        } else {
+            of(s.signal_dd(), s.noise_dd() / t.noise_dd(), zero, zero)
+        })
+    }
+
+    /// A row of this rule, whose output of the call at the start of the leg has the first weight, and those of the given ages the next
+    /// ones.
+    ///
+    /// The output of the call enters through x̂₀ and x, also where ε is interpolated, so that a threshold acts.
+    pub(crate) fn row(self, leg: &Leg, rule: &Rule, ages: &[usize]) -> Row {
+        let [newest, earlier @ ..] = rule.outputs;
+        let zero = Dd::ZERO;
+        let (x0, x) = match self {
+            Self::Data { .. } => (newest, rule.x),
+            // ε = (x − s·x̂₀)/n
+            Self::Noise { .. } | Self::Rho => {
+                let per_noise = newest / leg.from.noise_dd();
+                (-(per_noise * leg.from.signal_dd()), rule.x + per_noise)
+            }
+        };
+        let combination = Combination { x0, x, epsilon: zero, z: rule.z, learned_noise: None };
+        Row::new(leg, combination).with_history_dd(ages.iter().copied().zip(earlier)).keeping(self.output())
+    }
+}
+
+/// noise/signal.
+fn rho(level: &NoiseLevel) -> Dd {
+    (level.one_minus_alpha_bar / level.alpha_bar).sqrt()
+}
+
+/// The ages and levels of the outputs of earlier legs that a rule for this leg can interpolate, from the youngest, `most` of them at most.
+///
+/// Not among them: what was kept where λ is infinite, a second output at one level, and what was kept before x was noised anew.
+pub(crate) fn earlier(legs: &Legs<'_>, leg: &Leg, most: usize) -> Vec<(usize, NoiseLevel)> {
+    let mut found: Vec<(usize, NoiseLevel)> = Vec::new();
+    let mut next = leg;
+    while found.len() < most && !next.starts_over {
+        let Some(before) = next.index.checked_sub(1).and_then(|index| legs.get(index)) else { break };
+        let level = before.from;
+        let last = found.last().map_or(leg.from, |(_, level)| *level);
+        if level.is_clean() || level.is_pure_noise() {
+            break;
+        }
+        if !level.gap_to(&last).is_zero() {
+            found.push((leg.index - before.index, level));
+        }
+        next = before;
+    }
+    found
+}

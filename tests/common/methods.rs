@@ -1,0 +1,144 @@
+//! Every method of the crate, for tests that hold for all of them, and paths and networks to try them on.
+
+use alphabar::{
+    Ddim, Ddpm, DpmSolver, DpmSolverPp, Error, FinalOrder, Interpolation, NoiseLevel, Orders, Path, Plan, Point,
+    Prediction, Process, Scale, Solver, State, Step,
+};
+
+/// In what a method interpolates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// x̂₀ in λ.
+    Data,
+    /// ε in λ.
+    Noise,
+    /// ε in ρ = noise/signal.
+    Rho,
+    /// Nothing: memoryless.
+    None,
+}
+
+/// A method, and what it claims.
+pub struct Method {
+    pub name: &'static str,
+    pub solver: Box<dyn Solver>,
+    pub order: usize,
+    pub form: Form,
+    /// Whether polynomials below the order are integrated exactly on uneven levels.
+    pub exact: bool,
+    pub stochastic: bool,
+}
+
+impl Method {
+    pub fn new(name: &'static str, order: usize, form: Form, solver: impl Solver + 'static) -> Self {
+        Self { name, solver: Box::new(solver), order, form, exact: true, stochastic: false }
+    }
+
+    pub fn inexact(self) -> Self {
+        Self { exact: false, ..self }
+    }
+
+    pub fn stochastic(self) -> Self {
+        Self { stochastic: true, ..self }
+    }
+}
+
+/// All methods, at full order to the end.
+pub fn methods() -> Vec<Method> {
+    let mut all = vec![
+        Method::new("DDIM", 1, Form::None, Ddim::deterministic()),
+        Method::new("DDIM η = 0.5", 1, Form::None, Ddim::new(0.5).unwrap()).stochastic(),
+        Method::new("DDPM", 1, Form::None, Ddpm::default()).stochastic(),
+    ];
+    let names = ["DPM++ 1", "DPM++ 2M heun", "DPM++ 3M", "DPM++ 4M"];
+    for (name, order) in names.into_iter().zip(1..) {
+        let orders = Orders::new(order).unwrap();
+        let method = DpmSolverPp::multistep(order).unwrap().interpolation(Interpolation::Exact).orders(orders);
+        all.push(Method::new(name, order, Form::Data, method));
+    }
+    for (name, order) in ["DPM 1", "DPM 2", "DPM 3", "DPM 4"].into_iter().zip(1..) {
+        let method = DpmSolver::multistep(order).unwrap().orders(Orders::new(order).unwrap());
+        all.push(Method::new(name, order, Form::Noise, method));
+    }
+    for (name, order) in ["SDE-DPM++ 1", "SDE-DPM++ 2M", "SDE-DPM++ 3M"].into_iter().zip(1..) {
+        let orders = Orders::new(order).unwrap().ending(FinalOrder::Full);
+        let method = DpmSolverPp::multistep(order).unwrap().interpolation(Interpolation::Exact).orders(orders);
+        all.push(Method::new(name, order, Form::Data, method.stochastic(1.0).unwrap()).stochastic());
+    }
+    for (name, order) in ["DPM++ 2M midpoint", "DPM++ 3M as published"].into_iter().zip(2..) {
+        let orders = Orders::new(order).unwrap();
+        let method = DpmSolverPp::multistep(order).unwrap().interpolation(Interpolation::Published).orders(orders);
+        all.push(Method::new(name, 2, Form::Data, method).inexact());
+    }
+    all
+}
+
+/// A network that may be asked at any level, told λ, with levels in some scale.
+#[derive(Clone, Copy, Debug)]
+pub struct AnyLevel(pub Scale);
+
+impl Process for AnyLevel {
+    fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
+        let level = match sigma {
+            f64::INFINITY => NoiseLevel::PURE_NOISE,
+            sigma => NoiseLevel::from_sigma(sigma)?,
+        };
+        let level = if level.is_pure_noise() { level } else { level.in_scale(self.0)? };
+        Ok(Point::new(-sigma.ln().clamp(-50.0, 50.0), level))
+    }
+
+    fn sigma_range(&self) -> [f64; 2] {
+        [1e6, 1e-6]
+    }
+}
+
+/// The path through these λ = ln(signal/noise), to a level of the last one; in this scale.
+pub fn path(scale: Scale, lambdas: &[f64]) -> Path {
+    let (last, points) = lambdas.split_last().unwrap();
+    let path = Path::from_sigmas(&AnyLevel(scale), points.iter().map(|lambda| (-lambda).exp())).unwrap();
+    path.ending_at(AnyLevel(scale).at_sigma((-last).exp()).unwrap()).unwrap()
+}
+
+/// The plan of a method along a path, for a network that predicts x₀ or ε as the method likes it.
+pub fn plan(method: &Method, path: &Path) -> Plan {
+    let prediction = if matches!(method.form, Form::Data) { Prediction::Sample } else { Prediction::Epsilon };
+    Plan::builder_along(path).prediction(prediction).build(&method.solver).unwrap()
+}
+
+/// Runs steps on numbers, without noise; `network` is told the point and x.
+pub fn run(steps: &[Step], x: f64, network: impl Fn(&Step, f64) -> f64) -> f64 {
+    run_from(State::new(vec![x]), steps, network)
+}
+
+/// [`run`] from a state on.
+pub fn run_from(mut state: State<Vec<f64>>, steps: &[Step], network: impl Fn(&Step, f64) -> f64) -> f64 {
+    for step in steps {
+        let x = state.x().unwrap()[0];
+        state.step_given(step, vec![network(step, x)], Some(&vec![0.0])).unwrap();
+    }
+    state.into_x().unwrap()[0]
+}
+
+/// λ of a level.
+pub fn lambda(level: &NoiseLevel) -> f64 {
+    0.5 * level.log_snr()
+}
+
+/// ∫ f over [a, b] by Gauss–Legendre's rule of five points on many pieces.
+pub fn integral(a: f64, b: f64, f: impl Fn(f64) -> f64) -> f64 {
+    const NODES: [(f64, f64); 5] = [
+        (0.0, 0.568_888_888_888_888_9),
+        (0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
+        (-0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
+        (0.906_179_845_938_664, 0.236_926_885_056_189_08),
+        (-0.906_179_845_938_664, 0.236_926_885_056_189_08),
+    ];
+    let pieces = 64;
+    let width = (b - a) / f64::from(pieces);
+    (0..pieces)
+        .map(|piece| {
+            let middle = a + (f64::from(piece) + 0.5) * width;
+            NODES.iter().map(|(node, weight)| 0.5 * width * weight * f(middle + 0.5 * width * node)).sum::<f64>()
+        })
+        .sum()
+}
