@@ -88,7 +88,7 @@ fn stochastic(bencher: Bencher, size: (usize, usize), solver: &impl Solver, thre
     let mut noise = SeededNoise::new(1);
     bencher.counter(ItemsCount::new(size.0 * size.1)).bench_local(|| {
         let (x, m) = state.take().unwrap();
-        let stepped = noise.step(x, m, &plan.steps()[25]).unwrap();
+        let stepped = noise.step(x, m, &alphabar::Memory::default(), &plan.steps()[25]).unwrap();
         state = stepped.spare.map(|spare| (stepped.x, spare));
     });
 }

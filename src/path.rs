@@ -127,12 +127,24 @@ pub struct Path {
     /// With churn, the points to which noise lifts x before each call; empty without.
     lifted: Vec<Point>,
     churn_noise: f64,
+    /// By the index of the point after whose arrival they take place.
+    restarts: Vec<Restart>,
     end: End,
     direction: Direction,
     /// Whether the first point is where the network's training starts, as far as that is known.
     from_noise: bool,
     /// What tells the points between these.
     process: Option<Arc<dyn Process>>,
+}
+
+/// Noise that is added when x arrives at a point, and the way back, some times.
+#[derive(Clone, Debug, PartialEq)]
+struct Restart {
+    /// The index of the point.
+    after: usize,
+    /// From the noisiest one on, without the point itself.
+    through: Vec<Point>,
+    times: usize,
 }
 
 /// The clean end of a path.
@@ -167,6 +179,7 @@ impl Path {
             points,
             lifted: Vec::new(),
             churn_noise: 1.0,
+            restarts: Vec::new(),
             end,
             direction: Direction::Generate,
             from_noise: true,
@@ -204,7 +217,8 @@ impl Path {
         let from_noise = first + (schedule.len() / NOISY_PART).max(1) >= schedule.len();
         let direction = timesteps.direction();
         let process: Option<Arc<dyn Process>> = Some(Arc::new(schedule.clone()));
-        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, end, direction, from_noise, process })
+        let restarts = Vec::new();
+        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, restarts, end, direction, from_noise, process })
     }
 
     /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of
@@ -406,6 +420,9 @@ impl Path {
         self.from_noise &= dropped == 0;
         self.points.drain(..dropped);
         self.lifted.drain(..dropped.min(self.lifted.len()));
+        // A restart takes place where a step arrives, and none arrives at the first point.
+        self.restarts.retain(|restart| restart.after > dropped);
+        self.restarts.iter_mut().for_each(|restart| restart.after -= dropped);
         Ok(self)
     }
 
@@ -420,11 +437,14 @@ impl Path {
     /// have.
     pub fn churned(
         self,
-        process: &(impl Process + Clone + 'static),
+        process: &impl Process,
         total: f64,
         range: core::ops::RangeInclusive<f64>,
         noise: f64,
     ) -> Result<Self, Error> {
+        if !self.restarts.is_empty() {
+            return Err(Error::Unsupported { operation: "churn on a path with restarts; choose one of the two" });
+        }
         require(total >= 0.0 && total.is_finite(), "S_churn", total, "finite and ≥ 0")?;
         require(noise >= 0.0 && noise.is_finite(), "S_noise", noise, "finite and ≥ 0")?;
         let gamma = (total / self.points.len() as f64).min(core::f64::consts::SQRT_2 - 1.0);
@@ -435,6 +455,52 @@ impl Path {
         // A lifted point may be noisier than the one before it: what falls is the level at which steps arrive.
         let lifted = lifted.collect::<Result<Vec<_>, _>>()?;
         Ok(Self { lifted, churn_noise: noise, ..self })
+    }
+
+    /// This path with restarts (Xu et al. 2023, arXiv 2306.14878, Algorithm 1): when x arrives at the point next to σ = `low`, it is noised
+    /// to σ = `high`, and comes back in `steps` steps, in Karras's spacing; and that `times` times.
+    ///
+    /// The noise is part of the step that arrives. A method that remembers starts over after it. Paths that encode leave restarts out.
+    /// Call it again for more than one interval.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless low < high, [`Error::Count`] unless 1 ≤ `steps`, `times` ≤ 1000, those of the process for a σ that it does
+    /// not have, [`Error::NothingToDo`] if the point next to `low` is the first one, and [`Error::Unsupported`] on a path with churn.
+    ///
+    /// ```
+    /// use alphabar::{Ddim, Edm, Path, Plan};
+    ///
+    /// let edm = Edm::new(80.0, 0.002, 0.5)?;
+    /// let path = Path::karras(&edm, 18)?.restarted(&edm, 0.05..0.3, 3, 2)?;
+    /// let plan = Plan::builder_along(&path).prediction(edm.prediction()).build(&Ddim::deterministic())?;
+    /// assert_eq!(plan.len(), 18 + 3 * 2);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[doc(alias = "Restart")]
+    pub fn restarted(
+        mut self,
+        process: &impl Process,
+        sigma: core::ops::Range<f64>,
+        steps: usize,
+        times: usize,
+    ) -> Result<Self, Error> {
+        if !self.lifted.is_empty() {
+            return Err(Error::Unsupported { operation: "restarts on a path with churn; choose one of the two" });
+        }
+        let (low, high) = (sigma.start, sigma.end);
+        require(low > 0.0 && low < high, "the lower σ of a restart", low, "positive and below the upper one")?;
+        require_count("the steps of a restart", steps, 1, 1000)?;
+        require_count("the times of a restart", times, 1, 1000)?;
+        let far = |point: &Point| (libm::log(point.level.sigma()) - libm::log(low)).abs();
+        let nearest = self.points.iter().enumerate().skip(1).min_by(|(_, a), (_, b)| far(a).total_cmp(&far(b)));
+        let Some((after, point)) = nearest else {
+            return Err(Error::NothingToDo { name: "the lower σ of a restart", value: low, steps: self.len() });
+        };
+        let sigmas = spacing::karras(steps + 1, high, point.level.sigma(), spacing::KARRAS_RHO)?;
+        let through = sigmas.into_iter().take(steps).map(|sigma| process.at_sigma(sigma));
+        let through = through.collect::<Result<Vec<_>, _>>()?;
+        self.restarts.push(Restart { after, through, times });
+        Ok(self)
     }
 }
 
@@ -490,6 +556,9 @@ impl Path {
                     let lifted = self.lifted.get(i + 1).map(|point| point.level).filter(|level| *level != to);
                     let lift = lifted.map(|to| Lift { to, noise: self.churn_noise });
                     legs.push(Leg { told: *told, arrives, s, lift, ..Leg::new(told.level, to) });
+                    for restart in self.restarts.iter().filter(|restart| restart.after == i + 1) {
+                        self.restart(restart, &mut legs);
+                    }
                 }
             }
             Direction::Encode(conditioning) => {
@@ -509,23 +578,44 @@ impl Path {
     }
 }
 
+impl Path {
+    /// Noises x where the last leg arrives, and adds the legs of the way back.
+    fn restart(&self, restart: &Restart, legs: &mut Vec<Leg>) {
+        let Some(point) = self.points.get(restart.after) else { return };
+        let Some(first) = restart.through.first() else { return };
+        for _ in 0..restart.times {
+            if let Some(arriving) = legs.last_mut() {
+                arriving.lift = Some(Lift { to: first.level, noise: 1.0 });
+            }
+            for (index, told) in restart.through.iter().enumerate() {
+                let next = restart.through.get(index + 1).unwrap_or(point);
+                let leg =
+                    Leg { told: *told, arrives: Some(*next), s: Some(next.t), ..Leg::new(told.level, next.level) };
+                legs.push(Leg { starts_over: index == 0, ..leg });
+            }
+        }
+    }
+}
+
 /// Paths are equal if they go through the same points in the same way.
 impl PartialEq for Path {
     fn eq(&self, other: &Self) -> bool {
-        let Self { points, lifted, churn_noise, end, direction, from_noise, process: _ } = self;
-        let rest = (lifted, churn_noise, end, direction, from_noise);
+        let Self { points, lifted, churn_noise, restarts, end, direction, from_noise, process: _ } = self;
+        let rest = (lifted, churn_noise, restarts, end, direction, from_noise);
         *points == other.points
-            && rest == (&other.lifted, &other.churn_noise, &other.end, &other.direction, &other.from_noise)
+            && rest
+                == (&other.lifted, &other.churn_noise, &other.restarts, &other.end, &other.direction, &other.from_noise)
     }
 }
 
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { points, lifted, churn_noise, end, direction, from_noise, process: _ } = self;
+        let Self { points, lifted, churn_noise, restarts, end, direction, from_noise, process: _ } = self;
         f.debug_struct("Path")
             .field("points", points)
             .field("lifted", lifted)
             .field("churn_noise", churn_noise)
+            .field("restarts", restarts)
             .field("end", end)
             .field("direction", direction)
             .field("from_noise", from_noise)

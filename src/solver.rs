@@ -5,16 +5,20 @@
 //! and tensor.
 
 mod builtin;
+mod consistency;
 mod ddim;
 mod ddpm;
 mod dpm_solver;
+mod euler;
 mod orders;
 mod rule;
 
 pub use builtin::BuiltinSolver;
+pub use consistency::{Lcm, Renoise, Tcd};
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
 pub use dpm_solver::{DpmSolver, DpmSolverPp, Interpolation};
+pub use euler::{Euler, EulerAncestral, FlowSde};
 pub use orders::{FinalOrder, Orders};
 
 use crate::dd::Dd;

@@ -3,8 +3,8 @@
 
 use alphabar::flow::{FLUX, QWEN_IMAGE, flux_mu, flux2_mu};
 use alphabar::{
-    CustomPrediction, Ddim, Ddpm, Edm, Flow, FlowTime, NoiseLevel, NoiseSchedule, Path, Plan, Point, Prediction,
-    Process, Scale, SigmaData, SigmaTime, Solver, Variance, posterior,
+    CustomPrediction, Ddim, Ddpm, Edm, EulerAncestral, Flow, FlowSde, FlowTime, NoiseLevel, NoiseSchedule, Path, Plan,
+    Point, Prediction, Process, Scale, SigmaData, SigmaTime, Solver, Variance, posterior,
 };
 use proptest::prelude::*;
 
@@ -502,4 +502,58 @@ fn what_is_left_below_a_sigma_starts_below_it_also_with_churn() {
     let below = churned.not_above_sigma(60.0).unwrap();
     assert!(below.points().iter().all(|point| point.level.sigma() <= 60.0), "{:?}", below.points());
     assert_eq!(below.len(), 2);
+}
+
+/// The ancestral step of rectified flows, as ComfyUI and LTX-Video have it.
+#[test]
+fn euler_ancestral_of_flows_is_comfyuis() {
+    let [x, x0, z] = [0.7, -0.4, 1.3];
+    for eta in [0.25, 0.7, 1.0] {
+        for (sigma, next) in [(1.0, 0.8), (0.9, 0.5), (0.5, 0.45), (0.2, 0.01)] {
+            let [from, to] = [sigma, next].map(|sigma| NoiseLevel::flow(sigma).unwrap());
+            let k = EulerAncestral::rectified_flow(eta).unwrap().combine(&alphabar::Leg::new(from, to)).unwrap();
+            let downstep = 1.0 + (next / sigma - 1.0) * eta;
+            let down = next * downstep;
+            let (alpha_next, alpha_down) = (1.0 - next, 1.0 - down);
+            let renoise = (next * next - down * down * alpha_next * alpha_next / (alpha_down * alpha_down)).sqrt();
+            let ratio = down / sigma;
+            let wanted = alpha_next / alpha_down * (ratio * x + (1.0 - ratio) * x0) + renoise * z;
+            close(k.x() * x + k.x0() * x0 + k.z() * z, wanted, 1e-13);
+        }
+    }
+    let last = alphabar::Leg::new(NoiseLevel::flow(0.3).unwrap(), NoiseLevel::CLEAN);
+    let k = EulerAncestral::rectified_flow(1.0).unwrap().combine(&last).unwrap();
+    assert_eq!((k.x0(), k.x(), k.epsilon(), k.z()), (1.0, 0.0, 0.0, 0.0));
+    for eta in [-0.1, 1.1, f64::NAN] {
+        assert!(EulerAncestral::rectified_flow(eta).is_err() && EulerAncestral::new(eta).is_err());
+    }
+}
+
+/// Eq. 9 and 12 of Flow-GRPO, and coefficients-preserving sampling with its variance kept.
+#[test]
+fn stochastic_flows_are_those_of_their_papers() {
+    let [x, u, z] = [0.7, -0.4, 1.3];
+    for (sigma, next) in [(1.0, 0.8), (0.9, 0.5), (0.5, 0.45), (0.2, 0.01)] {
+        let [from, to] = [sigma, next].map(|sigma| NoiseLevel::flow(sigma).unwrap());
+        let leg = alphabar::Leg::new(from, to);
+        let of = |k: alphabar::Combination| {
+            let x0 = x - sigma * u;
+            k.x() * x + k.x0() * x0 + k.epsilon() * (x0 + u) + k.z() * z
+        };
+        let a = 0.7;
+        let deviation = a * (sigma / (1.0 - if sigma == 1.0 { next } else { sigma })).sqrt();
+        let step: f64 = next - sigma;
+        let drift = u + deviation * deviation / (2.0 * sigma) * (x + (1.0 - sigma) * u);
+        let wanted = x + drift * step + deviation * (-step).sqrt() * z;
+        close(of(FlowSde::grpo(a).unwrap().combine(&leg).unwrap()), wanted, 1e-12);
+        let eta: f64 = 0.6;
+        let (sine, cosine) = (eta * std::f64::consts::FRAC_PI_2).sin_cos();
+        let (x0, epsilon) = (x - sigma * u, x + (1.0 - sigma) * u);
+        let wanted = (1.0 - next) * x0 + next * (cosine * epsilon + sine * z);
+        close(of(FlowSde::cps(eta).unwrap().combine(&leg).unwrap()), wanted, 1e-12);
+        assert_eq!(FlowSde::cps(1.0).unwrap().combine(&leg).unwrap().epsilon(), 0.0);
+        for still in [FlowSde::grpo(0.0).unwrap(), FlowSde::cps(0.0).unwrap()] {
+            assert_eq!(still.combine(&leg).unwrap(), Ddim::deterministic().combine(&leg).unwrap());
+        }
+    }
 }

@@ -14,6 +14,13 @@ const LITTLE_NOISE: f64 = 1e-3;
 /// A factor from which the rounding of `f32` is visible in eight bits: 2⁻²⁴·1000·128 is about 1/130.
 const LARGE_FACTOR: f64 = 1e3;
 
+/// The relative error of a sum of weights that f32 tables do not explain.
+const WRONG_SUM: f64 = 1e-2;
+/// σ from which the last step, to clean data, is of the first order and longer than all that a higher order gains before.
+const LONG_LAST_STEP: f64 = 0.15;
+/// How much longer than the one before it a step may be, in λ, to extrapolate.
+const UNEVEN: f64 = 5.0;
+
 impl Plan {
     /// Warnings: legal settings that often turn out to be mistakes. Empty if there are none.
     ///
@@ -49,11 +56,16 @@ impl Plan {
             if let Some(eta) = step.eta.filter(|&eta| eta > 1.0) {
                 found.push(Lint::EtaAboveOne { index, eta });
             }
-            if step.from == step.to {
+            if step.from == step.to && step.coefficients.history.is_empty() {
                 found.push(Lint::StandsStill { index, t: step.t });
             }
             let factors = factors(step).into_iter().filter(|(_, factor)| factor.abs() > LARGE_FACTOR);
             found.extend(factors.map(|(of, factor)| Lint::Amplifies { index, of, factor }));
+        }
+        found.extend(self.steps.iter().filter_map(|step| self.loses_signal(step)));
+        if self.remembers() {
+            found.extend(self.long_last_step());
+            found.extend(self.uneven_steps());
         }
         if !found.iter().any(|lint| matches!(lint, Lint::Amplifies { .. })) {
             found.extend(self.amplifies_along());
@@ -70,6 +82,42 @@ impl Plan {
         let t = if step.from == level { step.t } else { step.s.unwrap_or(step.t) };
         let alpha_bar = level.alpha_bar();
         (alpha_bar > LITTLE_SIGNAL && !self.from_noise).then_some(Lint::StartsWithSignal { t, alpha_bar })
+    }
+
+    /// Whether the weights of a step do not sum to the signal of the level where it arrives. With clean data 1 and ε = 0 at all levels,
+    /// x, the outputs and x′ are known.
+    fn loses_signal(&self, step: &Step) -> Option<Lint> {
+        let k = &step.coefficients;
+        let (m, _) = self.prediction.of_x0_and_epsilon(&step.from).ok()?;
+        let mut terms = vec![k.x * step.from.signal(), k.model * m];
+        for (age, weight) in k.history.iter() {
+            let earlier = self.steps.get(step.index.checked_sub(age)?)?;
+            let (y, _) = earlier.coefficients.kept?.output.of_x0_and_epsilon(&earlier.from).ok()?;
+            terms.push(weight * y);
+        }
+        let (found, expected) = (terms.iter().sum::<f64>(), step.to.signal());
+        let size = terms.iter().map(|term| term.abs()).sum::<f64>().max(expected);
+        ((found - expected).abs() > WRONG_SUM * size).then_some(Lint::LosesSignal {
+            index: step.index,
+            found,
+            expected,
+        })
+    }
+
+    fn long_last_step(&self) -> Option<Lint> {
+        let last = self.steps.last().filter(|step| step.to.is_clean())?;
+        let sigma = last.from.sigma();
+        (sigma > LONG_LAST_STEP).then_some(Lint::LongLastStep { index: last.index, sigma })
+    }
+
+    /// Steps that extrapolate earlier outputs far beyond them.
+    fn uneven_steps(&self) -> impl Iterator<Item = Lint> + '_ {
+        self.steps.iter().zip(self.steps.iter().skip(1)).filter_map(|(before, step)| {
+            let reads = !step.coefficients.history.is_empty() && before.to == step.from;
+            let [gap, earlier] = [step, before].map(|step| step.from.lambda_to(&step.to).to_f64().abs());
+            let ratio = gap / earlier;
+            (reads && ratio > UNEVEN && ratio.is_finite()).then_some(Lint::UnevenSteps { index: step.index, ratio })
+        })
     }
 
     /// What multiplies an error of x from some step to the end, at the step from which this is largest.
@@ -166,6 +214,31 @@ pub enum Lint {
         /// ᾱ from which the next step starts.
         leaves: f64,
     },
+    /// The weights of a step do not sum to the signal where it arrives, so that even a network that knows the datum misses it. A mistake in
+    /// a custom sampler.
+    LosesSignal {
+        /// The index of the step.
+        index: usize,
+        /// The signal of x′ if x₀ is 1.
+        found: f64,
+        /// The signal of the level where the step arrives.
+        expected: f64,
+    },
+    /// The last step goes to clean data from much noise. It is of the first order in every method, and its error is larger than what a
+    /// method that remembers gains before.
+    LongLastStep {
+        /// The index of the step.
+        index: usize,
+        /// σ = noise/signal from which it starts.
+        sigma: f64,
+    },
+    /// A step of a method that remembers is much longer than the one before it, so that it extrapolates far.
+    UnevenSteps {
+        /// The index of the step.
+        index: usize,
+        /// How many times longer it is, in λ = ln(signal/noise).
+        ratio: f64,
+    },
     /// A coefficient so large that the rounding errors of `f32` become visible.
     Amplifies {
         /// The index of the step.
@@ -219,6 +292,22 @@ impl fmt::Display for Lint {
                 f,
                 "step {index} ends at ᾱ = {arrives:.6}, but the next one starts from ᾱ = {leaves:.6}. This reproduces \
                  diffusers (module compat); for the correct path use Plan::builder(…).build(…)"
+            ),
+            Self::LosesSignal { index, found, expected } => write!(
+                f,
+                "step {index} makes {found:.6} of the clean data where the level holds {expected:.6}: its weights of x̂₀, x and earlier \
+                 outputs do not sum to the first-order weight. Correct the sampler"
+            ),
+            Self::LongLastStep { index, sigma } => write!(
+                f,
+                "step {index} goes to clean data from σ = {}, in one step of the first order: a method of a higher order gains little \
+                 before it. Use a spacing in λ that ends lower (Path::karras, Path::exponential), or DDIM",
+                Digits::few(*sigma)
+            ),
+            Self::UnevenSteps { index, ratio } => write!(
+                f,
+                "step {index} is {ratio:.1} times as long as the one before it, in λ, and extrapolates its outputs that far. Use an even \
+                 spacing in λ, or a lower order there (Orders)"
             ),
             Self::Amplifies { index, of, factor } => write!(f, "step {index} multiplies {of} by {factor:.3e}: {CURE}"),
             Self::AmplifiesAlong { index, factor } => {

@@ -7,6 +7,7 @@ use crate::coefficients::Threshold;
 use crate::dd::Dd;
 use crate::error::Digits;
 use crate::level::NoiseLevel;
+use crate::prediction::Prediction;
 
 impl fmt::Display for Plan {
     /// A table with one line a step: t, s, their ᾱ (their noise, on levels that are not variance-preserving), the coefficients in use,
@@ -14,10 +15,18 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let thresholded = self.steps.iter().any(|step| step.coefficients.threshold != Threshold::None);
         writeln!(f, "{}, {}, {} steps", self.method, self.prediction, self.len())?;
+        let mut ages: Vec<usize> =
+            self.steps.iter().flat_map(|step| step.coefficients.history.iter()).map(|(age, _)| age).collect();
+        ages.sort_unstable();
+        ages.dedup();
+        let earlier = if ages.is_empty() { "" } else { " + Σ g·y" };
         if thresholded {
-            writeln!(f, "x̂₀ = threshold(p·x + q·m)   x′ = a·x̂₀ + b·x + c·m + d·z")?;
+            writeln!(f, "x̂₀ = threshold(p·x + q·m)   x′ = a·x̂₀ + b·x + c·m{earlier} + d·z")?;
         } else {
-            writeln!(f, "x′ = A·x + B·m + d·z")?;
+            writeln!(f, "x′ = A·x + B·m{earlier} + d·z")?;
+        }
+        if let Some(kept) = self.steps.iter().find_map(|step| step.coefficients.kept) {
+            writeln!(f, "y₋ⱼ: the {} of j calls before", of_network(kept.output))?;
         }
         // ᾱ tells all of a variance-preserving level; of other levels the noise is what their users know.
         let preserving = self.steps.iter().all(|step| step.from.scale() == Dd::ONE && step.to.scale() == Dd::ONE);
@@ -29,6 +38,9 @@ impl fmt::Display for Plan {
         for name in names {
             write!(f, " {name:>11}")?;
         }
+        for age in &ages {
+            write!(f, " {:>11}", format!("y₋{}", subscript(*age)))?;
+        }
         for step in &self.steps {
             let s = step.s.map_or_else(|| "clean".to_owned(), |s| Digits::time(s).to_string());
             let (t, from, to) = (Digits::time(step.t).to_string(), shown(&step.from), shown(&step.to));
@@ -38,9 +50,28 @@ impl fmt::Display for Plan {
             for value in values {
                 write!(f, " {}", Cell(*value))?;
             }
+            for age in &ages {
+                match k.history.weight(*age) {
+                    0.0 => write!(f, " {:>11}", "")?,
+                    weight => write!(f, " {}", Cell(weight))?,
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// The output that is kept, in a few letters.
+fn of_network(output: Prediction) -> String {
+    match output {
+        Prediction::Sample => "x̂₀".to_owned(),
+        Prediction::Epsilon => "ε".to_owned(),
+        other => other.name().into_owned(),
+    }
+}
+
+fn subscript(number: usize) -> String {
+    number.to_string().chars().filter_map(|digit| "₀₁₂₃₄₅₆₇₈₉".chars().nth(digit.to_digit(10)? as usize)).collect()
 }
 
 /// A number in eleven columns.
