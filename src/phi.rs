@@ -53,7 +53,11 @@ pub(crate) fn weights(nodes: &[Dd], moments: &[Dd; MAX_NODES]) -> [Dd; MAX_NODES
     let n = nodes.len().min(MAX_NODES);
     let (mut r, mut w) = ([Dd::ZERO; MAX_NODES], *moments);
     r.iter_mut().zip(nodes).for_each(|(r, node)| *r = *node);
-    #[expect(clippy::indexing_slicing, reason = "n ≤ MAX_NODES, the length of both arrays")]
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "as the algorithm is printed; n ≤ MAX_NODES, the length of both"
+    )]
     let mut solve = || {
         for k in 0..n.saturating_sub(1) {
             for i in (k + 1..n).rev() {

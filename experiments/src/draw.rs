@@ -77,8 +77,18 @@ impl<'a> Samples<'a> {
         folder: &Path,
     ) -> Result<Self> {
         let plan = net.objective().plan(method, steps)?;
-        let name = format!("{}-{}-s{steps}-seed{seed}", weights.fingerprint(), method.key());
-        Ok(Self { net, name, plan, seed, range, folder: folder.to_owned() })
+        Ok(Self::of_plan((net, weights), (plan, format!("{}-s{steps}", method.key())), (seed, range), folder))
+    }
+
+    /// Samples `range` of a seed, by a plan with a name of its own.
+    pub fn of_plan(
+        (net, weights): (&'a UNet, &Weights),
+        (plan, name): (Plan, String),
+        (seed, range): (u64, Range<u64>),
+        folder: &Path,
+    ) -> Self {
+        let name = format!("{}-{name}-seed{seed}", weights.fingerprint());
+        Self { net, name, plan, seed, range, folder: folder.to_owned() }
     }
 
     /// What a shard takes: images through the network.

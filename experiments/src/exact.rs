@@ -80,14 +80,14 @@ pub enum Line {
 }
 
 impl Line {
-    fn components(self) -> Vec<(f64, f64, f64)> {
+    pub(crate) fn components(self) -> Vec<(f64, f64, f64)> {
         match self {
             Self::Mixture => MIXTURE.to_vec(),
             Self::Finite => POINTS.iter().map(|&point| (1.0 / POINTS.len() as f64, point, GRAIN)).collect(),
         }
     }
 
-    fn distribution(self) -> Result<Box<dyn DataDistribution>> {
+    pub(crate) fn distribution(self) -> Result<Box<dyn DataDistribution>> {
         Ok(match self {
             Self::Mixture => {
                 let parts =

@@ -36,11 +36,15 @@ pub fn time_against_steps(net: &UNet, steps: &[usize], folder: &Path) -> Result<
     Ok(format!("     S   seconds   straight line, {PIECE} samples\n{}", rows.collect::<String>()))
 }
 
+/// A font that comes with the program: none need be installed.
+pub(crate) fn font() -> Result<(), &'static str> {
+    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "the font cannot be read")
+}
+
 fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<(), Box<dyn std::error::Error>> {
     const SIZE: (u32, u32) = (640, 420);
-    // A font that comes with the program: none need be installed.
-    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| "the font cannot be read")?;
+    font()?;
     let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();

@@ -3,6 +3,7 @@
 //! Start at [`train`] for alphabar's training half and at [`draw`] for its sampling half; [`exact`] needs no network.
 
 pub mod adam;
+pub mod calls;
 pub mod classifier;
 pub mod data;
 pub mod draw;

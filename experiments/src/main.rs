@@ -13,9 +13,9 @@ use alphabar_experiments::objective::Objective;
 use alphabar_experiments::progress::Progress;
 use alphabar_experiments::shard::Shard;
 use alphabar_experiments::train::{Place, Recipe, Run};
-use alphabar_experiments::trouble::Result;
+use alphabar_experiments::trouble::{Result, Trouble};
 use alphabar_experiments::weights::Weights;
-use alphabar_experiments::{classifier, data, draw, exact, figures, picture, table1, table2};
+use alphabar_experiments::{calls, classifier, data, draw, exact, figures, picture, table1, table2};
 use clap::{Args, Parser, Subcommand};
 
 /// The DDIM paper's experiments with a network trained here, on Fashion-MNIST.
@@ -60,7 +60,7 @@ fn count(largest: u64) -> impl clap::builder::TypedValueParser<Value = usize> {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tables 1 and 2 for perfect networks, in seconds
+    /// Tables 1 and 2 for perfect networks, and samplers' errors per call, in seconds
     Exact {
         /// Samples, where there are samples
         #[arg(long, default_value_t = 4000, value_parser = count(1 << 20))]
@@ -137,6 +137,9 @@ enum Command {
         /// The S to do
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
         steps: Vec<usize>,
+        /// In place of η: samplers (DDIM, DPM++ 2M and 3M, UniPC-3, Heun) and spacings at equal calls; --steps are calls
+        #[arg(long)]
+        per_call: bool,
     },
     /// Table 2: reconstruction of held-out images; goes on after a kill
     Table2 {
@@ -219,7 +222,11 @@ fn run(options: &Options) -> Result<()> {
     };
     let out = &options.out;
     match &options.command {
-        Command::Exact { count } => say(&exact::report(*count)?),
+        Command::Exact { count } => {
+            say(&exact::report(*count)?);
+            std::fs::create_dir_all(out).map_err(|error| Trouble::Options(format!("{}: {error}", out.display())))?;
+            say(&calls::report((*count).min(2000), Some(out))?);
+        }
         Command::Fetch => say(&data::fetch(options.data.as_deref())?.display().to_string()),
         Command::Train { objective, steps, batch, rate, decay, width, images, every, log_every } => {
             let mut train = load(Part::Train)?;
@@ -267,7 +274,7 @@ fn run(options: &Options) -> Result<()> {
                 say(&format!("the first of them: {}", path.display()));
             }
         }
-        Command::Table1 { network, classifier, count, steps } => {
+        Command::Table1 { network, classifier, count, steps, per_call } => {
             let (train, test) = (load(Part::Train)?, load(Part::Test)?);
             let inputs = table1::Inputs {
                 weights: &Weights::network(network.weights.as_deref())?,
@@ -279,7 +286,7 @@ fn run(options: &Options) -> Result<()> {
                 seed: options.seed,
                 folder: &out.join("table1"),
             };
-            say(&table1::run(&inputs)?);
+            say(&if *per_call { table1::per_call(&inputs) } else { table1::run(&inputs) }?);
         }
         Command::Table2 { network, count, steps } => {
             let weights = Weights::network(network.weights.as_deref())?;

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use alphabar::Plan;
+
+use crate::calls::{SAMPLERS, Sampler, Spacing};
 use crate::classifier::{Classifier, FEATURES};
 use crate::data::Images;
 use crate::draw::Samples;
 use crate::frechet::{Moments, deviation, resampled};
-use crate::method::{METHODS, PAPER_TABLE1, TABLE1_STEPS};
+use crate::method::{METHODS, Method, PAPER_TABLE1, TABLE1_STEPS};
 use crate::net::UNet;
 use crate::parallel;
 use crate::progress::Progress;
@@ -41,6 +44,67 @@ pub struct Inputs<'a> {
 /// The table as text; all that was computed before is taken from the folder.
 pub fn run(inputs: &Inputs) -> Result<String> {
     let net = UNet::load(inputs.weights)?;
+    let set = |method: Method, steps: usize| {
+        let plan = net.objective().plan(method, steps)?;
+        Ok(Entry { key: format!("{}, S = {steps}", method.key()), file: format!("{}-s{steps}", method.key()), plan })
+    };
+    // The cheap columns first: something to look at soon.
+    let entries = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| set(method, steps)));
+    let done = distances(inputs, &net, entries.collect::<Result<_>>()?)?;
+    let mut text = done.heading + &line("S", 8, inputs.steps, usize::to_string);
+    for (row, method) in METHODS.iter().enumerate() {
+        text += &numbers_of(&method.to_string(), 8, &done.numbers, row, METHODS.len());
+    }
+    text += &format!("{}\n\nThe paper's, FID on CIFAR-10:\n", done.floor);
+    text += &line("S", 8, &TABLE1_STEPS, usize::to_string);
+    for (method, row) in METHODS.iter().zip(PAPER_TABLE1) {
+        text += &line(&method.to_string(), 8, &row, |number| format!("{number:.2}"));
+    }
+    Ok(text)
+}
+
+/// The distances of samplers and spacings at equal numbers of calls, in place of Table 1; the S are calls.
+pub fn per_call(inputs: &Inputs) -> Result<String> {
+    let net = UNet::load(inputs.weights)?;
+    let spacings = Spacing::of(net.objective());
+    let rows: Vec<(Spacing, Sampler)> =
+        spacings.iter().flat_map(|&spacing| SAMPLERS.map(|sampler| (spacing, sampler))).collect();
+    let set = |&(spacing, sampler): &(Spacing, Sampler), calls: usize| {
+        let plan = sampler.plan(net.objective(), spacing, calls)?;
+        let file = format!("{}-{}-c{calls}", sampler.key(), spacing.to_string().replace(' ', ""));
+        Ok(Entry { key: format!("{sampler}, {spacing}, {calls} calls"), file, plan })
+    };
+    let entries = inputs.steps.iter().flat_map(|&calls| rows.iter().map(move |row| set(row, calls)));
+    let done = distances(inputs, &net, entries.collect::<Result<_>>()?)?;
+    let mut text = done.heading + &line("calls", 18, inputs.steps, usize::to_string);
+    for (row, (spacing, sampler)) in rows.iter().enumerate() {
+        text += &numbers_of(&format!("{sampler}, {spacing}"), 18, &done.numbers, row, rows.len());
+    }
+    Ok(text + &done.floor + "\n")
+}
+
+fn numbers_of(name: &str, width: usize, numbers: &[[f64; 2]], row: usize, rows: usize) -> String {
+    let numbers: Vec<[f64; 2]> = numbers.iter().copied().skip(row).step_by(rows).collect();
+    line(name, width, &numbers, |[number, deviation]| format!("{number:.2}±{deviation:.2}"))
+}
+
+/// What is drawn for a number of a table.
+struct Entry {
+    /// Of the number among the results.
+    key: String,
+    /// In the names of the files.
+    file: String,
+    plan: Plan,
+}
+
+/// Distances with their deviations, in the order of the entries.
+struct Distances {
+    heading: String,
+    numbers: Vec<[f64; 2]>,
+    floor: String,
+}
+
+fn distances(inputs: &Inputs, net: &UNet, entries: Vec<Entry>) -> Result<Distances> {
     let classifier = Classifier::load(inputs.classifier)?;
     let of = format!(
         "weights {}, classifier {}, seed {}, {} images",
@@ -61,17 +125,17 @@ pub fn run(inputs: &Inputs) -> Result<String> {
         Ok(moments(&classifier.features_of_images(inputs.test, held_out)?)?.frechet(&target))
     })?;
 
-    let set =
-        |method, steps| Samples::new((&net, inputs.weights), (method, steps), (inputs.seed, 0..count), inputs.folder);
-    // The cheap columns first: something to look at soon.
-    let sets = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| (method, steps)));
-    let sets = sets.map(|(method, steps)| Ok((method, steps, set(method, steps)?))).collect::<Result<Vec<_>>>()?;
-    let work = sets.iter().map(|(.., samples)| samples.work(Shard::WHOLE)).sum();
+    let sets = entries.into_iter().map(|Entry { key, file, plan }| {
+        let samples = Samples::of_plan((net, inputs.weights), (plan, file), (inputs.seed, 0..count), inputs.folder);
+        (key, samples)
+    });
+    let sets: Vec<(String, Samples)> = sets.collect();
+    let work = sets.iter().map(|(_, samples)| samples.work(Shard::WHOLE)).sum();
     let progress = Progress::new("{msg}: {bar} {percent} % of all, {eta} left", work, 0)?;
     let mut numbers = Vec::new();
-    for (method, steps, samples) in &sets {
-        progress.say(format!("{method}, S = {steps}"));
-        let key = format!("{}, S = {steps}, {count} samples", method.key());
+    for (key, samples) in &sets {
+        progress.say(key.clone());
+        let key = format!("{key}, {count} samples");
         let deviation_key = format!("{key}, deviation");
         let known = results.known(&key) && results.known(&deviation_key);
         if known {
@@ -91,18 +155,6 @@ pub fn run(inputs: &Inputs) -> Result<String> {
         }
     }
     progress.done();
-    let mut text = format!(
-        "{count} samples of each, ± a standard deviation; {of}\n{}",
-        line("S", 8, inputs.steps, usize::to_string)
-    );
-    for (row, method) in METHODS.iter().enumerate() {
-        let numbers: Vec<[f64; 2]> = numbers.iter().copied().skip(row).step_by(METHODS.len()).collect();
-        text += &line(&method.to_string(), 8, &numbers, |[number, deviation]| format!("{number:.2}±{deviation:.2}"));
-    }
-    text += &format!("{held_out} held-out images: {floor:.3}\n\nThe paper's, FID on CIFAR-10:\n");
-    text += &line("S", 8, &TABLE1_STEPS, usize::to_string);
-    for (method, row) in METHODS.iter().zip(PAPER_TABLE1) {
-        text += &line(&method.to_string(), 8, &row, |number| format!("{number:.2}"));
-    }
-    Ok(text)
+    let heading = format!("{count} samples of each, ± a standard deviation; {of}\n");
+    Ok(Distances { heading, numbers, floor: format!("{held_out} held-out images: {floor:.3}") })
 }

@@ -7,7 +7,7 @@ use alphabar::{
 
 /// In what a method interpolates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// x̂₀ in λ.
     Data,
     /// ε in λ.
@@ -19,32 +19,32 @@ pub enum Form {
 }
 
 /// A method, and what it claims.
-pub struct Method {
-    pub name: &'static str,
-    pub solver: Box<dyn Solver>,
-    pub order: usize,
-    pub form: Form,
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    pub(crate) solver: Box<dyn Solver>,
+    pub(crate) order: usize,
+    pub(crate) form: Form,
     /// Whether polynomials below the order are integrated exactly on uneven levels.
-    pub exact: bool,
-    pub stochastic: bool,
+    pub(crate) exact: bool,
+    pub(crate) stochastic: bool,
 }
 
 impl Method {
-    pub fn new(name: &'static str, order: usize, form: Form, solver: impl Solver + 'static) -> Self {
+    pub(crate) fn new(name: &'static str, order: usize, form: Form, solver: impl Solver + 'static) -> Self {
         Self { name, solver: Box::new(solver), order, form, exact: true, stochastic: false }
     }
 
-    pub fn inexact(self) -> Self {
+    pub(crate) fn inexact(self) -> Self {
         Self { exact: false, ..self }
     }
 
-    pub fn stochastic(self) -> Self {
+    pub(crate) fn stochastic(self) -> Self {
         Self { stochastic: true, ..self }
     }
 }
 
 /// All methods, at full order to the end.
-pub fn methods() -> Vec<Method> {
+pub(crate) fn methods() -> Vec<Method> {
     let mut all = vec![
         Method::new("DDIM", 1, Form::None, Ddim::deterministic()),
         Method::new("DDIM η = 0.5", 1, Form::None, Ddim::new(0.5).unwrap()).stochastic(),
@@ -75,7 +75,7 @@ pub fn methods() -> Vec<Method> {
 
 /// A network that may be asked at any level, told λ, with levels in some scale.
 #[derive(Clone, Copy, Debug)]
-pub struct AnyLevel(pub Scale);
+pub(crate) struct AnyLevel(pub(crate) Scale);
 
 impl Process for AnyLevel {
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
@@ -93,25 +93,25 @@ impl Process for AnyLevel {
 }
 
 /// The path through these λ = ln(signal/noise), to a level of the last one; in this scale.
-pub fn path(scale: Scale, lambdas: &[f64]) -> Path {
+pub(crate) fn path(scale: Scale, lambdas: &[f64]) -> Path {
     let (last, points) = lambdas.split_last().unwrap();
     let path = Path::from_sigmas(&AnyLevel(scale), points.iter().map(|lambda| (-lambda).exp())).unwrap();
     path.ending_at(AnyLevel(scale).at_sigma((-last).exp()).unwrap()).unwrap()
 }
 
 /// The plan of a method along a path, for a network that predicts x₀ or ε as the method likes it.
-pub fn plan(method: &Method, path: &Path) -> Plan {
+pub(crate) fn plan(method: &Method, path: &Path) -> Plan {
     let prediction = if matches!(method.form, Form::Data) { Prediction::Sample } else { Prediction::Epsilon };
     Plan::builder_along(path).prediction(prediction).build(&method.solver).unwrap()
 }
 
 /// Runs steps on numbers, without noise; `network` is told the point and x.
-pub fn run(steps: &[Step], x: f64, network: impl Fn(&Step, f64) -> f64) -> f64 {
+pub(crate) fn run(steps: &[Step], x: f64, network: impl Fn(&Step, f64) -> f64) -> f64 {
     run_from(State::new(vec![x]), steps, network)
 }
 
 /// [`run`] from a state on.
-pub fn run_from(mut state: State<Vec<f64>>, steps: &[Step], network: impl Fn(&Step, f64) -> f64) -> f64 {
+pub(crate) fn run_from(mut state: State<Vec<f64>>, steps: &[Step], network: impl Fn(&Step, f64) -> f64) -> f64 {
     for step in steps {
         let x = state.x().unwrap()[0];
         state.step_given(step, vec![network(step, x)], Some(&vec![0.0])).unwrap();
@@ -120,12 +120,12 @@ pub fn run_from(mut state: State<Vec<f64>>, steps: &[Step], network: impl Fn(&St
 }
 
 /// λ of a level.
-pub fn lambda(level: &NoiseLevel) -> f64 {
+pub(crate) fn lambda(level: &NoiseLevel) -> f64 {
     0.5 * level.log_snr()
 }
 
 /// ∫ f over [a, b] by Gauss–Legendre's rule of five points on many pieces.
-pub fn integral(a: f64, b: f64, f: impl Fn(f64) -> f64) -> f64 {
+pub(crate) fn integral(a: f64, b: f64, f: impl Fn(f64) -> f64) -> f64 {
     const NODES: [(f64, f64); 5] = [
         (0.0, 0.568_888_888_888_888_9),
         (0.538_469_310_105_683_1, 0.478_628_670_499_366_47),

@@ -1,0 +1,244 @@
+//! Quality per network call: samplers and spacings at equal numbers of calls.
+
+use std::fmt::{self, Display};
+use std::path::Path as FilePath;
+
+use alphabar::{
+    Ddim, DpmSolverPp, Draw, Flow, Heun, Interpolation, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Path, Plan,
+    Prediction, SeededNoise, Timesteps, UniPc, reference, sample,
+};
+use ndarray::Array2;
+use plotters::prelude::*;
+
+use crate::exact::Line;
+use crate::figures;
+use crate::objective::Objective;
+use crate::results::line;
+use crate::store;
+use crate::trouble::{Result, Trouble};
+
+/// Numbers of network calls.
+pub const CALLS: [usize; 4] = [5, 10, 20, 50];
+
+/// A sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampler {
+    /// DDIM, η = 0.
+    Ddim,
+    /// DPM-Solver++ 2M.
+    TwoM,
+    /// DPM-Solver++ 3M, the right one.
+    ThreeM,
+    /// UniPC of order 3, with its corrector.
+    UniPc3,
+    /// Heun's method, two calls a step.
+    Heun,
+}
+
+/// All samplers.
+pub const SAMPLERS: [Sampler; 5] = [Sampler::Ddim, Sampler::TwoM, Sampler::ThreeM, Sampler::UniPc3, Sampler::Heun];
+
+/// Where the network is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// Even in t, from the last one: of a table, or of a flow.
+    Even,
+    /// Karras's σ.
+    Karras,
+    /// Even in λ.
+    Lambda,
+    /// Even in a flow's t, shifted by 3.
+    Shifted,
+}
+
+impl Spacing {
+    /// The spacings that a network of this objective has.
+    #[must_use]
+    pub fn of(objective: Objective) -> &'static [Self] {
+        match objective {
+            Objective::Epsilon => &[Self::Even, Self::Karras, Self::Lambda],
+            Objective::Flow => &[Self::Even, Self::Shifted],
+        }
+    }
+
+    /// The path of so many points.
+    pub fn path(self, objective: Objective, points: usize) -> Result<Path> {
+        let schedule = NoiseSchedule::ddpm()?;
+        Ok(match (objective, self) {
+            (Objective::Flow, Self::Shifted) => Flow::default().shifted(3.0)?.path(points)?,
+            (Objective::Flow, _) => Flow::default().path(points)?,
+            (_, Self::Karras) => Path::karras(&schedule, points)?,
+            (_, Self::Lambda) => Path::exponential(&schedule, points)?,
+            _ => Path::trained(&schedule, &Timesteps::trailing(schedule.len(), points)?)?,
+        })
+    }
+}
+
+impl Display for Spacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Even => "even",
+            Self::Karras => "karras",
+            Self::Lambda => "lambda",
+            Self::Shifted => "shift 3",
+        })
+    }
+}
+
+impl Display for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ddim => "DDIM",
+            Self::TwoM => "DPM++ 2M",
+            Self::ThreeM => "DPM++ 3M",
+            Self::UniPc3 => "UniPC-3",
+            Self::Heun => "Heun",
+        })
+    }
+}
+
+impl Sampler {
+    /// The plan of at most so many calls: Heun's method makes an odd number.
+    pub fn plan(self, objective: Objective, spacing: Spacing, calls: usize) -> Result<Plan> {
+        let points = if self == Self::Heun { calls.div_ceil(2) } else { calls };
+        self.along(&spacing.path(objective, points)?, objective.prediction())
+    }
+
+    fn along(self, path: &Path, prediction: Prediction) -> Result<Plan> {
+        let builder = Plan::builder_along(path).prediction(prediction);
+        Ok(match self {
+            Self::Ddim => builder.build(&Ddim::deterministic())?,
+            Self::TwoM => builder.build(&DpmSolverPp::multistep(2)?)?,
+            Self::ThreeM => builder.build(&DpmSolverPp::multistep(3)?.interpolation(Interpolation::Exact))?,
+            Self::UniPc3 => builder.build(&UniPc::new(3)?)?,
+            Self::Heun => builder.build(&Heun)?,
+        })
+    }
+
+    /// For file names and for the keys of results.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Ddim => "ddim",
+            Self::TwoM => "2m",
+            Self::ThreeM => "3m",
+            Self::UniPc3 => "unipc3",
+            Self::Heun => "heun",
+        }
+    }
+}
+
+/// The error of a plan against the exact solution of the ODE, root mean square over `count` draws of noise, for the mixture of
+/// [`crate::exact`].
+///
+/// On a line the ODE's map from a level to another keeps the share of the distribution below x, so it is known: from the plan's start to
+/// clean data.
+pub fn ode_error(sampler: Sampler, spacing: Spacing, calls: usize, count: usize) -> Result<f64> {
+    let plan = sampler.plan(Objective::Epsilon, spacing, calls)?;
+    let distribution = Line::Mixture.distribution()?;
+    let mut network = reference::Exact::new(&*distribution, Prediction::Epsilon);
+    let noise: Array2<f64> = SeededNoise::new(1).noise(&Array2::zeros((count, 1)), Draw::Initial)?;
+    let exact = noise.mapv(|z| Line::Mixture.quantile(Line::Mixture.below_at(&plan.start(), z)));
+    let found = sample(&plan, noise, &mut network, &mut NoNoise)?;
+    Ok(((found - exact).mapv(|error| error * error).sum() / count as f64).sqrt())
+}
+
+/// Errors against calls, as a table and, in the folder, as a plot: one line a sampler, one panel a spacing.
+pub fn report(count: usize, folder: Option<&FilePath>) -> Result<String> {
+    let mut text = format!("Error against the exact ODE, a mixture of three Gaussians, root mean square of {count}\n");
+    let mut panels = Vec::new();
+    for &spacing in Spacing::of(Objective::Epsilon) {
+        text += &line(&format!("{spacing}, calls"), 18, &CALLS, usize::to_string);
+        let mut lines = Vec::new();
+        for sampler in SAMPLERS {
+            let errors = CALLS.iter().map(|&calls| ode_error(sampler, spacing, calls, count));
+            let errors = errors.collect::<Result<Vec<_>>>()?;
+            text += &line(&sampler.to_string(), 18, &errors, |error| format!("{error:.2e}"));
+            lines.push((sampler.to_string(), CALLS.iter().map(|calls| *calls as f64).zip(errors).collect()));
+        }
+        panels.push((format!("{spacing} spacing"), lines));
+    }
+    if let Some(folder) = folder {
+        let path = folder.join("calls.png");
+        plot(&path, &panels).map_err(|error| Trouble::Options(format!("cannot draw {}: {error}", path.display())))?;
+        text += &format!("{}\n", path.display());
+    }
+    Ok(text)
+}
+
+/// A panel: its title, and lines with their names.
+type Panel = (String, Vec<(String, Vec<(f64, f64)>)>);
+
+/// Panels side by side, both axes logarithmic.
+fn plot(path: &FilePath, panels: &[Panel]) -> Result<(), Box<dyn std::error::Error>> {
+    const SIZE: (u32, u32) = (1080, 400);
+    const COLOURS: [RGBColor; 5] = [BLACK, BLUE, RGBColor(0, 140, 60), RED, RGBColor(180, 110, 0)];
+    figures::font()?;
+    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let errors =
+            || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).map(|(_, error)| *error);
+        let (low, high) = (errors().fold(1.0, f64::min), errors().fold(0.0, f64::max));
+        for (part, (title, lines)) in area.split_evenly((1, panels.len())).iter().zip(panels) {
+            let mut chart = ChartBuilder::on(part)
+                .margin(12)
+                .caption(title, ("sans-serif", 18))
+                .x_label_area_size(36)
+                .y_label_area_size(56)
+                .build_cartesian_2d((4.5..56.0).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
+            chart
+                .configure_mesh()
+                .light_line_style(WHITE)
+                .x_desc("network calls")
+                .y_desc("error")
+                .y_label_formatter(&|error| format!("{error:.0e}"))
+                .x_label_formatter(&|calls| format!("{calls:.0}"))
+                .label_style(("sans-serif", 14))
+                .draw()?;
+            for ((name, points), colour) in lines.iter().zip(COLOURS) {
+                let style = colour.stroke_width(2);
+                chart
+                    .draw_series(LineSeries::new(points.iter().copied(), style))?
+                    .label(name)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+                chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+            }
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::LowerLeft)
+                .background_style(WHITE.mix(0.8))
+                .label_font(("sans-serif", 14))
+                .draw()?;
+        }
+        area.present()?;
+    }
+    let image = image::RgbImage::from_raw(SIZE.0, SIZE.1, pixels).ok_or("the plot has another size")?;
+    let mut png = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut png, image::ImageFormat::Png)?;
+    store::write(path, png.get_ref())?;
+    Ok(())
+}
+
+impl Line {
+    /// P(x ≤ here) at a level.
+    fn below_at(self, level: &NoiseLevel, x: f64) -> f64 {
+        let (signal, noise) = (level.signal(), level.noise());
+        let share = |(weight, mean, std): (f64, f64, f64)| {
+            let std = (signal * std).hypot(noise);
+            weight * 0.5 * libm::erfc((signal * mean - x) / (std * std::f64::consts::SQRT_2))
+        };
+        self.components().into_iter().map(share).sum()
+    }
+
+    /// The x of clean data below which there is this share, by bisection.
+    fn quantile(self, share: f64) -> f64 {
+        let (mut low, mut high) = (-4.0, 4.0);
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            if self.below_at(&NoiseLevel::CLEAN, middle) < share { low = middle } else { high = middle }
+        }
+        0.5 * (low + high)
+    }
+}
