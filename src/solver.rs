@@ -1,8 +1,8 @@
 //! Samplers: how a step combines x̂₀, x, ε and z.
 //!
-//! A sampler of one network call a step is a rule for the weights with which the predicted x̂₀, the current x, the predicted ε and
-//! fresh noise z make up the next x. The rule depends on two noise levels only, so it fits any schedule, spacing, prediction type
-//! and tensor.
+//! A sampler makes the rows of a table, one for each call of the network. A row says with which weights the predicted x̂₀, the current
+//! x, the predicted ε, fresh noise z and the outputs of earlier calls make up the next x. The weights depend on noise levels only, so a
+//! sampler fits any schedule, spacing, prediction type and tensor.
 
 mod builtin;
 mod consistency;
@@ -29,6 +29,8 @@ use crate::prediction::Prediction;
 
 /// A sampler.
 ///
+/// A sampler of one network call a step that remembers nothing implements [`Solver::combine`], a function of one leg:
+///
 /// ```
 /// use alphabar::{Combination, Error, Leg, NoiseSchedule, Plan, Solver, Timesteps};
 ///
@@ -47,6 +49,44 @@ use crate::prediction::Prediction;
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 4)?, &Renoise)?;
 /// assert_eq!(plan.steps()[3].coefficients.d, 0.0);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// Any other sampler implements [`Solver::rows`], a function of all legs of a path. DPM-Solver++ 2M, which extrapolates x̂₀ from the call
+/// before:
+///
+/// ```
+/// use alphabar::{Combination, DpmSolverPp, Error, Legs, NoiseSchedule, Orders, Path, Plan, Prediction, Row, Solver};
+///
+/// /// Lu et al. 2022 (arXiv 2211.01095), Algorithm 2.
+/// struct TwoM;
+///
+/// impl Solver for TwoM {
+///     fn name(&self) -> &'static str {
+///         "2M"
+///     }
+///     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+///         let mut before = f64::INFINITY;
+///         let rows = legs.iter().map(|leg| {
+///             let (h, s) = (leg.h(), &leg.to);
+///             let w = 1.0 - (-h).exp();
+///             // Half of w goes along the difference of the two outputs. 0 at the first step, and where λ is infinite.
+///             let c = if h.is_finite() { 0.5 * w * h / before } else { 0.0 };
+///             before = h;
+///             Row::new(leg, Combination::new(s.signal() * (w + c), s.noise() / leg.from.noise(), 0.0, 0.0))
+///                 .with_history([(1, -s.signal() * c)])
+///                 .keeping(Prediction::Sample)
+///         });
+///         Ok(rows.collect())
+///     }
+/// }
+///
+/// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
+/// let (plan, built_in) = (Plan::along(&path, &TwoM)?, Plan::along(&path, &DpmSolverPp::multistep(2)?)?);
+/// for (step, same) in plan.steps().iter().zip(built_in.steps()) {
+///     let (k, same) = (step.coefficients, same.coefficients);
+///     assert!((k.x - same.x).abs() < 1e-12 && (k.history.weight(1) - same.history.weight(1)).abs() < 1e-12);
+/// }
 /// # Ok::<(), Error>(())
 /// ```
 #[doc(alias = "sampler")]

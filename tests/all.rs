@@ -32,6 +32,7 @@ mod serde_plan;
 mod serde_schedule;
 mod song2021;
 mod spacings;
+mod states;
 mod tensors;
 mod timesteps;
 mod wrong_answers;
