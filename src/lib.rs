@@ -170,8 +170,8 @@ pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Step};
 pub use posterior::Conditional;
 #[doc(inline)]
 pub use solver::{
-    BuiltinSolver, Combination, Ddim, Ddpm, DpmSolver, DpmSolverPp, FinalOrder, Interpolation, Orders, Row, Solver,
-    Variance,
+    BuiltinSolver, Combination, Ddim, Ddpm, DpmSolver, DpmSolverPp, FinalOrder, Interpolation, Orders, Row, SaSolver,
+    Solver, Tau, UniPc, UniPcWeights, Variance,
 };
 
 // A run.

@@ -5,17 +5,22 @@
 //! and tensor.
 
 mod builtin;
+mod corrector;
 mod ddim;
 mod ddpm;
 mod dpm_solver;
 mod orders;
 mod rule;
+mod sa_solver;
+mod unipc;
 
 pub use builtin::BuiltinSolver;
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
 pub use dpm_solver::{DpmSolver, DpmSolverPp, Interpolation};
 pub use orders::{FinalOrder, Orders};
+pub use sa_solver::{SaSolver, Tau};
+pub use unipc::{UniPc, UniPcWeights};
 
 use crate::dd::Dd;
 use crate::error::{Error, require};

@@ -34,3 +34,5 @@ mod spacings;
 mod tensors;
 mod timesteps;
 mod wrong_answers;
+mod xue2023;
+mod zhao2023;
