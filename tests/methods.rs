@@ -198,8 +198,8 @@ fn error(method: &Method, calls: usize) -> f64 {
 #[test]
 fn the_observed_order_is_the_claimed_one() {
     for method in deterministic() {
-        // Below 1e-13, rounding takes part.
-        let (few, many) = if method.order < 5 { (128, 512) } else { (64, 256) };
+        // Far enough for the order to show, and not so far that rounding does.
+        let (few, many) = if method.order < 5 { (256, 1024) } else { (256, 512) };
         let order = (error(&method, few) / error(&method, many)).log2() / f64::from(many as u32 / few as u32).log2();
         println!("{}: {order:.3}", method.name);
         assert!((order - method.order as f64).abs() < 0.1, "{}: order {order:.3}", method.name);
