@@ -171,7 +171,7 @@ pub use posterior::Conditional;
 #[doc(inline)]
 pub use solver::{
     BuiltinSolver, Combination, Ddim, Ddpm, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FinalOrder, FlowSde,
-    Interpolation, Lcm, Orders, Renoise, Row, Solver, Tcd, Variance,
+    Interpolation, Lcm, Orders, Renoise, Row, SaSolver, Solver, Tau, Tcd, UniPc, UniPcWeights, Variance,
 };
 
 // A run.

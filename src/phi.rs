@@ -99,6 +99,23 @@ mod tests {
         assert_close(phi(3, Dd::ZERO), 1.0 / 6.0, 1e-15);
     }
 
+    /// Against `tests/oracle/methods.json`, which is not in the published package.
+    #[test]
+    fn phi_is_that_of_80_digits() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/methods.json");
+        let Ok(text) = std::fs::read_to_string(file) else { return };
+        let records: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let table = records["phi"].as_array().unwrap();
+        assert!(table.len() > 20);
+        for row in table {
+            let z = row[0].as_f64().unwrap();
+            for k in 1..=MAX_NODES {
+                let wanted: f64 = row[k].as_str().unwrap().parse().unwrap();
+                assert_close(phi(k, Dd::from(z)), wanted, 3e-16);
+            }
+        }
+    }
+
     /// h = 0.5, nodes 0, −0.8, −2.2 and, for the corrector, 1; 25 digits by another program.
     #[test]
     fn weights_have_their_known_digits() {

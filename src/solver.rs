@@ -6,12 +6,15 @@
 
 mod builtin;
 mod consistency;
+mod corrector;
 mod ddim;
 mod ddpm;
 mod dpm_solver;
 mod euler;
 mod orders;
 mod rule;
+mod sa_solver;
+mod unipc;
 
 pub use builtin::BuiltinSolver;
 pub use consistency::{Lcm, Renoise, Tcd};
@@ -20,6 +23,8 @@ pub use ddpm::{Ddpm, Variance};
 pub use dpm_solver::{DpmSolver, DpmSolverPp, Interpolation};
 pub use euler::{Euler, EulerAncestral, FlowSde};
 pub use orders::{FinalOrder, Orders};
+pub use sa_solver::{SaSolver, Tau};
+pub use unipc::{UniPc, UniPcWeights};
 
 use crate::dd::Dd;
 use crate::error::{Error, require};

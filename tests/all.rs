@@ -37,3 +37,5 @@ mod tensors;
 mod timesteps;
 mod wrong_answers;
 mod xu2023;
+mod xue2023;
+mod zhao2023;

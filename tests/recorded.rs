@@ -11,5 +11,6 @@ mod diffusers;
 mod hub;
 mod hub_parity;
 mod oracle;
+mod oracle_methods;
 mod oracle_paths;
 mod seeds;

@@ -146,7 +146,7 @@ fn two_plans() -> [Plan; 2] {
 fn after(plan: &Plan, steps: usize) -> State<Vec<f32>> {
     let (mut network, mut noise) = (network, NoNoise);
     let mut run = Sampling::new(plan, vec![0.3_f32, -0.8], &mut network, &mut noise).unwrap();
-    (0..steps).for_each(|_| drop(run.advance().unwrap()));
+    (0..steps).for_each(|_| assert!(run.advance().unwrap().is_some()));
     run.into_state()
 }
 

@@ -190,7 +190,7 @@ impl Solver for DpmSolver {
     }
 }
 
-fn check_tau(tau: f64) -> Result<f64, Error> {
+pub(crate) fn check_tau(tau: f64) -> Result<f64, Error> {
     require((0.0..=10.0).contains(&tau), "τ", tau, "inside [0, 10]")
 }
 

@@ -50,6 +50,9 @@ pub enum FinalOrder {
 }
 
 impl Orders {
+    /// Order 2.
+    pub(crate) const SECOND: Self = Self { order: 2, first: Vec::new(), last: FinalOrder::Full };
+
     /// This order, which is reached as soon as there are outputs enough and held to the end.
     ///
     /// # Errors
@@ -87,6 +90,11 @@ impl Orders {
     /// The order at a step of so many, as far as outputs allow it on an even path.
     #[must_use]
     pub fn at(&self, step: usize, steps: usize) -> usize {
+        self.order.min(self.cap_at(step, steps))
+    }
+
+    /// The highest order that the start and the end allow a method of any order.
+    fn cap_at(&self, step: usize, steps: usize) -> usize {
         let left = steps.saturating_sub(step).max(1);
         let last = match self.last {
             FinalOrder::Lowered => left,
@@ -95,11 +103,16 @@ impl Orders {
             _ => MAX_ORDER,
         };
         let first = self.first.get(step).copied().unwrap_or(MAX_ORDER);
-        self.order.min(last).min(first).min(step + 1)
+        last.min(first).min(step + 1)
     }
 
     pub(crate) fn of(&self, leg: &Leg) -> usize {
         self.at(leg.index, leg.steps)
+    }
+
+    /// The highest order that the start and the end allow a method of any order at this leg.
+    pub(crate) fn cap(&self, leg: &Leg) -> usize {
+        self.cap_at(leg.index, leg.steps)
     }
 }
 

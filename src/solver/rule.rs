@@ -171,3 +171,49 @@ pub(crate) fn earlier(legs: &Legs<'_>, leg: &Leg, most: usize) -> Vec<(usize, No
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Kernel;
+    use crate::level::NoiseLevel;
+    use crate::path::Leg;
+
+    /// Against `tests/oracle/methods.json`, which is not in the published package: each weight within 1e-14 of itself.
+    #[test]
+    fn rules_are_those_of_80_digits() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/methods.json");
+        let Ok(text) = std::fs::read_to_string(file) else { return };
+        let records: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let rules = records["rules"].as_array().unwrap();
+        assert!(rules.len() > 100);
+        let mut worst = 0.0_f64;
+        for record in rules {
+            let level = |sigma: &serde_json::Value| {
+                let sigma = sigma.as_f64().unwrap();
+                match record["scale"].as_str().unwrap() {
+                    "vp" => NoiseLevel::from_sigma(sigma),
+                    "ve" => NoiseLevel::variance_exploding(sigma),
+                    _ => NoiseLevel::flow(sigma),
+                }
+                .unwrap()
+            };
+            let tau = record["tau"].as_f64().unwrap();
+            let kernel = match record["kernel"].as_str().unwrap() {
+                "data" => Kernel::Data { tau },
+                "noise" => Kernel::Noise { tau },
+                _ => Kernel::Rho,
+            };
+            let levels: Vec<NoiseLevel> = record["sigmas"].as_array().unwrap().iter().map(level).collect();
+            let rule = kernel.rule(&Leg::new(level(&record["from"]), level(&record["to"])), &levels);
+            let outputs = record["outputs"].as_array().unwrap();
+            let wanted = [&record["x"], &record["z"]].into_iter().chain(outputs);
+            for (found, wanted) in [rule.x, rule.z].into_iter().chain(rule.outputs).zip(wanted) {
+                let (found, wanted) = (found.to_f64(), wanted.as_str().unwrap().parse::<f64>().unwrap());
+                let error = if found == wanted { 0.0 } else { ((found - wanted) / wanted).abs() };
+                assert!(error <= 1e-14, "{found:e}, not {wanted:e} ({error:.1e}): {record}");
+                worst = worst.max(error);
+            }
+        }
+        println!("rules: {worst:.1e}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use alphabar::{
     Ddim, Ddpm, DpmSolver, DpmSolverPp, Error, FinalOrder, Interpolation, NoiseLevel, Orders, Path, Plan, Point,
-    Prediction, Process, Scale, Solver, State, Step,
+    Prediction, Process, SaSolver, Scale, Solver, State, Step, Tau, UniPc, UniPcWeights,
 };
 
 /// In what a method interpolates.
@@ -24,6 +24,9 @@ pub(crate) struct Method {
     pub(crate) solver: Box<dyn Solver>,
     pub(crate) order: usize,
     pub(crate) form: Form,
+    /// Polynomials of a degree below this are integrated exactly: the order, or less by one with a corrector.
+    pub(crate) degree: usize,
+    pub(crate) corrector: bool,
     /// Whether polynomials below the order are integrated exactly on uneven levels.
     pub(crate) exact: bool,
     pub(crate) stochastic: bool,
@@ -31,11 +34,25 @@ pub(crate) struct Method {
 
 impl Method {
     pub(crate) fn new(name: &'static str, order: usize, form: Form, solver: impl Solver + 'static) -> Self {
-        Self { name, solver: Box::new(solver), order, form, exact: true, stochastic: false }
+        Self {
+            name,
+            solver: Box::new(solver),
+            order,
+            form,
+            degree: order,
+            corrector: false,
+            exact: true,
+            stochastic: false,
+        }
     }
 
     pub(crate) fn inexact(self) -> Self {
         Self { exact: false, ..self }
+    }
+
+    /// A method whose predictor is of this order, with a corrector.
+    pub(crate) fn corrected(self, degree: usize) -> Self {
+        Self { degree, corrector: true, ..self }
     }
 
     pub(crate) fn stochastic(self) -> Self {
@@ -70,6 +87,34 @@ pub(crate) fn methods() -> Vec<Method> {
         let method = DpmSolverPp::multistep(order).unwrap().interpolation(Interpolation::Published).orders(orders);
         all.push(Method::new(name, 2, Form::Data, method).inexact());
     }
+    all.extend(with_corrector());
+    all
+}
+
+fn with_corrector() -> Vec<Method> {
+    let full = |order: usize| Orders::new(order).unwrap();
+    let unipc = |order: usize| UniPc::new(order).unwrap().orders(full(order)).weights(UniPcWeights::Exact);
+    let sa = |order: usize, tau: f64| SaSolver::new(Tau::new(tau).unwrap()).orders(full(order)).exact();
+    let mut all = Vec::new();
+    for (name, order) in ["UniPC-1", "UniPC-2", "UniPC-3", "UniPC-4"].into_iter().zip(1..) {
+        all.push(Method::new(name, order + 1, Form::Data, unipc(order)).corrected(order));
+    }
+    for (name, order) in ["UniPC-1 bh2", "UniPC-2 bh2", "UniPC-3 bh2"].into_iter().zip(1..) {
+        let method = Method::new(name, order + 1, Form::Data, unipc(order).weights(UniPcWeights::Bh2)).corrected(order);
+        // UniP-2 does not solve its equation.
+        all.push(if order == 2 { method.inexact() } else { method });
+    }
+    let bh1 = unipc(2).weights(UniPcWeights::Bh1);
+    all.push(Method::new("UniPC-2 bh1", 3, Form::Data, bh1).corrected(2).inexact());
+    for (name, order) in ["UniPC-1 noise", "UniPC-2 noise", "UniPC-3 noise"].into_iter().zip(1..) {
+        all.push(Method::new(name, order + 1, Form::Noise, unipc(order).noise_form()).corrected(order));
+    }
+    all.push(Method::new("UniP-3", 3, Form::Data, unipc(3).without_corrector()));
+    all.push(Method::new("SA 2, 2, τ = 0", 2, Form::Data, sa(2, 0.0)).corrected(2));
+    all.push(Method::new("SA 2, 2, τ = 1", 2, Form::Data, sa(2, 1.0)).corrected(2).stochastic());
+    all.push(Method::new("SA 3, 4, τ = 1", 4, Form::Data, sa(3, 1.0).corrector(4).unwrap()).corrected(3).stochastic());
+    let published = SaSolver::new(Tau::new(0.0).unwrap()).orders(full(2));
+    all.push(Method::new("SA as published, τ = 0", 2, Form::Data, published).corrected(2).inexact());
     all
 }
 
