@@ -18,6 +18,7 @@ fn plans(steps: usize) -> Vec<Plan> {
     methods().iter().map(|method| Plan::along(&karras(steps), &method.solver).unwrap()).collect()
 }
 
+#[expect(clippy::ptr_arg, reason = "a predictor of `Vec`")]
 fn network(x: &Vec<f32>, at: Point) -> Result<Vec<f32>, BoxError> {
     Ok(x.iter().map(|x| (0.8 * x + 0.01 * at.t as f32).sin()).collect())
 }
@@ -87,7 +88,8 @@ proptest! {
         let mut waiting: Vec<usize> = (0..requests.len()).collect();
         waiting.sort_by_key(|request| requests[*request].2);
         let mut waiting = waiting.into_iter().peekable();
-        let (mut rows, mut state, mut done): (Vec<(usize, Row)>, Option<State<Array2<f32>>>, Vec<_>) = (Vec::new(), None, Vec::new());
+        let (mut rows, mut done): (Vec<(usize, Row)>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut state: Option<State<Array2<f32>>> = None;
         let mut tick = 0;
         while waiting.peek().is_some() || !rows.is_empty() {
             while rows.len() < capacity {

@@ -1,59 +1,92 @@
 //! The samplers of this crate as one type.
 
-use super::{Combination, Ddim, Ddpm, Solver};
+use super::{
+    Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FlowAdamsBashforth, FlowSde, Heun,
+    Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, UniPc,
+};
 use crate::error::Error;
-use crate::path::Leg;
+use crate::path::{Leg, Legs};
 
-/// One of this crate's samplers: a [`Solver`] that can be stored and compared.
-///
-/// ```
-/// use alphabar::{BuiltinSolver, Ddim, Ddpm, Solver};
-///
-/// let stochastic = true;
-/// let solver: BuiltinSolver = if stochastic { Ddpm::default().into() } else { Ddim::deterministic().into() };
-/// assert_eq!(solver.name(), "DDPM, posterior variance");
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum BuiltinSolver {
-    /// [`Ddim`].
-    Ddim(Ddim),
-    /// [`Ddpm`].
-    Ddpm(Ddpm),
-}
-
-impl Solver for BuiltinSolver {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Ddim(ddim) => ddim.name(),
-            Self::Ddpm(ddpm) => ddpm.name(),
+/// Makes the enum of these samplers, and passes the methods of [`Solver`] on.
+macro_rules! samplers {
+    ($($name:ident),+ $(,)?) => {
+        /// One of this crate's samplers: a [`Solver`] that can be stored and compared.
+        ///
+        /// ```
+        /// use alphabar::{BuiltinSolver, Ddim, DpmSolverPp, Solver};
+        ///
+        /// let multistep = true;
+        /// let solver: BuiltinSolver =
+        ///     if multistep { DpmSolverPp::multistep(2)?.into() } else { Ddim::deterministic().into() };
+        /// assert_eq!(solver.name(), "DPM-Solver++ 2M");
+        /// # Ok::<(), alphabar::Error>(())
+        /// ```
+        #[derive(Clone, Debug, PartialEq)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+        #[non_exhaustive]
+        pub enum BuiltinSolver {
+            $(
+                #[doc = concat!("[`", stringify!($name), "`].")]
+                $name($name),
+            )+
         }
-    }
 
-    fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
-        match self {
-            Self::Ddim(ddim) => ddim.combine(leg),
-            Self::Ddpm(ddpm) => ddpm.combine(leg),
+        impl Solver for BuiltinSolver {
+            fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(solver) => solver.name(),)+
+                }
+            }
+
+            fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
+                match self {
+                    $(Self::$name(solver) => solver.combine(leg),)+
+                }
+            }
+
+            fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+                match self {
+                    $(Self::$name(solver) => solver.rows(legs),)+
+                }
+            }
+
+            fn eta(&self, index: usize) -> Option<f64> {
+                match self {
+                    $(Self::$name(solver) => solver.eta(index),)+
+                }
+            }
         }
-    }
 
-    fn eta(&self, index: usize) -> Option<f64> {
-        match self {
-            Self::Ddim(ddim) => ddim.eta(index),
-            Self::Ddpm(ddpm) => ddpm.eta(index),
-        }
-    }
+        $(
+            impl From<$name> for BuiltinSolver {
+                fn from(solver: $name) -> Self {
+                    Self::$name(solver)
+                }
+            }
+        )+
+    };
 }
 
-impl From<Ddim> for BuiltinSolver {
-    fn from(ddim: Ddim) -> Self {
-        Self::Ddim(ddim)
-    }
-}
-
-impl From<Ddpm> for BuiltinSolver {
-    fn from(ddpm: Ddpm) -> Self {
-        Self::Ddpm(ddpm)
-    }
-}
+samplers![
+    Ddim,
+    Ddpm,
+    Deis,
+    Dpm2,
+    DpmSolver,
+    DpmSolverPp,
+    Euler,
+    EulerAncestral,
+    FlowAdamsBashforth,
+    FlowSde,
+    Heun,
+    Ipndm,
+    Lcm,
+    Lms,
+    Pndm,
+    Renoise,
+    Rk4,
+    SaSolver,
+    SingleStep,
+    Tcd,
+    UniPc,
+];

@@ -1,0 +1,206 @@
+//! Every sampler of the crate on real images, at equal numbers of network calls, without a trained network.
+//!
+//! ```sh
+//! cargo run --release --example methods
+//! cargo run --release --example methods -- --help
+//! ```
+//!
+//! As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the network, so every error is the sampler's.
+//! All samplers get the same noise and Karras's σ on a DDPM's table, and as many points as make the number of calls: half for methods that
+//! call the network twice a step, and a quarter for four.
+//!
+//! A deterministic sampler is compared with the exact solution of the ODE from the same noise, by 400 steps of UniPC. What adds noise draws
+//! other images, and the distance to the nearest training image tells how clean they are.
+
+mod common;
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use alphabar::reference::FiniteData;
+use alphabar::{
+    BoxError, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Draw, Error, Euler, EulerAncestral, FlowAdamsBashforth, Heun,
+    Interpolation, Ipndm, Lcm, Lms, NoiseSchedule, NoiseSource, Path, Plan, Pndm, Renoise, Rk4, SaSolver, SeededNoise,
+    Solver, Tcd, UniPc,
+};
+use clap::Parser;
+use ndarray::{Axis, concatenate};
+
+use crate::common::canvas::{Folder, labelled};
+use crate::common::run::{exit, in_parallel, progress_of};
+use crate::common::{DATA, Images, SIDE, TRAIN, first_rows, follow, load, mean_distance, table, to_f64};
+
+/// Draw the same noise with every sampler, at equal numbers of network calls.
+///
+/// Prints a table and writes methods.png: a row for each sampler, a block of images for each number of calls.
+#[derive(Parser)]
+struct Options {
+    /// Folder for the image; it is created if it does not exist
+    #[arg(long, value_name = "FOLDER", default_value = "out")]
+    out: PathBuf,
+
+    /// Seed of the noise; the same seed gives the same image
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// Numbers of network calls
+    #[arg(long, value_name = "CALLS,...", value_delimiter = ',', default_value = "5,10,20", value_parser = clap::value_parser!(u16).range(4..=400))]
+    calls: Vec<u16>,
+
+    /// How many images each sampler draws
+    #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    samples: u16,
+
+    /// Folder of the images
+    #[arg(long, value_name = "FOLDER", default_value = DATA)]
+    data: PathBuf,
+}
+
+/// A sampler with a short name.
+struct Method {
+    name: &'static str,
+    solver: Box<dyn Solver + Send + Sync>,
+    /// Whether it follows the ODE.
+    deterministic: bool,
+}
+
+/// All samplers.
+fn methods(schedule: &NoiseSchedule) -> Result<Vec<Method>, Error> {
+    let mut all: Vec<Method> = Vec::new();
+    let mut add = |name: &'static str, deterministic: bool, solver: Box<dyn Solver + Send + Sync>| {
+        all.push(Method { name, solver, deterministic });
+    };
+    add("DDIM", true, Box::new(Ddim::deterministic()));
+    add("Euler", true, Box::new(Euler));
+    add("DPM 2", true, Box::new(DpmSolver::multistep(2)?));
+    add("DPM 3", true, Box::new(DpmSolver::multistep(3)?));
+    add("DPM 2s", true, Box::new(DpmSolver::single_step(2)?));
+    add("DPM 3s", true, Box::new(DpmSolver::single_step(3)?));
+    add("2M", true, Box::new(DpmSolverPp::multistep(2)?));
+    add("2M heun", true, Box::new(DpmSolverPp::multistep(2)?.interpolation(Interpolation::Exact)));
+    add("3M", true, Box::new(DpmSolverPp::multistep(3)?));
+    add("3M publ.", true, Box::new(DpmSolverPp::multistep(3)?.interpolation(Interpolation::Published)));
+    add("4M", true, Box::new(DpmSolverPp::multistep(4)?));
+    add("2S", true, Box::new(DpmSolverPp::single_step(2)?));
+    for (name, order) in ["UniPC 1", "UniPC 2", "UniPC 3", "UniPC 4"].into_iter().zip(1..) {
+        add(name, true, Box::new(UniPc::new(order)?));
+    }
+    add("DEIS 3", true, Box::new(Deis::log_rho(3)?));
+    add("LMS 4", true, Box::new(Lms::new(4)?));
+    add("iPNDM 4", true, Box::new(Ipndm::new(4)?));
+    add("PLMS", true, Box::new(Pndm::plms()));
+    add("PNDM", true, Box::new(Pndm::with_runge_kutta(Default::default())));
+    add("Heun", true, Box::new(Heun::new()));
+    add("DPM2", true, Box::new(Dpm2::deterministic()));
+    add("RK4", true, Box::new(Rk4::new()));
+    add("flow AB", true, Box::new(FlowAdamsBashforth::new(2)?));
+    add("SA, 0", true, Box::new(SaSolver::new(0.0)?));
+    add("DDPM", false, Box::new(Ddpm::default()));
+    add("Euler a", false, Box::new(EulerAncestral::new(1.0)?));
+    add("DPM2 a", false, Box::new(Dpm2::ancestral(1.0)?));
+    add("SDE 1", false, Box::new(DpmSolverPp::multistep(1)?.stochastic(1.0)?));
+    add("SDE 2M", false, Box::new(DpmSolverPp::multistep(2)?.stochastic(1.0)?));
+    add("SDE 3M", false, Box::new(DpmSolverPp::multistep(3)?.stochastic(1.0)?));
+    add("SA, 1", false, Box::new(SaSolver::new(1.0)?));
+    add("LCM", false, Box::new(Lcm::default()));
+    add("TCD", false, Box::new(Tcd::new(0.3, schedule)?));
+    add("renoise", false, Box::new(Renoise));
+    Ok(all)
+}
+
+/// The plan with as many points as make at most so many calls; `None` if there is none.
+fn plan(schedule: &NoiseSchedule, method: &Method, calls: usize) -> Result<Option<Plan>, Error> {
+    for points in (1..=calls).rev() {
+        let plan = Plan::along(&Path::karras(schedule, points)?, &method.solver)?;
+        if plan.len() <= calls {
+            return Ok(Some(plan));
+        }
+    }
+    Ok(None)
+}
+
+fn main() -> ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Result<(), BoxError> {
+    let started = Instant::now();
+    let train = load(&options.data.join(TRAIN))?;
+    let set = FiniteData::new(SIDE * SIDE, to_f64(&train))?.with_bandwidth(0.1)?;
+    let schedule = NoiseSchedule::ddpm()?;
+    let folder = Folder::new(&options.out)?;
+    let methods = methods(&schedule)?;
+
+    let like = Images::zeros((usize::from(options.samples), SIDE * SIDE));
+    let x = SeededNoise::new(options.seed).noise(&like, Draw::Initial)?;
+    let mut jobs = vec![((usize::MAX, 0), Plan::along(&Path::karras(&schedule, 400)?, &UniPc::new(3)?)?)];
+    for (row, method) in methods.iter().enumerate() {
+        for (column, &calls) in options.calls.iter().enumerate() {
+            jobs.extend(plan(&schedule, method, usize::from(calls))?.map(|plan| ((row, column), plan)));
+        }
+    }
+    let progress = progress_of(jobs.iter().map(|(_, plan)| plan.len()).sum())?;
+    let made = in_parallel(
+        jobs,
+        |(_, plan)| plan.len(),
+        |(place, plan)| Ok((place, follow(&plan, x.clone(), &set, SeededNoise::new(options.seed), &progress)?)),
+    )?;
+    progress.finish_and_clear();
+    let find = |place: (usize, usize)| made.iter().find(|(other, _)| *other == place).map(|(_, images)| images);
+    let exact = find((usize::MAX, 0)).ok_or("the exact solution is missing")?;
+
+    // Six images a block, and a white one between blocks.
+    let paper = Images::ones((1, SIDE * SIDE));
+    let row_of = |row: usize| -> Result<Images, BoxError> {
+        let mut blocks = Vec::new();
+        for column in 0..options.calls.len() {
+            blocks.push(find((row, column)).map_or_else(|| Images::ones((6, SIDE * SIDE)), |images| first_rows(images, 6)));
+            blocks.push(paper.clone());
+        }
+        Ok(concatenate(Axis(0), &blocks.iter().map(|block| block.view()).collect::<Vec<_>>())?)
+    };
+    let mut sheet = vec![("exact".to_owned(), first_rows(exact, 6))];
+    for (row, method) in methods.iter().enumerate() {
+        sheet.push((method.name.to_owned(), row_of(row)?));
+    }
+    folder.save("methods.png", &labelled(&sheet))?;
+
+    let error = |images: &Images| (images - exact).mapv(|error| f64::from(error).powi(2)).mean().map(f64::sqrt);
+    let mut report = String::new();
+    for (deterministic, title) in [
+        (true, "Error against the exact solution of the ODE from the same noise, root mean square per pixel"),
+        (false, "Samplers with noise: distance to the nearest training image; for samples of the data it is 0.100"),
+    ] {
+        writeln!(report, "{title}.")?;
+        let chosen = methods.iter().enumerate().filter(|(_, method)| method.deterministic == deterministic);
+        let rows: Vec<_> = chosen.map(|(row, method)| (method.name.to_owned(), row)).collect();
+        let columns: Vec<usize> = (0..options.calls.len()).collect();
+        let heads: Vec<String> = options.calls.iter().map(u16::to_string).collect();
+        let columns: Vec<Column<'_>> = columns.into_iter().zip(&heads).map(|(index, head)| Column { index, head }).collect();
+        table(&mut report, "network calls", &rows, &columns, |row, column| {
+            let images = find((row, column.index))?;
+            let number = if deterministic { error(images)? } else { mean_distance(&set, images) };
+            Some(format!("{number:.4}"))
+        })?;
+        writeln!(report)?;
+    }
+    let (seconds, picture) = (started.elapsed().as_secs_f64(), folder.path.join("methods.png"));
+    writeln!(io::stdout(), "{report}{seconds:.0} s in all; the image is {}", picture.display())?;
+    Ok(())
+}
+
+/// A column of the table.
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    index: usize,
+    head: &'a str,
+}
+
+impl std::fmt::Display for Column<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.head)
+    }
+}
