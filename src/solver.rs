@@ -4,6 +4,7 @@
 //! fresh noise z make up the next x. The rule depends on two noise levels only, so it fits any schedule, spacing, prediction type
 //! and tensor.
 
+mod adams;
 mod builtin;
 mod consistency;
 mod ddim;
@@ -11,9 +12,13 @@ mod ddpm;
 mod dpm_solver;
 mod euler;
 mod orders;
+mod pndm;
 mod rule;
+mod runge_kutta;
+mod single_step;
 mod stages;
 
+pub use adams::{Deis, FlowAdamsBashforth, Ipndm, Lms};
 pub use builtin::BuiltinSolver;
 pub use consistency::{Lcm, Renoise, Tcd};
 pub use ddim::Ddim;
@@ -21,6 +26,9 @@ pub use ddpm::{Ddpm, Variance};
 pub use dpm_solver::{DpmSolver, DpmSolverPp, Interpolation};
 pub use euler::{Euler, EulerAncestral, FlowSde};
 pub use orders::{FinalOrder, Orders};
+pub use pndm::{Middle, Pndm};
+pub use runge_kutta::{Dpm2, Heun, Rk4};
+pub use single_step::SingleStep;
 
 use crate::dd::Dd;
 use crate::error::{Error, require};
