@@ -22,9 +22,9 @@ use std::time::Instant;
 
 use alphabar::reference::FiniteData;
 use alphabar::{
-    BoxError, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Draw, Error, Euler, EulerAncestral, FlowAdamsBashforth, Heun,
-    Interpolation, Ipndm, Lcm, Lms, NoiseSchedule, NoiseSource, Path, Plan, Pndm, Renoise, Rk4, SaSolver, SeededNoise,
-    Solver, Tcd, UniPc,
+    BoxError, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Draw, Error, Euler, EulerAncestral, FlowAdamsBashforth,
+    Heun, Interpolation, Ipndm, Lcm, Lms, Middle, NoiseSchedule, NoiseSource, Path, Plan, Pndm, Renoise, Rk4, SaSolver,
+    SeededNoise, Solver, Tau, Tcd, UniPc,
 };
 use clap::Parser;
 use ndarray::{Axis, concatenate};
@@ -67,47 +67,54 @@ struct Method {
     deterministic: bool,
 }
 
+/// A sampler that follows the ODE.
+fn ode(name: &'static str, solver: impl Solver + Send + Sync + 'static) -> Method {
+    Method { name, solver: Box::new(solver), deterministic: true }
+}
+
+/// A sampler with noise.
+fn noisy(name: &'static str, solver: impl Solver + Send + Sync + 'static) -> Method {
+    Method { deterministic: false, ..ode(name, solver) }
+}
+
 /// All samplers.
 fn methods(schedule: &NoiseSchedule) -> Result<Vec<Method>, Error> {
     let mut all: Vec<Method> = Vec::new();
-    let mut add = |name: &'static str, deterministic: bool, solver: Box<dyn Solver + Send + Sync>| {
-        all.push(Method { name, solver, deterministic });
-    };
-    add("DDIM", true, Box::new(Ddim::deterministic()));
-    add("Euler", true, Box::new(Euler));
-    add("DPM 2", true, Box::new(DpmSolver::multistep(2)?));
-    add("DPM 3", true, Box::new(DpmSolver::multistep(3)?));
-    add("DPM 2s", true, Box::new(DpmSolver::single_step(2)?));
-    add("DPM 3s", true, Box::new(DpmSolver::single_step(3)?));
-    add("2M", true, Box::new(DpmSolverPp::multistep(2)?));
-    add("2M heun", true, Box::new(DpmSolverPp::multistep(2)?.interpolation(Interpolation::Exact)));
-    add("3M", true, Box::new(DpmSolverPp::multistep(3)?));
-    add("3M publ.", true, Box::new(DpmSolverPp::multistep(3)?.interpolation(Interpolation::Published)));
-    add("4M", true, Box::new(DpmSolverPp::multistep(4)?));
-    add("2S", true, Box::new(DpmSolverPp::single_step(2)?));
+    all.push(ode("DDIM", Ddim::deterministic()));
+    all.push(ode("Euler", Euler));
+    all.push(ode("DPM 2", DpmSolver::multistep(2)?));
+    all.push(ode("DPM 3", DpmSolver::multistep(3)?));
+    all.push(ode("DPM 2s", DpmSolver::single_step(2)?));
+    all.push(ode("DPM 3s", DpmSolver::single_step(3)?));
+    all.push(ode("2M", DpmSolverPp::multistep(2)?));
+    all.push(ode("2M heun", DpmSolverPp::multistep(2)?.interpolation(Interpolation::Exact)));
+    all.push(ode("3M", DpmSolverPp::multistep(3)?));
+    all.push(ode("3M publ.", DpmSolverPp::multistep(3)?.interpolation(Interpolation::Published)));
+    all.push(ode("4M", DpmSolverPp::multistep(4)?));
+    all.push(ode("2S", DpmSolverPp::single_step(2)?));
     for (name, order) in ["UniPC 1", "UniPC 2", "UniPC 3", "UniPC 4"].into_iter().zip(1..) {
-        add(name, true, Box::new(UniPc::new(order)?));
+        all.push(ode(name, UniPc::new(order)?));
     }
-    add("DEIS 3", true, Box::new(Deis::log_rho(3)?));
-    add("LMS 4", true, Box::new(Lms::new(4)?));
-    add("iPNDM 4", true, Box::new(Ipndm::new(4)?));
-    add("PLMS", true, Box::new(Pndm::plms()));
-    add("PNDM", true, Box::new(Pndm::with_runge_kutta(Default::default())));
-    add("Heun", true, Box::new(Heun::new()));
-    add("DPM2", true, Box::new(Dpm2::deterministic()));
-    add("RK4", true, Box::new(Rk4::new()));
-    add("flow AB", true, Box::new(FlowAdamsBashforth::new(2)?));
-    add("SA, 0", true, Box::new(SaSolver::new(0.0)?));
-    add("DDPM", false, Box::new(Ddpm::default()));
-    add("Euler a", false, Box::new(EulerAncestral::new(1.0)?));
-    add("DPM2 a", false, Box::new(Dpm2::ancestral(1.0)?));
-    add("SDE 1", false, Box::new(DpmSolverPp::multistep(1)?.stochastic(1.0)?));
-    add("SDE 2M", false, Box::new(DpmSolverPp::multistep(2)?.stochastic(1.0)?));
-    add("SDE 3M", false, Box::new(DpmSolverPp::multistep(3)?.stochastic(1.0)?));
-    add("SA, 1", false, Box::new(SaSolver::new(1.0)?));
-    add("LCM", false, Box::new(Lcm::default()));
-    add("TCD", false, Box::new(Tcd::new(0.3, schedule)?));
-    add("renoise", false, Box::new(Renoise));
+    all.push(ode("DEIS 3", Deis::log_rho(3)?));
+    all.push(ode("LMS 4", Lms::new(4)?));
+    all.push(ode("iPNDM 4", Ipndm::new(4)?));
+    all.push(ode("PLMS", Pndm::plms()));
+    all.push(ode("PNDM", Pndm::with_runge_kutta(Middle::Time)));
+    all.push(ode("Heun", Heun::new()));
+    all.push(ode("DPM2", Dpm2::deterministic()));
+    all.push(ode("RK4", Rk4::new()));
+    all.push(ode("flow AB", FlowAdamsBashforth::new(2)?));
+    all.push(ode("SA, 0", SaSolver::new(Tau::new(0.0)?)));
+    all.push(noisy("DDPM", Ddpm::default()));
+    all.push(noisy("Euler a", EulerAncestral::new(1.0)?));
+    all.push(noisy("DPM2 a", Dpm2::ancestral(1.0)?));
+    all.push(noisy("SDE 1", DpmSolverPp::multistep(1)?.stochastic(1.0)?));
+    all.push(noisy("SDE 2M", DpmSolverPp::multistep(2)?.stochastic(1.0)?));
+    all.push(noisy("SDE 3M", DpmSolverPp::multistep(3)?.stochastic(1.0)?));
+    all.push(noisy("SA, 1", SaSolver::new(Tau::new(1.0)?)));
+    all.push(noisy("LCM", Lcm::default()));
+    all.push(noisy("TCD", Tcd::new(0.3, schedule)?));
+    all.push(noisy("renoise", Renoise));
     Ok(all)
 }
 
@@ -157,7 +164,9 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let row_of = |row: usize| -> Result<Images, BoxError> {
         let mut blocks = Vec::new();
         for column in 0..options.calls.len() {
-            blocks.push(find((row, column)).map_or_else(|| Images::ones((6, SIDE * SIDE)), |images| first_rows(images, 6)));
+            blocks.push(
+                find((row, column)).map_or_else(|| Images::ones((6, SIDE * SIDE)), |images| first_rows(images, 6)),
+            );
             blocks.push(paper.clone());
         }
         Ok(concatenate(Axis(0), &blocks.iter().map(|block| block.view()).collect::<Vec<_>>())?)
@@ -179,7 +188,8 @@ fn run(options: &Options) -> Result<(), BoxError> {
         let rows: Vec<_> = chosen.map(|(row, method)| (method.name.to_owned(), row)).collect();
         let columns: Vec<usize> = (0..options.calls.len()).collect();
         let heads: Vec<String> = options.calls.iter().map(u16::to_string).collect();
-        let columns: Vec<Column<'_>> = columns.into_iter().zip(&heads).map(|(index, head)| Column { index, head }).collect();
+        let columns: Vec<Column<'_>> =
+            columns.into_iter().zip(&heads).map(|(index, head)| Column { index, head }).collect();
         table(&mut report, "network calls", &rows, &columns, |row, column| {
             let images = find((row, column.index))?;
             let number = if deterministic { error(images)? } else { mean_distance(&set, images) };

@@ -170,8 +170,9 @@ pub use plan::{Lint, Plan, PlanBuilder, PlanRecipe, Step};
 pub use posterior::Conditional;
 #[doc(inline)]
 pub use solver::{
-    BuiltinSolver, Combination, Ddim, Ddpm, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FinalOrder, FlowSde,
-    Interpolation, Lcm, Orders, Renoise, Row, SaSolver, Solver, Tau, Tcd, UniPc, UniPcWeights, Variance,
+    BuiltinSolver, Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FinalOrder,
+    FlowAdamsBashforth, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle, Orders, Pndm, Renoise, Rk4, Row,
+    SaSolver, SingleStep, Solver, Tau, Tcd, UniPc, UniPcWeights, Variance,
 };
 
 // A run.

@@ -70,6 +70,15 @@ pub trait Process: Send + Sync {
 
     /// The largest and the smallest σ = noise/signal that the network was trained for; the largest may be ∞.
     fn sigma_range(&self) -> [f64; 2];
+
+    /// The point at which the network is told t, for methods that divide a step in t. Processes need not have it.
+    ///
+    /// # Errors
+    /// [`Error::NoProcess`] by default; [`Error::Parameter`] for a t outside the trained range.
+    fn at_time(&self, t: f64) -> Result<Point, Error> {
+        let _ = t;
+        Err(Error::NoProcess)
+    }
 }
 
 impl<P: Process + ?Sized> Process for &P {
@@ -79,6 +88,10 @@ impl<P: Process + ?Sized> Process for &P {
 
     fn sigma_range(&self) -> [f64; 2] {
         (**self).sigma_range()
+    }
+
+    fn at_time(&self, t: f64) -> Result<Point, Error> {
+        (**self).at_time(t)
     }
 }
 
@@ -96,6 +109,10 @@ impl Process for NoiseSchedule {
 
     fn sigma_range(&self) -> [f64; 2] {
         self.sigma_ends()
+    }
+
+    fn at_time(&self, t: f64) -> Result<Point, Error> {
+        Ok(Point::new(t, self.level_at(t)?))
     }
 }
 

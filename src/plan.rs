@@ -58,6 +58,8 @@ pub struct Step {
     pub learned_noise: Option<f64>,
     /// The arithmetic of the step.
     pub coefficients: Coefficients,
+    /// The level of x at the start of the leg, where the noise of all of it begins; `from`, except in methods of several calls a leg.
+    pub(crate) starts: NoiseLevel,
     /// Tells plans apart whose outputs are kept; 0 without memory.
     pub(crate) mark: u64,
 }
@@ -350,10 +352,10 @@ impl<'a> PlanBuilder<'a> {
 
     /// A row as a step of the network's prediction.
     fn step(&self, solver: &impl Solver, row: &Row, lasts: usize) -> Result<Step, Error> {
-        let Row { told, from, to, s, lift, leg, combination, history, keeps } = row;
+        let Row { told, starts, from, to, s, lift, leg, combination, history, keeps } = row;
         // Only the noise that is kept can be followed back.
         if combination.z() > 0.0 {
-            Leg::new(*from, *to).require_denoising(solver.name())?;
+            Leg::new(*starts, *to).require_denoising(solver.name())?;
         }
         let (combination, k) = match lift {
             Some(lift) => combination.lifted(to, lift),
@@ -381,6 +383,7 @@ impl<'a> PlanBuilder<'a> {
             eta: solver.eta(*leg),
             learned_noise: combination.learned_noise(),
             coefficients,
+            starts: *starts,
             mark: 0,
         })
     }

@@ -4,6 +4,7 @@
 //! x, the predicted ε, fresh noise z and the outputs of earlier calls make up the next x. The weights depend on noise levels only, so a
 //! sampler fits any schedule, spacing, prediction type and tensor.
 
+mod adams;
 mod builtin;
 mod consistency;
 mod corrector;
@@ -12,10 +13,15 @@ mod ddpm;
 mod dpm_solver;
 mod euler;
 mod orders;
+mod pndm;
 mod rule;
+mod runge_kutta;
 mod sa_solver;
+mod single_step;
+mod stages;
 mod unipc;
 
+pub use adams::{Deis, FlowAdamsBashforth, Ipndm, Lms};
 pub use builtin::BuiltinSolver;
 pub use consistency::{Lcm, Renoise, Tcd};
 pub use ddim::Ddim;
@@ -23,7 +29,10 @@ pub use ddpm::{Ddpm, Variance};
 pub use dpm_solver::{DpmSolver, DpmSolverPp, Interpolation};
 pub use euler::{Euler, EulerAncestral, FlowSde};
 pub use orders::{FinalOrder, Orders};
+pub use pndm::{Middle, Pndm};
+pub use runge_kutta::{Dpm2, Heun, Rk4};
 pub use sa_solver::{SaSolver, Tau};
+pub use single_step::SingleStep;
 pub use unipc::{UniPc, UniPcWeights};
 
 use crate::dd::Dd;
@@ -169,6 +178,19 @@ pub(crate) fn each_leg(legs: &Legs<'_>, mut row: impl FnMut(&Leg) -> Result<Row,
     legs.iter().map(|leg| row(leg).map_err(|error| error.at_step(leg.index, leg.told.t))).collect()
 }
 
+/// The rows of each leg; an error names the row.
+pub(crate) fn each_leg_rows(
+    legs: &Legs<'_>,
+    mut rows: impl FnMut(&Leg) -> Result<Vec<Row>, Error>,
+) -> Result<Vec<Row>, Error> {
+    let mut all = Vec::with_capacity(legs.len());
+    for leg in legs.iter() {
+        let of_leg = rows(leg).map_err(|error| error.at_step(all.len(), leg.told.t))?;
+        all.extend(of_leg);
+    }
+    Ok(all)
+}
+
 /// One row of the table: what happens at one call of the network.
 ///
 /// ```text
@@ -183,6 +205,8 @@ pub(crate) fn each_leg(legs: &Legs<'_>, mut row: impl FnMut(&Leg) -> Result<Row,
 #[must_use]
 pub struct Row {
     pub(crate) told: Point,
+    /// The level of x at the start of the leg; that of another call of the leg lies elsewhere.
+    pub(crate) starts: NoiseLevel,
     pub(crate) from: NoiseLevel,
     pub(crate) to: NoiseLevel,
     pub(crate) s: Option<f64>,
@@ -197,16 +221,51 @@ impl Row {
     /// The row that takes x from the start of a leg to its end.
     pub fn new(leg: &Leg, combination: Combination) -> Self {
         let Leg { told, from, to, s, lift, index, .. } = *leg;
-        Self { told, from, to, s, lift, leg: index, combination, history: Vec::new(), keeps: None }
+        Self { told, starts: from, from, to, s, lift, leg: index, combination, history: Vec::new(), keeps: None }
     }
 
-    /// A row whose call is inside a leg: x comes from the level that the network is told, or from the start of the leg, and goes to
-    /// `to`. The row that ends the leg is [`Row::new`], with [`Row::told`] where its call is elsewhere.
+    /// This row with an x′ elsewhere than at the end of the leg. Noise that a path adds between its legs is not added here.
+    ///
+    /// ```
+    /// use alphabar::{Combination, Error, Legs, NoiseSchedule, Path, Plan, Prediction, Row, Solver};
+    ///
+    /// /// The explicit midpoint rule for σ = noise/signal: two calls a leg, and one for the last leg, to clean data.
+    /// struct Midpoint;
+    ///
+    /// impl Solver for Midpoint {
+    ///     fn name(&self) -> &'static str {
+    ///         "midpoint"
+    ///     }
+    ///     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+    ///         let mut rows = Vec::new();
+    ///         for leg in legs.iter() {
+    ///             let (from, to) = (leg.from.sigma(), leg.to.sigma());
+    ///             if leg.to.is_clean() {
+    ///                 rows.push(Row::new(leg, Combination::new(leg.to.signal(), 0.0, 0.0, 0.0)));
+    ///                 continue;
+    ///             }
+    ///             let middle = legs.at_sigma(0.5 * (from + to))?;
+    ///             // x/signal moves by Δσ·ε: to the middle by the first ε, then by the second one, without the first.
+    ///             let (half, signals) = (middle.level.sigma() - from, [leg.from.signal(), middle.level.signal(), leg.to.signal()]);
+    ///             let first = Combination::new(0.0, signals[1] / signals[0], signals[1] * half, 0.0);
+    ///             let second = Combination::new(0.0, signals[2] / signals[1], signals[2] * (to - from), 0.0);
+    ///             rows.push(Row::new(leg, first).to(&middle).keeping(Prediction::Epsilon));
+    ///             rows.push(Row::new(leg, second).told(&middle).with_history([(1, -signals[2] * half)]));
+    ///         }
+    ///         Ok(rows)
+    ///     }
+    /// }
+    ///
+    /// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 10)?;
+    /// assert_eq!(Plan::along(&path, &Midpoint)?.len(), 19);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to(self, to: &Point) -> Self {
         Self { to: to.level, s: Some(to.t), lift: None, ..self }
     }
 
-    /// This row with its call, and x, at another point than the start of the leg.
+    /// This row with its call, and x, elsewhere than at the start of the leg: at a point to which an earlier row of the leg led. x̂₀ and ε
+    /// in its combination are those of that point.
     pub fn told(self, at: &Point) -> Self {
         Self { told: *at, from: at.level, ..self }
     }

@@ -4,7 +4,9 @@ use alphabar::reference::{DataDistribution, Gaussian};
 use alphabar::{Memory, NoiseLevel, Path, Prediction, Scale, State, Step};
 use proptest::prelude::*;
 
-use crate::common::methods::{AnyLevel, Form, Method, integral, lambda, methods, path, plan, run, run_from};
+use crate::common::methods::{
+    AnyLevel, Form, Method, integral, lambda, methods, path, plan, predicting, run, run_from,
+};
 
 const SCALES: [Scale; 3] = [Scale::VariancePreserving, Scale::VarianceExploding, Scale::Flow];
 
@@ -41,7 +43,11 @@ proptest! {
                     let m = if prediction == Prediction::Sample { (1.0, 0.0) } else { (0.0, 1.0) };
                     let mut next = (k.x * step.from.signal() + k.model * m.0, k.x * step.from.noise() + k.model * m.1);
                     for (_, weight) in k.history.iter() {
-                        if method.form == Form::Data { next.0 += weight } else { next.1 += weight }
+                        match method.form {
+                            Form::Data => next.0 += weight,
+                            Form::Flow => (next.0, next.1) = (next.0 - weight, next.1 + weight),
+                            _ => next.1 += weight,
+                        }
                     }
                     let (signal, noise) = (step.to.signal(), step.to.noise());
                     prop_assert!((next.0 - signal).abs() < 1e-13 * (1.0 + signal), "{}: {} of {signal}", method.name, next.0);
@@ -60,10 +66,7 @@ proptest! {
         for method in deterministic() {
             let plan = plan(&method, &path);
             let start = plan.start().signal() * datum + plan.start().noise() * eps;
-            let found = run(plan.steps(), start, |step, x| match plan.prediction() {
-                Prediction::Sample => datum,
-                _ => (x - step.conditioned_on.signal() * datum) / step.conditioned_on.noise(),
-            });
+            let found = run(plan.steps(), start, |step, x| predicting(plan.prediction(), &step.conditioned_on, x, datum));
             let exact = plan.end().signal() * datum + plan.end().noise() * eps;
             prop_assert!((found - exact).abs() < 1e-11, "{}: {found} of {exact}", method.name);
         }
@@ -77,6 +80,7 @@ proptest! {
             let plan = plan(&method, &path);
             let variable = |level: &NoiseLevel| match method.form {
                 Form::Rho => level.sigma(),
+                Form::Flow => level.flow_sigma(),
                 _ => lambda(level) + 2.0,
             };
             let polynomial = |v: f64| (0..method.degree).map(|q| c[q] * v.powi(q as i32)).sum::<f64>();
@@ -105,6 +109,10 @@ proptest! {
                     Form::Noise => {
                         let (a, b) = (lambda(t), lambda(s));
                         s.signal() / t.signal() * before - s.signal() * integral(a, b, |at| (-at).exp() * polynomial(at + 2.0))
+                    }
+                    Form::Flow => {
+                        let total = |level: &NoiseLevel| level.signal() + level.noise();
+                        total(s) * (before / total(t) + integral(t.flow_sigma(), s.flow_sigma(), polynomial))
                     }
                     _ => {
                         s.signal() / t.signal() * before
@@ -159,10 +167,7 @@ fn exact(step: &Step, x: f64, prediction: Prediction) -> f64 {
     let level = &step.conditioned_on;
     let mut x0 = vec![x];
     gaussian().denoise(&mut x0, level);
-    match prediction {
-        Prediction::Sample => x0[0],
-        _ => (x - level.signal() * x0[0]) / level.noise(),
-    }
+    predicting(prediction, level, x, x0[0])
 }
 
 /// The error at the end of a run with exact start values, on uneven levels.
@@ -177,7 +182,7 @@ fn error(method: &Method, calls: usize) -> f64 {
         x[0]
     };
     // The state after as many steps as the order needs outputs.
-    let begun = if plan.remembers() {
+    let begun = if plan.remembers() && !method.single_step {
         plan.steps()
             .iter()
             .map(|step| step.coefficients.history.iter().map(|(age, _)| age).max().unwrap_or(0))
@@ -197,11 +202,20 @@ fn error(method: &Method, calls: usize) -> f64 {
 
 #[test]
 fn the_observed_order_is_the_claimed_one() {
+    let mut others = Vec::new();
     for method in deterministic() {
         // Far enough for the order to show, and not so far that rounding does.
-        let (few, many) = if method.order < 5 { (256, 1024) } else { (256, 512) };
+        let (few, many) = match (method.single_step, method.order) {
+            (false, ..5) => (256, 1024),
+            (false, _) => (256, 512),
+            (true, ..4) => (192, 768), // whole groups of 2 and of 3 points
+            (true, _) => (32, 128),
+        };
         let order = (error(&method, few) / error(&method, many)).log2() / f64::from(many as u32 / few as u32).log2();
         println!("{}: {order:.3}", method.name);
-        assert!((order - method.order as f64).abs() < 0.1, "{}: order {order:.3}", method.name);
+        if !((order - method.order as f64).abs() < 0.1) {
+            others.push((method.name, order));
+        }
     }
+    assert!(others.is_empty(), "{others:?}");
 }

@@ -53,7 +53,7 @@ use crate::tensor::HostTensor;
 pub struct Brownian {
     seed: u64,
     first: u64,
-    /// The SNR at both ends of each step.
+    /// The SNR at both ends of the leg of each step.
     intervals: Vec<(f64, f64)>,
 }
 
@@ -64,7 +64,7 @@ impl Brownian {
     /// everywhere, but other steps do not keep the Brownian path: churn is no process in the log-SNR.
     #[must_use]
     pub fn new(seed: u64, plan: &Plan) -> Self {
-        let intervals = plan.steps().iter().map(|step| (step.from.snr(), step.to.snr())).collect();
+        let intervals = plan.steps().iter().map(|step| (step.starts.snr(), step.to.snr())).collect();
         Self { seed, first: 0, intervals }
     }
 

@@ -117,6 +117,14 @@ impl<'a> Legs<'a> {
     pub fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         self.process.ok_or(Error::NoProcess)?.at_sigma(sigma)
     }
+
+    /// What the network receives at a time of its own.
+    ///
+    /// # Errors
+    /// [`Error::NoProcess`] as [`Legs::at_sigma`], and for a process without [`Process::at_time`]; those of that function.
+    pub fn at_time(&self, t: f64) -> Result<Point, Error> {
+        self.process.ok_or(Error::NoProcess)?.at_time(t)
+    }
 }
 
 impl Deref for Legs<'_> {

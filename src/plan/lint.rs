@@ -56,6 +56,7 @@ impl Plan {
             if let Some(eta) = step.eta.filter(|&eta| eta > 1.0) {
                 found.push(Lint::EtaAboveOne { index, eta });
             }
+            // With earlier outputs, a row may correct x where it is.
             if step.from == step.to && step.coefficients.history.is_empty() {
                 found.push(Lint::StandsStill { index, t: step.t });
             }

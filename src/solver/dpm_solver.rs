@@ -227,7 +227,12 @@ pub(crate) fn multistep(
 ///
 /// With W the weight of the first order, D₁ and D₂ the divided differences of the outputs, times 1 and 2: W·y₀ + f·D₁ + g·D₂. Exact are
 /// f = m₁ and g = m₂, the moments of the kernel.
-fn differences(kernel: Kernel, leg: &Leg, interpolation: Interpolation, nodes: &[Dd]) -> Option<[Dd; MAX_NODES]> {
+pub(crate) fn differences(
+    kernel: Kernel,
+    leg: &Leg,
+    interpolation: Interpolation,
+    nodes: &[Dd],
+) -> Option<[Dd; MAX_NODES]> {
     let [w, first, second, ..] = kernel.moments(leg);
     let half = Dd::from(0.5);
     let zero = Dd::ZERO;

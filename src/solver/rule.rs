@@ -23,6 +23,10 @@ pub(crate) enum Kernel {
     Noise { tau: f64 },
     /// ε in ρ = noise/signal: x_s/s_s = x/s_t + Σ w_j·ε_j,   Σ w_j·r_j^q = (ρ_s − ρ_t)/(q+1)
     Rho,
+    /// u = ε − x₀ in the flow's σ = noise/(signal + noise), with v = signal + noise (Euler's step is Liu et al. 2023, Eq. 1):
+    ///
+    /// x_s/v_s = x/v_t + Σ w_j·u_j,   Σ w_j·r_j^q = (σ_s − σ_t)/(q+1)
+    Flow,
 }
 
 /// x′ = x·x + Σ_j outputs_j·y_j + z·z; the y_j in the order of the levels that the rule was made for.
@@ -39,6 +43,7 @@ impl Kernel {
         match self {
             Self::Data { .. } => Prediction::Sample,
             Self::Noise { .. } | Self::Rho => Prediction::Epsilon,
+            Self::Flow => Prediction::Flow,
         }
     }
 
@@ -60,6 +65,7 @@ impl Kernel {
             }
             Self::Noise { .. } => phi::exponential_moments(h, h),
             Self::Rho => phi::plain_moments(rho(&leg.to) - rho(&leg.from)),
+            Self::Flow => phi::plain_moments(flow_sigma(&leg.to) - flow_sigma(&leg.from)),
         }
     }
 
@@ -68,6 +74,10 @@ impl Kernel {
         match self {
             Self::Data { .. } | Self::Noise { .. } => leg.from.lambda_to(level) / leg.h_dd(),
             Self::Rho => (rho(level) - rho(&leg.from)) / (rho(&leg.to) - rho(&leg.from)),
+            Self::Flow => {
+                let from = flow_sigma(&leg.from);
+                (flow_sigma(level) - from) / (flow_sigma(&leg.to) - from)
+            }
         }
     }
 
@@ -100,6 +110,10 @@ impl Kernel {
                 }
             }
             Self::Rho => Rule { x: signal / t.signal_dd(), outputs: times(signal), z: Dd::ZERO },
+            Self::Flow => {
+                let total = signal + noise;
+                Rule { x: total / (t.signal_dd() + t.noise_dd()), outputs: times(total), z: Dd::ZERO }
+            }
         }
     }
 
@@ -140,6 +154,11 @@ impl Kernel {
                 let per_noise = newest / leg.from.noise_dd();
                 (-(per_noise * leg.from.signal_dd()), rule.x + per_noise)
             }
+            // u = ε − x̂₀
+            Self::Flow => {
+                let per_noise = newest / leg.from.noise_dd();
+                (-(per_noise * leg.from.signal_dd()) - newest, rule.x + per_noise)
+            }
         };
         let combination = Combination { x0, x, epsilon: zero, z: rule.z, learned_noise: None };
         Row::new(leg, combination).with_history_dd(ages.iter().copied().zip(earlier)).keeping(self.output())
@@ -147,21 +166,37 @@ impl Kernel {
 }
 
 /// noise/signal.
-fn rho(level: &NoiseLevel) -> Dd {
+pub(crate) fn rho(level: &NoiseLevel) -> Dd {
     (level.one_minus_alpha_bar / level.alpha_bar).sqrt()
+}
+
+/// noise/(signal + noise).
+fn flow_sigma(level: &NoiseLevel) -> Dd {
+    let (signal, noise) = (level.signal_dd(), level.noise_dd());
+    noise / (signal + noise)
 }
 
 /// The ages and levels of the outputs of earlier legs that a rule for this leg can interpolate, from the youngest, `most` of them at most.
 ///
 /// Not among them: what was kept where λ is infinite, a second output at one level, and what was kept before x was noised anew.
 pub(crate) fn earlier(legs: &Legs<'_>, leg: &Leg, most: usize) -> Vec<(usize, NoiseLevel)> {
+    earlier_where(legs, leg, most, |level| !level.is_clean() && !level.is_pure_noise())
+}
+
+/// [`earlier`], back to the first level that is not usable.
+pub(crate) fn earlier_where(
+    legs: &Legs<'_>,
+    leg: &Leg,
+    most: usize,
+    usable: impl Fn(&NoiseLevel) -> bool,
+) -> Vec<(usize, NoiseLevel)> {
     let mut found: Vec<(usize, NoiseLevel)> = Vec::new();
     let mut next = leg;
     while found.len() < most && !next.starts_over {
         let Some(before) = next.index.checked_sub(1).and_then(|index| legs.get(index)) else { break };
         let level = before.from;
         let last = found.last().map_or(leg.from, |(_, level)| *level);
-        if level.is_clean() || level.is_pure_noise() {
+        if !usable(&level) {
             break;
         }
         if !level.gap_to(&last).is_zero() {

@@ -1,8 +1,9 @@
 //! Every method of the crate, for tests that hold for all of them, and paths and networks to try them on.
 
 use alphabar::{
-    Ddim, Ddpm, DpmSolver, DpmSolverPp, Error, FinalOrder, Interpolation, NoiseLevel, Orders, Path, Plan, Point,
-    Prediction, Process, SaSolver, Scale, Solver, State, Step, Tau, UniPc, UniPcWeights,
+    Ddim, Ddpm, Dpm2, DpmSolver, DpmSolverPp, Error, FinalOrder, FlowAdamsBashforth, Heun, Interpolation, Ipndm, Lms,
+    Middle, NoiseLevel, Orders, Path, Plan, Pndm, Point, Prediction, Process, Rk4, SaSolver, Scale, Solver, State,
+    Step, Tau, UniPc, UniPcWeights,
 };
 
 /// In what a method interpolates.
@@ -14,11 +15,14 @@ pub(crate) enum Form {
     Noise,
     /// ε in ρ = noise/signal.
     Rho,
+    /// u in the flow's σ.
+    Flow,
     /// Nothing: memoryless.
     None,
 }
 
 /// A method, and what it claims.
+#[expect(clippy::struct_excessive_bools, reason = "claims are true or not")]
 pub(crate) struct Method {
     pub(crate) name: &'static str,
     pub(crate) solver: Box<dyn Solver>,
@@ -30,6 +34,8 @@ pub(crate) struct Method {
     /// Whether polynomials below the order are integrated exactly on uneven levels.
     pub(crate) exact: bool,
     pub(crate) stochastic: bool,
+    /// Whether it needs no earlier steps for its order.
+    pub(crate) single_step: bool,
 }
 
 impl Method {
@@ -43,6 +49,7 @@ impl Method {
             corrector: false,
             exact: true,
             stochastic: false,
+            single_step: false,
         }
     }
 
@@ -53,6 +60,10 @@ impl Method {
     /// A method whose predictor is of this order, with a corrector.
     pub(crate) fn corrected(self, degree: usize) -> Self {
         Self { degree, corrector: true, ..self }
+    }
+
+    pub(crate) fn single_step(self) -> Self {
+        Self { single_step: true, exact: false, ..self }
     }
 
     pub(crate) fn stochastic(self) -> Self {
@@ -87,6 +98,8 @@ pub(crate) fn methods() -> Vec<Method> {
         let method = DpmSolverPp::multistep(order).unwrap().interpolation(Interpolation::Published).orders(orders);
         all.push(Method::new(name, 2, Form::Data, method).inexact());
     }
+    all.extend(adams());
+    all.extend(single_steps());
     all.extend(with_corrector());
     all
 }
@@ -118,6 +131,53 @@ fn with_corrector() -> Vec<Method> {
     all
 }
 
+/// Adams–Bashforth methods and their kin.
+fn adams() -> Vec<Method> {
+    let mut all = Vec::new();
+    for (name, order) in ["LMS 1", "LMS 2", "LMS 3", "LMS 4"].into_iter().zip(1..) {
+        all.push(Method::new(name, order, Form::Rho, Lms::new(order).unwrap()));
+    }
+    for (name, order) in ["iPNDM 2", "iPNDM 3", "iPNDM 4"].into_iter().zip(2..) {
+        all.push(Method::new(name, 2, Form::Rho, Ipndm::new(order).unwrap()).inexact());
+    }
+    for (name, order) in ["flow 1", "flow 2", "flow 3", "flow 4"].into_iter().zip(1..) {
+        all.push(Method::new(name, order, Form::Flow, FlowAdamsBashforth::new(order).unwrap()));
+    }
+    all.push(Method::new("PNDM", 2, Form::Rho, Pndm::plms()).inexact());
+    all.push(Method::new("PNDM, PRK in t", 2, Form::Rho, Pndm::with_runge_kutta(Middle::Time)).inexact());
+    all.push(Method::new("PNDM, PRK in σ", 2, Form::Rho, Pndm::with_runge_kutta(Middle::Sigma)).inexact());
+    all
+}
+
+/// Runge–Kutta and single-step methods.
+fn single_steps() -> Vec<Method> {
+    let of = |name, order, form, solver: Box<dyn Solver>| Method::new(name, order, form, solver).single_step();
+    let between = |order| (DpmSolver::single_step(order).unwrap(), DpmSolverPp::single_step(order).unwrap());
+    let (first, first_pp) = between(1);
+    let (second, second_pp) = between(2);
+    let (third, third_pp) = between(3);
+    let on = |method: &alphabar::SingleStep| method.clone().on_the_points(FinalOrder::Full);
+    vec![
+        of("Heun", 2, Form::Rho, Box::new(Heun::new())),
+        of("DPM2", 2, Form::Rho, Box::new(Dpm2::deterministic())),
+        of("DPM2 a", 2, Form::Rho, Box::new(Dpm2::ancestral(1.0).unwrap())).stochastic(),
+        of("DPM2 a, η = 0.6", 2, Form::Rho, Box::new(Dpm2::ancestral(0.6).unwrap())).stochastic(),
+        of("RK4", 4, Form::Rho, Box::new(Rk4::new())),
+        of("DPM-Solver-1", 1, Form::Noise, Box::new(first)),
+        of("DPM++ 1S", 1, Form::Data, Box::new(first_pp)),
+        of("DPM-Solver-2 on points", 2, Form::Noise, Box::new(on(&second))),
+        of("DPM++ 2S on points", 2, Form::Data, Box::new(on(&second_pp))),
+        of("DPM-Solver-3 on points", 3, Form::Noise, Box::new(on(&third))),
+        of("DPM++ 3S on points", 3, Form::Data, Box::new(on(&third_pp))),
+        of("DPM-Solver-3 exact", 3, Form::Noise, Box::new(third.clone().interpolation(Interpolation::Exact))),
+        of("DPM++ 2S exact", 2, Form::Data, Box::new(second_pp.clone().interpolation(Interpolation::Exact))),
+        of("DPM-Solver-2", 2, Form::Noise, Box::new(second)),
+        of("DPM++ 2S", 2, Form::Data, Box::new(second_pp)),
+        of("DPM-Solver-3", 3, Form::Noise, Box::new(third)),
+        of("DPM++ 3S", 3, Form::Data, Box::new(third_pp)),
+    ]
+}
+
 /// A network that may be asked at any level, told λ, with levels in some scale.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnyLevel(pub(crate) Scale);
@@ -135,6 +195,10 @@ impl Process for AnyLevel {
     fn sigma_range(&self) -> [f64; 2] {
         [1e6, 1e-6]
     }
+
+    fn at_time(&self, t: f64) -> Result<Point, Error> {
+        self.at_sigma((-t).exp())
+    }
 }
 
 /// The path through these λ = ln(signal/noise), to a level of the last one; in this scale.
@@ -146,7 +210,11 @@ pub(crate) fn path(scale: Scale, lambdas: &[f64]) -> Path {
 
 /// The plan of a method along a path, for a network that predicts x₀ or ε as the method likes it.
 pub(crate) fn plan(method: &Method, path: &Path) -> Plan {
-    let prediction = if matches!(method.form, Form::Data) { Prediction::Sample } else { Prediction::Epsilon };
+    let prediction = match method.form {
+        Form::Data => Prediction::Sample,
+        Form::Flow => Prediction::Flow,
+        _ => Prediction::Epsilon,
+    };
     Plan::builder_along(path).prediction(prediction).build(&method.solver).unwrap()
 }
 
@@ -162,6 +230,49 @@ pub(crate) fn run_from(mut state: State<Vec<f64>>, steps: &[Step], network: impl
         state.step_given(step, vec![network(step, x)], Some(&vec![0.0])).unwrap();
     }
     state.into_x().unwrap()[0]
+}
+
+/// [`run`] with this noise, one number a row.
+pub(crate) fn run_with_noise(
+    steps: &[Step],
+    x: f64,
+    z: impl Fn(usize) -> f64,
+    network: impl Fn(&Step, f64) -> f64,
+) -> f64 {
+    let mut state = State::new(vec![x]);
+    for step in steps {
+        let x = state.x().unwrap()[0];
+        state.step_given(step, vec![network(step, x)], Some(&vec![z(step.index)])).unwrap();
+    }
+    state.into_x().unwrap()[0]
+}
+
+/// x/signal at the end of a run from `y`·signal along a path, with a denoiser that knows σ = noise/signal and x/signal.
+pub(crate) fn scale_free(
+    path: &Path,
+    solver: &impl Solver,
+    y: f64,
+    z: impl Fn(usize) -> f64,
+    x0: impl Fn(f64, f64) -> f64,
+) -> f64 {
+    let plan = Plan::builder_along(path).prediction(Prediction::Sample).build(solver).unwrap();
+    let network = |step: &Step, x: f64| x0(step.conditioned_on.sigma(), x / step.conditioned_on.signal());
+    run_with_noise(plan.steps(), y * plan.start().signal(), z, network) / plan.end().signal()
+}
+
+/// The σ = noise/signal of the points of a path and of its end.
+pub(crate) fn sigmas(path: &Path) -> Vec<f64> {
+    path.points().iter().map(|point| point.level.sigma()).chain([path.end().sigma()]).collect()
+}
+
+/// What a network of a prediction returns that knows x₀.
+pub(crate) fn predicting(prediction: Prediction, level: &NoiseLevel, x: f64, x0: f64) -> f64 {
+    let epsilon = (x - level.signal() * x0) / level.noise();
+    match prediction {
+        Prediction::Sample => x0,
+        Prediction::Flow => epsilon - x0,
+        _ => epsilon,
+    }
 }
 
 /// λ of a level.

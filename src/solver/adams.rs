@@ -1,0 +1,280 @@
+//! Adams–Bashforth methods: LMS, iPNDM, DEIS (Zhang and Chen 2023, arXiv 2204.13902), and that for flows.
+
+use crate::dd::Dd;
+use crate::error::Error;
+use crate::level::NoiseLevel;
+use crate::path::{Leg, Legs};
+use crate::phi::MAX_NODES;
+use crate::solver::dpm_solver::DpmSolver;
+use crate::solver::orders::Orders;
+use crate::solver::rule::{Kernel, Rule, earlier, earlier_where};
+use crate::solver::{Row, Solver, each_leg};
+
+/// The linear multistep method: ε is interpolated in σ = noise/signal.
+///
+/// For a step from level t to level s, with outputs at σ_j, of which the newest is at σ_t:
+///
+/// ```text
+/// x_s/signal_s = x/signal_t + Σ_j ε_j·∫ Π_{k≠j} (σ − σ_k)/(σ_j − σ_k) dσ      from σ_t to σ_s
+/// ```
+///
+/// The integrals are exact. Order 1 is [`Ddim`](crate::Ddim) with η = 0. Zhang and Chen (2023) call it ρAB-DEIS. It costs one call a step;
+/// the order rises with the outputs that there are.
+///
+/// ```
+/// use alphabar::{Lms, NoiseSchedule, Path, Plan};
+///
+/// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
+/// let plan = Plan::along(&path, &Lms::new(4)?)?;
+/// assert_eq!(plan.steps()[8].coefficients.history.iter().count(), 3);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+#[doc(alias = "LMSDiscreteScheduler")]
+#[doc(alias = "sample_lms")]
+#[doc(alias = "PLMS")]
+pub struct Lms {
+    orders: Orders,
+    #[cfg_attr(feature = "serde", serde(default))]
+    full_to_clean: bool,
+}
+
+/// The improved PNDM: Adams–Bashforth weights for equal steps, then a step of [`Ddim`](crate::Ddim) with η = 0 and this ε.
+///
+/// ```text
+/// order 1: ε₀
+/// order 2: (3·ε₀ − ε₁)/2
+/// order 3: (23·ε₀ − 16·ε₁ + 5·ε₂)/12
+/// order 4: (55·ε₀ − 59·ε₁ + 37·ε₂ − 9·ε₃)/24
+/// ```
+///
+/// ε_j is that of j calls ago (Zhang and Chen 2023, iPNDM). The first steps have lower orders. The steps are those in σ = noise/signal; where they differ, all orders
+/// above 1 are of order 2. [`Lms`] has the weights that fit.
+///
+/// ```
+/// use alphabar::{Ipndm, NoiseSchedule, Path, Plan};
+///
+/// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
+/// assert_eq!(Plan::along(&path, &Ipndm::new(4)?)?.len(), 20);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+#[doc(alias = "IPNDMScheduler")]
+#[doc(alias = "sample_ipndm")]
+pub struct Ipndm {
+    orders: Orders,
+    #[cfg_attr(feature = "serde", serde(default))]
+    full_to_clean: bool,
+}
+
+/// The Adams–Bashforth method for flows: the velocity u = ε − x₀ is interpolated in σ = noise/(signal + noise).
+///
+/// For a step from level t to level s on flow levels, where signal + noise = 1, at order 2, with D = σ_s − σ_t, and H the D of the step
+/// before:
+///
+/// ```text
+/// x_s = x + (D + D²/(2H))·u₀ − D²/(2H)·u₁
+/// ```
+///
+/// On other levels it is the same for x/(signal + noise). Order 1 is Euler's step of a flow, which is [`Ddim`](crate::Ddim) with η = 0. Pure
+/// noise has an output like any other level.
+///
+/// ```
+/// use alphabar::{Flow, FlowAdamsBashforth, Plan, Prediction};
+///
+/// let path = Flow::sd3()?.path(28)?;
+/// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&FlowAdamsBashforth::new(2)?)?;
+/// assert_eq!(plan.len(), 28);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct FlowAdamsBashforth {
+    orders: Orders,
+    #[cfg_attr(feature = "serde", serde(default))]
+    full_to_clean: bool,
+}
+
+macro_rules! adams {
+    ($method:ident) => {
+        impl $method {
+            /// This method with an order from 1 to 4, held to the end.
+            ///
+            /// # Errors
+            /// [`Error::Count`] for another order.
+            pub fn new(order: usize) -> Result<Self, Error> {
+                Ok(Self { orders: Orders::new(order)?, full_to_clean: false })
+            }
+
+            /// This method with other orders at the start and at the end.
+            #[must_use]
+            pub fn orders(self, orders: Orders) -> Self {
+                Self { orders, ..self }
+            }
+
+            /// This method with its order also in the last step to clean data, as in Python. By default that step is of order 1 and returns x̂₀.
+            #[must_use]
+            pub fn full_order_to_clean(self) -> Self {
+                Self { full_to_clean: true, ..self }
+            }
+        }
+    };
+}
+
+adams!(Lms);
+adams!(Ipndm);
+adams!(FlowAdamsBashforth);
+
+impl Solver for Lms {
+    fn name(&self) -> &'static str {
+        ["LMS 1", "LMS 2", "LMS 3", "LMS 4"].get(self.orders.order() - 1).unwrap_or(&"LMS")
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        adams_rows(legs, Kernel::Rho, &self.orders, self.full_to_clean, |leg, levels| Kernel::Rho.rule(leg, levels))
+    }
+}
+
+impl Solver for Ipndm {
+    fn name(&self) -> &'static str {
+        ["iPNDM 1", "iPNDM 2", "iPNDM 3", "iPNDM 4"].get(self.orders.order() - 1).unwrap_or(&"iPNDM")
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        adams_rows(legs, Kernel::Rho, &self.orders, self.full_to_clean, |leg, levels| equal_steps(leg, levels.len()))
+    }
+}
+
+impl Solver for FlowAdamsBashforth {
+    fn name(&self) -> &'static str {
+        let names = ["Euler of the flow", "flow Adams–Bashforth 2", "flow Adams–Bashforth 3", "flow Adams–Bashforth 4"];
+        names.get(self.orders.order() - 1).unwrap_or(&"flow Adams–Bashforth")
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        adams_rows(legs, Kernel::Flow, &self.orders, self.full_to_clean, |leg, levels| Kernel::Flow.rule(leg, levels))
+    }
+}
+
+/// One row a leg, by a rule for outputs at the given levels.
+fn adams_rows(
+    legs: &Legs<'_>,
+    kernel: Kernel,
+    orders: &Orders,
+    full_to_clean: bool,
+    rule: impl Fn(&Leg, &[NoiseLevel]) -> Rule,
+) -> Result<Vec<Row>, Error> {
+    each_leg(legs, |leg| {
+        // σ and u are finite at clean data.
+        let to_clean = full_to_clean && leg.to.is_clean() && !leg.from.is_clean() && !leg.from.is_pure_noise();
+        if let Some(first) = kernel.irregular(leg).filter(|_| !to_clean) {
+            return Ok(Row::new(leg, first).keeping(kernel.output()));
+        }
+        let most = orders.of(leg) - 1;
+        let earlier = match kernel {
+            Kernel::Flow => earlier_where(legs, leg, most, |level| !level.is_clean()),
+            _ => earlier(legs, leg, most),
+        };
+        let (ages, older): (Vec<usize>, Vec<NoiseLevel>) = earlier.into_iter().unzip();
+        let levels: Vec<NoiseLevel> = core::iter::once(leg.from).chain(older).collect();
+        Ok(kernel.row(leg, &rule(leg, &levels), &ages))
+    })
+}
+
+/// The Adams–Bashforth weights for equal steps, of so many outputs.
+pub(crate) fn equal_steps(leg: &Leg, outputs: usize) -> Rule {
+    let (weights, divisor) = match outputs {
+        0 | 1 => ([1.0, 0.0, 0.0, 0.0], 1.0),
+        2 => ([3.0, -1.0, 0.0, 0.0], 2.0),
+        3 => ([23.0, -16.0, 5.0, 0.0], 12.0),
+        _ => ([55.0, -59.0, 37.0, -9.0], 24.0),
+    };
+    let [step, ..] = Kernel::Rho.moments(leg);
+    let mut all = [Dd::ZERO; MAX_NODES];
+    all.iter_mut().zip(weights).for_each(|(all, weight)| *all = Dd::quotient(weight, divisor) * step);
+    Kernel::Rho.weighted(leg, &all)
+}
+
+/// The diffusion exponential integrator sampler (Zhang and Chen 2023), by the variable in which ε is interpolated.
+///
+/// In the solution of the probability flow ODE, whose linear part is exact, ε is replaced by the polynomial through its last values. With
+/// ρ = noise/signal and λ = −ln ρ:
+///
+/// ```text
+/// x_s = (signal_s/signal_t)·x + signal_s·∫ P(ρ) dρ        from ρ_t to ρ_s
+/// ```
+///
+/// - [`Deis::log_rho`], P a polynomial in ln ρ: the same steps as [`DpmSolver::multistep`] with exact weights.
+/// - [`Deis::rho`], P a polynomial in ρ: the same steps as [`Lms`].
+///
+/// The paper's tAB-DEIS, a polynomial in t, depends on the schedule between the points and is not here.
+///
+/// ```
+/// use alphabar::{Deis, DpmSolver, NoiseSchedule, Path, Plan};
+///
+/// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
+/// let deis = Plan::along(&path, &Deis::log_rho(3)?)?;
+/// assert_eq!(deis.steps(), Plan::along(&path, &DpmSolver::multistep(3)?)?.steps());
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+#[doc(alias = "DEISMultistepScheduler")]
+#[doc(alias = "ρAB-DEIS")]
+pub struct Deis {
+    of: Variable,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+enum Variable {
+    LogRho(DpmSolver),
+    Rho(Lms),
+}
+
+impl Deis {
+    /// DEIS in log ρ, of an order from 1 to 4: [`DpmSolver::multistep`], with its orders at the start and at the end.
+    ///
+    /// # Errors
+    /// [`Error::Count`] for another order.
+    #[doc(alias = "logrho")]
+    pub fn log_rho(order: usize) -> Result<Self, Error> {
+        Ok(Self { of: Variable::LogRho(DpmSolver::multistep(order)?) })
+    }
+
+    /// DEIS in ρ, of an order from 1 to 4: [`Lms`].
+    ///
+    /// # Errors
+    /// [`Error::Count`] for another order.
+    pub fn rho(order: usize) -> Result<Self, Error> {
+        Ok(Self { of: Variable::Rho(Lms::new(order)?) })
+    }
+
+    /// This method with other orders at the start and at the end.
+    #[must_use]
+    pub fn orders(self, orders: Orders) -> Self {
+        let of = match self.of {
+            Variable::LogRho(method) => Variable::LogRho(method.orders(orders)),
+            Variable::Rho(method) => Variable::Rho(method.orders(orders)),
+        };
+        Self { of }
+    }
+}
+
+impl Solver for Deis {
+    fn name(&self) -> &'static str {
+        match &self.of {
+            Variable::LogRho(_) => "DEIS in log ρ",
+            Variable::Rho(_) => "DEIS in ρ",
+        }
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        match &self.of {
+            Variable::LogRho(method) => method.rows(legs),
+            Variable::Rho(method) => method.rows(legs),
+        }
+    }
+}

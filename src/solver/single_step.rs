@@ -1,0 +1,272 @@
+//! DPM-Solver (Lu et al. 2022, arXiv 2206.00927) and DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), single-step.
+
+use crate::dd::Dd;
+use crate::error::{Error, require_count};
+use crate::level::NoiseLevel;
+use crate::path::{Leg, Legs, Point};
+use crate::phi;
+use crate::solver::dpm_solver::{DpmSolver, DpmSolverPp, Interpolation, differences};
+use crate::solver::orders::FinalOrder;
+use crate::solver::rule::{Kernel, Rule, rho};
+use crate::solver::stages::{self, until};
+use crate::solver::{Row, Solver, each_leg_rows};
+
+/// The single-step methods DPM-Solver-2 and -3, and DPM-Solver++ 2S and 3S: [`DpmSolver::single_step`], [`DpmSolverPp::single_step`].
+///
+/// Each step starts afresh, and calls the network at inner points; h = λ_s − λ_t with λ = ln(signal/noise), y_i is the network's ε or x̂₀
+/// at λ_t + r_i·h. For ε, with m_q = q!·h·φ_{q+1}(h) over the whole step (Lu et al. 2022a, Algorithms 1 and 2):
+///
+/// ```text
+/// order 2, r₁ = ½:         x_s = (signal_s/signal_t)·x − noise_s·(m₀·y₀ + m₀/(2r₁)·(y₁ − y₀))
+/// order 3, r₁ = ⅓, r₂ = ⅔: x_s = (signal_s/signal_t)·x − noise_s·(m₀·y₀ + m₁/r₂·(y₂ − y₀))
+/// inner points:            order 1 to r₁·h; to r₂·h the exact order 2 through y₀ and y₁
+/// ```
+///
+/// For x̂₀, with m_q = q!·h·φ_{q+1}(−h) (Lu et al. 2022b, Algorithm 1), x_s = (noise_s/noise_t)·x + signal_s·(…).
+///
+/// By default the inner points lie between those of the path: `order` calls a step, and one for the last step, to clean data. Such a path
+/// must know its process ([`Path::of_process`](crate::Path::of_process)). [`SingleStep::on_the_points`] takes the points of the path for
+/// the inner ones, one call each.
+///
+/// ```
+/// use alphabar::{DpmSolver, DpmSolverPp, FinalOrder, NoiseSchedule, Path, Plan};
+///
+/// let path = Path::exponential(&NoiseSchedule::stable_diffusion()?, 10)?;
+/// assert_eq!(Plan::along(&path, &DpmSolver::single_step(3)?)?.len(), 9 * 3 + 1);
+/// let within = DpmSolverPp::single_step(2)?.on_the_points(FinalOrder::Lowered);
+/// assert_eq!(Plan::along(&path, &within)?.len(), 10);
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "Stored", into = "Stored")
+)]
+#[doc(alias = "DPMSolverSinglestepScheduler")]
+#[doc(alias = "DPM++ 2S")]
+#[doc(alias = "2S")]
+#[doc(alias = "DPM fast")]
+pub struct SingleStep {
+    output: Output,
+    order: usize,
+    interpolation: Option<Interpolation>,
+    inner: Inner,
+}
+
+/// What is interpolated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+enum Output {
+    Epsilon,
+    X0,
+}
+
+/// Where the inner points are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+enum Inner {
+    BetweenPoints,
+    OnThePoints(FinalOrder),
+}
+
+/// r₁ = ½, and r₁ = ⅓ and r₂ = ⅔, as fractions.
+const FRACTIONS: [&[(f64, f64)]; 3] = [&[], &[(1.0, 2.0)], &[(1.0, 3.0), (2.0, 3.0)]];
+
+impl DpmSolver {
+    /// Single-step DPM-Solver of the order 1, 2 or 3: ε is interpolated.
+    ///
+    /// # Errors
+    /// [`Error::Count`] for another order.
+    #[doc(alias = "DPM-Solver-2")]
+    #[doc(alias = "DPM-Solver-3")]
+    pub fn single_step(order: usize) -> Result<SingleStep, Error> {
+        SingleStep::new(Output::Epsilon, order)
+    }
+}
+
+impl DpmSolverPp {
+    /// Single-step DPM-Solver++ of the order 1, 2 (2S) or 3 (3S): x̂₀ is interpolated.
+    ///
+    /// # Errors
+    /// [`Error::Count`] for another order.
+    #[doc(alias = "2S")]
+    pub fn single_step(order: usize) -> Result<SingleStep, Error> {
+        SingleStep::new(Output::X0, order)
+    }
+}
+
+impl SingleStep {
+    fn new(output: Output, order: usize) -> Result<Self, Error> {
+        require_count("the order of a single-step method", order, 1, FRACTIONS.len())?;
+        Ok(Self { output, order, interpolation: None, inner: Inner::BetweenPoints })
+    }
+
+    /// This method with another use of differences.
+    ///
+    /// - [`Interpolation::Published`], the default between the points: as the papers print it. At order 3 it leaves the second difference out,
+    ///   which is right if r₂ = ⅔ and of order 2 otherwise.
+    /// - [`Interpolation::Midpoint`], the default on the points: order 2 as published, order 3 exact.
+    /// - [`Interpolation::Exact`]: the polynomial through the outputs is integrated exactly. `heun` in diffusers.
+    #[must_use]
+    #[doc(alias = "solver_type")]
+    pub fn interpolation(self, interpolation: Interpolation) -> Self {
+        Self { interpolation: Some(interpolation), ..self }
+    }
+
+    /// This method with the points of the path for inner points, so that there is one call a point.
+    ///
+    /// The points are taken in groups of as many as the order; within one, x goes from the first point to the second by order 1, from the
+    /// first to the third by order 2, and so on; the path decides r₁ and r₂. How the last group ends:
+    ///
+    /// - [`FinalOrder::Full`]: nowhere special.
+    /// - [`FinalOrder::FirstAtLast`]: the last step is of order 1.
+    /// - [`FinalOrder::Lowered`]: the last step is of order 1 if it would be of the full one, so that 6 steps of order 3 have the orders
+    ///   1, 2, 3, 1, 2, 1. [`FinalOrder::LoweredBelow`] does so on short paths.
+    ///
+    /// A step to clean data or from pure noise, and a path that adds noise between its steps, end a group.
+    #[must_use]
+    #[doc(alias = "lower_order_final")]
+    pub fn on_the_points(self, last: FinalOrder) -> Self {
+        Self { inner: Inner::OnThePoints(last), ..self }
+    }
+
+    fn kernel(&self) -> Kernel {
+        match self.output {
+            Output::Epsilon => Kernel::Noise { tau: 0.0 },
+            Output::X0 => Kernel::Data { tau: 0.0 },
+        }
+    }
+
+    /// The rule from the start of a leg to its end, or to the end of the leg's last part, by the outputs at these levels.
+    fn rule(&self, leg: &Leg, levels: &[NoiseLevel], is_end: bool) -> Rule {
+        let kernel = self.kernel();
+        let default =
+            if self.inner == Inner::BetweenPoints { Interpolation::Published } else { Interpolation::Midpoint };
+        let interpolation = self.interpolation.unwrap_or(default);
+        let nodes: Vec<Dd> = levels.iter().skip(1).map(|level| kernel.node(leg, level)).collect();
+        let weights = match (interpolation, nodes.as_slice()) {
+            // Algorithm 2: m₀·y₀ + m₁/r₂·(y₂ − y₀)
+            (Interpolation::Published, [_, r2]) => {
+                let [base, inner, ..] = phi::weights(&[Dd::ZERO, *r2], &kernel.moments(leg));
+                Some([base, Dd::ZERO, inner, Dd::ZERO, Dd::ZERO])
+            }
+            // Algorithm 1: m₀·y₀ + m₀/(2r₁)·(y₁ − y₀)
+            (_, [_]) if is_end => differences(kernel, leg, interpolation, &nodes),
+            _ => None,
+        };
+        match weights {
+            Some(weights) => kernel.weighted(leg, &weights),
+            None => kernel.rule(leg, levels),
+        }
+    }
+
+    fn between_points(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        let kernel = self.kernel();
+        each_leg_rows(legs, |leg| {
+            if let Some(first) = kernel.irregular(leg) {
+                return Ok(vec![Row::new(leg, first)]);
+            }
+            // σ at λ_t + r·h
+            let at = |(a, b): (f64, f64)| {
+                legs.at_sigma((rho(&leg.from) * (-(Dd::quotient(a, b) * leg.h_dd())).exp()).to_f64())
+            };
+            let fractions = FRACTIONS.get(self.order - 1).copied().unwrap_or(&[]);
+            let points = fractions.iter().map(|r| at(*r)).collect::<Result<Vec<Point>, Error>>()?;
+            let mut levels = vec![leg.from];
+            let mut inner = Vec::with_capacity(points.len());
+            for point in points {
+                inner.push((point, self.rule(&until(leg, point.level), &levels, false)));
+                levels.push(point.level);
+            }
+            Ok(stages::rows(kernel, leg, &inner, &self.rule(leg, &levels, true)))
+        })
+    }
+
+    fn on_points(&self, legs: &Legs<'_>, last: FinalOrder) -> Vec<Row> {
+        let kernel = self.kernel();
+        let mut rows = Vec::with_capacity(legs.len());
+        let mut group: Vec<&Leg> = Vec::with_capacity(self.order);
+        let mut before: Option<Rule> = None;
+        for leg in legs.iter() {
+            if let Some(first) = kernel.irregular(leg) {
+                rows.push(Row::new(leg, first));
+                group.clear();
+                continue;
+            }
+            let joins = group.last().is_some_and(|previous| previous.to == leg.from) && !leg.starts_over;
+            if !joins || self.order_on_points(leg, last) == 1 {
+                group.clear();
+            }
+            group.push(leg);
+            let whole = until(group.first().unwrap_or(&leg), leg.to);
+            let levels: Vec<NoiseLevel> = group.iter().map(|leg| leg.from).collect();
+            let rule = self.rule(&whole, &levels, true);
+            let call = group.len() - 1;
+            rows.push(stages::row(kernel, leg, before.as_ref().filter(|_| call > 0), &rule, call));
+            before = Some(rule);
+        }
+        rows
+    }
+
+    /// The order of a step by the index of its leg.
+    fn order_on_points(&self, leg: &Leg, last: FinalOrder) -> usize {
+        let order = leg.index % self.order + 1;
+        let lowered = leg.index + 1 == leg.steps
+            && match last {
+                FinalOrder::Full => false,
+                FinalOrder::FirstAtLast => true,
+                FinalOrder::Lowered => order == self.order,
+                FinalOrder::LoweredBelow(few) => order == self.order && leg.steps < few,
+            };
+        if lowered { 1 } else { order }
+    }
+}
+
+impl Solver for SingleStep {
+    fn name(&self) -> &'static str {
+        match (self.output, self.order) {
+            (Output::Epsilon, 1) => "DPM-Solver-1",
+            (Output::Epsilon, 2) => "DPM-Solver-2",
+            (Output::Epsilon, _) => "DPM-Solver-3",
+            (Output::X0, 1) => "DPM-Solver++ 1",
+            (Output::X0, 2) => "DPM-Solver++ 2S",
+            (Output::X0, _) => "DPM-Solver++ 3S",
+        }
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        match self.inner {
+            Inner::BetweenPoints => self.between_points(legs),
+            Inner::OnThePoints(last) => Ok(self.on_points(legs, last)),
+        }
+    }
+}
+
+/// A single-step method as it is stored; reading checks it.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    output: Output,
+    order: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interpolation: Option<Interpolation>,
+    inner: Inner,
+}
+
+#[cfg(feature = "serde")]
+impl From<SingleStep> for Stored {
+    fn from(SingleStep { output, order, interpolation, inner }: SingleStep) -> Self {
+        Self { output, order, interpolation, inner }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for SingleStep {
+    type Error = Error;
+
+    fn try_from(Stored { output, order, interpolation, inner }: Stored) -> Result<Self, Error> {
+        Ok(Self { interpolation, inner, ..Self::new(output, order)? })
+    }
+}
