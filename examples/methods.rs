@@ -79,43 +79,44 @@ fn noisy(name: &'static str, solver: impl Solver + Send + Sync + 'static) -> Met
 
 /// All samplers.
 fn methods(schedule: &NoiseSchedule) -> Result<Vec<Method>, Error> {
-    let mut all: Vec<Method> = Vec::new();
-    all.push(ode("DDIM", Ddim::deterministic()));
-    all.push(ode("Euler", Euler));
-    all.push(ode("DPM 2", DpmSolver::multistep(2)?));
-    all.push(ode("DPM 3", DpmSolver::multistep(3)?));
-    all.push(ode("DPM 2s", DpmSolver::single_step(2)?));
-    all.push(ode("DPM 3s", DpmSolver::single_step(3)?));
-    all.push(ode("2M", DpmSolverPp::multistep(2)?));
-    all.push(ode("2M heun", DpmSolverPp::multistep(2)?.interpolation(Interpolation::Exact)));
-    all.push(ode("3M", DpmSolverPp::multistep(3)?));
-    all.push(ode("3M publ.", DpmSolverPp::multistep(3)?.interpolation(Interpolation::Published)));
-    all.push(ode("4M", DpmSolverPp::multistep(4)?));
-    all.push(ode("2S", DpmSolverPp::single_step(2)?));
-    for (name, order) in ["UniPC 1", "UniPC 2", "UniPC 3", "UniPC 4"].into_iter().zip(1..) {
-        all.push(ode(name, UniPc::new(order)?));
-    }
-    all.push(ode("DEIS 3", Deis::log_rho(3)?));
-    all.push(ode("LMS 4", Lms::new(4)?));
-    all.push(ode("iPNDM 4", Ipndm::new(4)?));
-    all.push(ode("PLMS", Pndm::plms()));
-    all.push(ode("PNDM", Pndm::with_runge_kutta(Middle::Time)));
-    all.push(ode("Heun", Heun::new()));
-    all.push(ode("DPM2", Dpm2::deterministic()));
-    all.push(ode("RK4", Rk4::new()));
-    all.push(ode("flow AB", FlowAdamsBashforth::new(2)?));
-    all.push(ode("SA, 0", SaSolver::new(Tau::new(0.0)?)));
-    all.push(noisy("DDPM", Ddpm::default()));
-    all.push(noisy("Euler a", EulerAncestral::new(1.0)?));
-    all.push(noisy("DPM2 a", Dpm2::ancestral(1.0)?));
-    all.push(noisy("SDE 1", DpmSolverPp::multistep(1)?.stochastic(1.0)?));
-    all.push(noisy("SDE 2M", DpmSolverPp::multistep(2)?.stochastic(1.0)?));
-    all.push(noisy("SDE 3M", DpmSolverPp::multistep(3)?.stochastic(1.0)?));
-    all.push(noisy("SA, 1", SaSolver::new(Tau::new(1.0)?)));
-    all.push(noisy("LCM", Lcm::default()));
-    all.push(noisy("TCD", Tcd::new(0.3, schedule)?));
-    all.push(noisy("renoise", Renoise));
-    Ok(all)
+    Ok(vec![
+        ode("DDIM", Ddim::deterministic()),
+        ode("Euler", Euler),
+        ode("DPM 2", DpmSolver::multistep(2)?),
+        ode("DPM 3", DpmSolver::multistep(3)?),
+        ode("DPM 2s", DpmSolver::single_step(2)?),
+        ode("DPM 3s", DpmSolver::single_step(3)?),
+        ode("2M", DpmSolverPp::multistep(2)?),
+        ode("2M heun", DpmSolverPp::multistep(2)?.interpolation(Interpolation::Exact)),
+        ode("3M", DpmSolverPp::multistep(3)?),
+        ode("3M publ.", DpmSolverPp::multistep(3)?.interpolation(Interpolation::Published)),
+        ode("4M", DpmSolverPp::multistep(4)?),
+        ode("2S", DpmSolverPp::single_step(2)?),
+        ode("UniPC 1", UniPc::new(1)?),
+        ode("UniPC 2", UniPc::new(2)?),
+        ode("UniPC 3", UniPc::new(3)?),
+        ode("UniPC 4", UniPc::new(4)?),
+        ode("DEIS 3", Deis::log_rho(3)?),
+        ode("LMS 4", Lms::new(4)?),
+        ode("iPNDM 4", Ipndm::new(4)?),
+        ode("PLMS", Pndm::plms()),
+        ode("PNDM", Pndm::with_runge_kutta(Middle::Time)),
+        ode("Heun", Heun::new()),
+        ode("DPM2", Dpm2::deterministic()),
+        ode("RK4", Rk4::new()),
+        ode("flow AB", FlowAdamsBashforth::new(2)?),
+        ode("SA, 0", SaSolver::new(Tau::new(0.0)?)),
+        noisy("DDPM", Ddpm::default()),
+        noisy("Euler a", EulerAncestral::new(1.0)?),
+        noisy("DPM2 a", Dpm2::ancestral(1.0)?),
+        noisy("SDE 1", DpmSolverPp::multistep(1)?.stochastic(1.0)?),
+        noisy("SDE 2M", DpmSolverPp::multistep(2)?.stochastic(1.0)?),
+        noisy("SDE 3M", DpmSolverPp::multistep(3)?.stochastic(1.0)?),
+        noisy("SA, 1", SaSolver::new(Tau::new(1.0)?)),
+        noisy("LCM", Lcm::default()),
+        noisy("TCD", Tcd::new(0.3, schedule)?),
+        noisy("renoise", Renoise),
+    ])
 }
 
 /// The plan with as many points as make at most so many calls; `None` if there is none.
