@@ -237,16 +237,21 @@ fn a_step_between_equal_levels_corrects_alone() {
     close(state.x().unwrap()[0], predicted + correction, "the correction");
 }
 
-/// A threshold acts on the output before it is used for anything, in both forms.
+/// A threshold acts on the output before it is used for anything. In the noise form that is so if ε is to follow it.
 #[test]
 fn a_threshold_acts_on_all_outputs() {
     let path = path(Scale::VariancePreserving, &LAMBDAS);
     let levels = levels(&path);
-    for noise_form in [false, true] {
+    let cases = [(false, EpsilonAfter::Network), (true, EpsilonAfter::Threshold), (true, EpsilonAfter::Network)];
+    for (noise_form, after) in cases {
         let order = |i: usize| 3_usize.min(i + 1);
         let clipped = |level: &NoiseLevel, x: f64| {
-            let x0 = x0(level, x).clamp(-0.8, 0.8);
-            if noise_form { (x - level.signal() * x0) / level.noise() } else { x0 }
+            let clipped = x0(level, x).clamp(-0.8, 0.8);
+            match (noise_form, after) {
+                (false, _) => clipped,
+                (true, EpsilonAfter::Threshold) => (x - level.signal() * clipped) / level.noise(),
+                (true, EpsilonAfter::Network) => epsilon(level, x),
+            }
         };
         let typed = Run {
             levels: &levels,
@@ -261,7 +266,7 @@ fn a_threshold_acts_on_all_outputs() {
         let plan = Plan::builder_along(&path)
             .prediction(Prediction::Sample)
             .threshold(Threshold::clip(0.8).unwrap())
-            .epsilon_after(EpsilonAfter::Threshold)
+            .epsilon_after(after)
             .build(&solver)
             .unwrap();
         let found = run(plan.steps(), START, |step, x| x0(&step.from, x));

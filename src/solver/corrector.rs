@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs};
 use crate::phi::{self, MAX_NODES};
+use crate::prediction::Prediction;
 use crate::solver::rule::{Kernel, Rule, earlier};
-use crate::solver::{Row, each_leg};
+use crate::solver::{Combination, Row, each_leg};
 
 /// What a method with a corrector interpolates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub(crate) fn predict_and_correct(
             leg.require_denoising(name)?;
         }
         let mut terms = Terms::default();
-        terms.add(leg.index, Dd::ZERO);
+        terms.add(leg.index, Dd::ZERO); // the own output first
         let (x, z) = match kernel.irregular(leg) {
             // Also to clean data, where nothing of x is left that could be corrected.
             Some(combination) if correction.0.is_empty() || combination.x.is_zero() => {
@@ -124,11 +125,14 @@ pub(crate) fn predict_and_correct(
             }
         };
         correction.0.iter().for_each(|(of, weight)| terms.add(*of, x * *weight)); // A′·(C − P)
-        terms.0.sort_by_key(|(of, _)| leg.index.abs_diff(*of));
-        let mut weights = [Dd::ZERO; MAX_NODES];
-        weights.iter_mut().zip(&terms.0).for_each(|(weight, (_, term))| *weight = *term);
-        let ages: Vec<usize> = terms.0.iter().skip(1).map(|(of, _)| leg.index.abs_diff(*of)).collect();
-        Ok(kernel.row(leg, &Rule { x, outputs: weights, z }, &ages))
+        let mut terms = terms.0.into_iter();
+        let own = terms.next().map_or(Dd::ZERO, |(_, weight)| weight);
+        let history = terms.map(|(of, weight)| (leg.index.abs_diff(of), weight));
+        let zero = Dd::ZERO;
+        // ε enters as ε, and as it is kept: the correction takes the same away that the prediction had.
+        let (x0, epsilon) = if kernel.output() == Prediction::Sample { (own, zero) } else { (zero, own) };
+        let combination = Combination { x0, x, epsilon, z, learned_noise: None };
+        Ok(Row::new(leg, combination).with_history_dd(history).keeping(kernel.output()))
     })
 }
 

@@ -23,8 +23,8 @@ use crate::solver::{Row, Solver};
 /// As in the authors' code, two outputs get the first moment ½·k·h instead of k·h·φ₂(−k·h): a difference of the third order in h.
 /// [`SaSolver::exact`] has the exact one. The corrector uses the z of the predictor, and costs no call.
 ///
-/// - τ = 0 is an ODE solver: with exact weights and a corrector of the order p + 1 it is [`UniPc`](crate::UniPc) with exact weights, and as
-///   published [`UniPc`](crate::UniPc) with bh1 as long as no rule has more than two outputs.
+/// - τ = 0 is an ODE solver. With a corrector of the order p + 1 it is [`UniPc`](crate::UniPc): as published with bh1, and with exact weights
+///   with exact weights.
 /// - Without a corrector it is SDE-[`DpmSolverPp`](crate::DpmSolverPp) with this τ and exact weights.
 /// - Order 1 without a corrector is the scalar gDDIM (Zhang et al. 2022) with λ = τ: noise of the variance noise_s²·(1 − e^{−2τ²h}). It is
 ///   [`Ddim`](crate::Ddim) with η² = (1 − e^{−2τ²h})/(1 − e^{−2h}), so τ = 1 is η = 1.
@@ -106,7 +106,8 @@ impl SaSolver {
         Self { weights: Weights::Exact, ..self }
     }
 
-    /// This method in the noise form: ε is interpolated instead of x̂₀, with exact weights.
+    /// This method in the noise form: ε is interpolated instead of x̂₀, with exact weights. With a threshold it is the ε that the
+    /// plan's [`EpsilonAfter`](crate::EpsilonAfter) names.
     ///
     /// ```text
     /// x_s = (signal_s/signal_t)·x − k·noise_s·Σ_j w_j·ε_j + τ·noise_s·√(e^{2h} − 1)·z,       Σ_j w_j·r_j^q = q!·h·φ_{q+1}(h)
