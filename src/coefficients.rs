@@ -210,24 +210,22 @@ impl Coefficients {
         keeps: Option<(Prediction, usize)>,
         prediction: Prediction,
         level: &NoiseLevel,
-        epsilon: EpsilonAfter,
     ) -> Result<Self, Error> {
-        let kept = keeps.map(|(output, lasts)| self.kept_as(output, lasts, prediction, level, epsilon)).transpose()?;
+        let kept = keeps.map(|(output, lasts)| self.kept_as(output, lasts, prediction, level)).transpose()?;
         Ok(Self { history: History::new(history)?, kept, ..self })
     }
 
+    /// Of the thresholded x̂₀, also where ε is kept: [`EpsilonAfter`] is about the ε of a row that keeps none.
     fn kept_as(
         &self,
         output: Prediction,
         lasts: usize,
         prediction: Prediction,
         level: &NoiseLevel,
-        epsilon: EpsilonAfter,
     ) -> Result<Kept, Error> {
         let (folded_x, folded_model) = prediction.convert(output, level)?;
         let zero = Dd::ZERO;
-        let of_x0 = output == Prediction::Sample || epsilon == EpsilonAfter::Threshold;
-        let (x0, x, model) = if self.threshold == Threshold::None || !of_x0 {
+        let (x0, x, model) = if self.threshold == Threshold::None {
             (zero, folded_x, folded_model)
         } else {
             let (x, x0) = Prediction::Sample.convert(output, level)?;

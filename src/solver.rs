@@ -281,7 +281,7 @@ impl Row {
     }
 
     /// This row, which keeps its own output in this form for later rows: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
-    /// With a threshold it is the thresholded x̂₀, and the ε that the plan's [`EpsilonAfter`](crate::EpsilonAfter) names.
+    /// With a threshold it is the thresholded x̂₀, or the ε that it implies, whatever the plan's [`EpsilonAfter`](crate::EpsilonAfter) says.
     pub fn keeping(self, output: Prediction) -> Self {
         Self { keeps: Some(output), ..self }
     }

@@ -1088,7 +1088,9 @@ fn check(result: &Result<SchedulerConfig, Error>, text: &str) -> Result<(), Test
         Err(Error::Config { key, reason, .. }) => {
             prop_assert!(!reason.is_empty());
             let named = key.split(['[', '…']).next().unwrap();
-            prop_assert!(named == "_class_name" || text.contains(named) || text.contains('\\'), "{} in {}", key, text);
+            // A β in the file may be too much for the schedule that the class takes by default.
+            let of_defaults = named == "_class_name" || named == "beta_schedule" && text.contains("beta_");
+            prop_assert!(of_defaults || text.contains(named) || text.contains('\\'), "{} in {}", key, text);
         }
         Err(Error::ConfigText { line, column, .. }) => prop_assert_eq!(*line > 0, *column > 0),
         Err(Error::ConfigKeyMissing { key, .. }) => prop_assert_eq!(*key, "_class_name"),

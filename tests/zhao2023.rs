@@ -237,7 +237,7 @@ fn a_step_between_equal_levels_corrects_alone() {
     close(state.x().unwrap()[0], predicted + correction, "the correction");
 }
 
-/// A threshold acts on the output before it is used for anything. In the noise form that is so if ε is to follow it.
+/// A threshold acts on the output before it is used for anything: also ε follows it, whatever `EpsilonAfter` says.
 #[test]
 fn a_threshold_acts_on_all_outputs() {
     let path = path(Scale::VariancePreserving, &LAMBDAS);
@@ -247,11 +247,7 @@ fn a_threshold_acts_on_all_outputs() {
         let order = |i: usize| 3_usize.min(i + 1);
         let clipped = |level: &NoiseLevel, x: f64| {
             let clipped = x0(level, x).clamp(-0.8, 0.8);
-            match (noise_form, after) {
-                (false, _) => clipped,
-                (true, EpsilonAfter::Threshold) => (x - level.signal() * clipped) / level.noise(),
-                (true, EpsilonAfter::Network) => epsilon(level, x),
-            }
+            if noise_form { (x - level.signal() * clipped) / level.noise() } else { clipped }
         };
         let typed = Run {
             levels: &levels,

@@ -15,9 +15,8 @@ use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs};
 use crate::phi::{self, MAX_NODES};
-use crate::prediction::Prediction;
 use crate::solver::rule::{Kernel, Rule, earlier};
-use crate::solver::{Combination, Row, each_leg};
+use crate::solver::{Row, each_leg};
 
 /// What a method with a corrector interpolates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,10 +127,7 @@ pub(crate) fn predict_and_correct(
         let mut terms = terms.0.into_iter();
         let own = terms.next().map_or(Dd::ZERO, |(_, weight)| weight);
         let history = terms.map(|(of, weight)| (leg.index.abs_diff(of), weight));
-        let zero = Dd::ZERO;
-        // ε enters as ε, and as it is kept: the correction takes the same away that the prediction had.
-        let (x0, epsilon) = if kernel.output() == Prediction::Sample { (own, zero) } else { (zero, own) };
-        let combination = Combination { x0, x, epsilon, z, learned_noise: None };
+        let combination = kernel.combination(leg, x, own, z);
         Ok(Row::new(leg, combination).with_history_dd(history).keeping(kernel.output()))
     })
 }

@@ -146,22 +146,31 @@ impl Kernel {
     /// The output of the call enters through x̂₀ and x, also where ε is interpolated, so that a threshold acts.
     pub(crate) fn row(self, leg: &Leg, rule: &Rule, ages: &[usize]) -> Row {
         let [newest, earlier @ ..] = rule.outputs;
-        let zero = Dd::ZERO;
-        let (x0, x) = match self {
-            Self::Data { .. } => (newest, rule.x),
+        let combination = self.combination(leg, rule.x, newest, rule.z);
+        Row::new(leg, combination).with_history_dd(ages.iter().copied().zip(earlier)).keeping(self.output())
+    }
+
+    /// x′ = x·x + output·y + z·z with y the output of the call, as weights of x̂₀ and x, so that a threshold acts.
+    pub(crate) fn combination(self, leg: &Leg, x: Dd, output: Dd, z: Dd) -> Combination {
+        let (t, zero) = (&leg.from, Dd::ZERO);
+        let of = |x0, x, epsilon| Combination { x0, x, epsilon, z, learned_noise: None };
+        if t.is_clean() && self.output() == Prediction::Epsilon {
+            // There x̂₀ does not determine ε.
+            return of(zero, x, output);
+        }
+        match self {
+            Self::Data { .. } => of(output, x, zero),
             // ε = (x − s·x̂₀)/n
             Self::Noise { .. } | Self::Rho => {
-                let per_noise = newest / leg.from.noise_dd();
-                (-(per_noise * leg.from.signal_dd()), rule.x + per_noise)
+                let per_noise = output / t.noise_dd();
+                of(-(per_noise * t.signal_dd()), x + per_noise, zero)
             }
             // u = ε − x̂₀
             Self::Flow => {
-                let per_noise = newest / leg.from.noise_dd();
-                (-(per_noise * leg.from.signal_dd()) - newest, rule.x + per_noise)
+                let per_noise = output / t.noise_dd();
+                of(-(per_noise * t.signal_dd()) - output, x + per_noise, zero)
             }
-        };
-        let combination = Combination { x0, x, epsilon: zero, z: rule.z, learned_noise: None };
-        Row::new(leg, combination).with_history_dd(ages.iter().copied().zip(earlier)).keeping(self.output())
+        }
     }
 }
 

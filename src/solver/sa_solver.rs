@@ -106,8 +106,8 @@ impl SaSolver {
         Self { weights: Weights::Exact, ..self }
     }
 
-    /// This method in the noise form: ε is interpolated instead of x̂₀, with exact weights. With a threshold it is the ε that the
-    /// plan's [`EpsilonAfter`](crate::EpsilonAfter) names.
+    /// This method in the noise form: ε is interpolated instead of x̂₀, with exact weights. With a threshold it is the ε that
+    /// the thresholded x̂₀ implies.
     ///
     /// ```text
     /// x_s = (signal_s/signal_t)·x − k·noise_s·Σ_j w_j·ε_j + τ·noise_s·√(e^{2h} − 1)·z,       Σ_j w_j·r_j^q = q!·h·φ_{q+1}(h)

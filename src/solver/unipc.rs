@@ -107,8 +107,8 @@ impl UniPc {
         Self { weights, ..self }
     }
 
-    /// This method in the noise form: ε is interpolated instead of x̂₀. With a threshold it is the ε that the plan's
-    /// [`EpsilonAfter`](crate::EpsilonAfter) names.
+    /// This method in the noise form: ε is interpolated instead of x̂₀. With a threshold it is the ε that
+    /// the thresholded x̂₀ implies.
     #[must_use]
     #[doc(alias = "predict_x0")]
     pub fn noise_form(self) -> Self {
