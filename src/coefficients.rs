@@ -100,7 +100,12 @@ impl History {
             require_count("the age of an earlier output", age, 1, usize::from(u8::MAX))?;
             match live.iter_mut().find(|(of, _)| usize::from(*of) == age) {
                 Some((_, sum)) => {
-                    *sum = require((*sum + weight).is_finite(), "the weight of an earlier output", *sum + weight, "finite")?;
+                    *sum = require(
+                        (*sum + weight).is_finite(),
+                        "the weight of an earlier output",
+                        *sum + weight,
+                        "finite",
+                    )?;
                 }
                 None if weight != 0.0 => live.push((age as u8, weight)),
                 None => {}

@@ -22,9 +22,9 @@ pub use host::{HostTensor, RowReduce};
 pub use memory::Memory;
 pub use slice::{step_in_place, step_in_place_with_memory};
 
+pub(crate) use composed::{composed_step, noise_term, predicted_x0};
 #[cfg(feature = "testing")]
 pub(crate) use composed::{divided, remembering_step};
-pub(crate) use composed::{composed_step, noise_term, predicted_x0};
 pub(crate) use host::{check_rows_of_noise, fill_like};
 
 use crate::coefficients::Coefficients;

@@ -713,7 +713,9 @@ where
         all.retain(|k| dynamic || !matches!(k.threshold, Threshold::Dynamic { .. }));
         let mut sets: Vec<Vec<Coefficients>> = all.iter().map(|k| vec![*k]).collect();
         for start in (0..all.len()).step_by(5) {
-            sets.push((0..self.rows.count).filter_map(|row| all.get((start + 11 * row) % all.len()).copied()).collect());
+            sets.push(
+                (0..self.rows.count).filter_map(|row| all.get((start + 11 * row) % all.len()).copied()).collect(),
+            );
         }
         let (x, m, z) = (self.numbers(7)?.1, self.numbers(8)?.1, self.numbers(9)?.1);
         let outputs = self.outputs()?;
@@ -1033,7 +1035,8 @@ fn coefficients() -> Result<Vec<Coefficients>, String> {
 fn remembering() -> Result<Vec<Coefficients>, String> {
     let text = |error: Error| error.to_string();
     let level = NoiseLevel::from_alpha_bar(0.3).map_err(text)?;
-    let histories: [&[(usize, f64)]; 4] = [&[], &[(1, -0.4)], &[(3, 0.2), (2, -0.6)], &[(4, 0.1), (1, 0.7), (3, -0.3), (2, 0.5)]];
+    let histories: [&[(usize, f64)]; 4] =
+        [&[], &[(1, -0.4)], &[(3, 0.2), (2, -0.6)], &[(4, 0.1), (1, 0.7), (3, -0.3), (2, 0.5)]];
     let keeps = [None, Some((Prediction::Sample, 1)), Some((Prediction::Epsilon, 2))];
     let thresholds = [Threshold::None, Threshold::Clip(0.7), Threshold::Dynamic { ratio: 0.9, max: 2.5 }];
     let mut all = Vec::new();

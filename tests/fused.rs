@@ -382,9 +382,8 @@ fn check_memory<E: Element, W: Element>(case: &Case) -> Result<(), TestCaseError
 
     // By the operations that every tensor has, in the type of the arithmetic.
     let wide = |array: &Array2<E>| Composed(array.mapv(|value| W::from_f64(value.to_f64())));
-    let narrow = |Composed(array): &Composed<W>| -> Vec<E> {
-        array.iter().map(|value| E::from_f64(value.to_f64())).collect()
-    };
+    let narrow =
+        |Composed(array): &Composed<W>| -> Vec<E> { array.iter().map(|value| E::from_f64(value.to_f64())).collect() };
     let wide_z = Composed(Array2::from_shape_vec((rows, len), z.iter().map(|z| W::from_f64(*z)).collect()).unwrap());
     let wide_memory = Memory::new(outputs.iter().map(|(age, y)| (*age, wide(y)))).unwrap();
     let composed = wide(&x).step_with_memory(wide(&m), &wide_memory, Some(&wide_z), given).unwrap();

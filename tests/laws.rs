@@ -273,7 +273,8 @@ impl Tensor for Mine {
                         outputs.retain(|(of, _)| *of != age);
                         outputs.push((age, Sound(z)));
                         let y = Mine::linear_combination(&[(sign.into(), &y)])?;
-                        let stepped = Sound(self).step_with_memory(Sound(m), &Memory::new(outputs)?, Some(&Sound(y)), &rows)?;
+                        let stepped =
+                            Sound(self).step_with_memory(Sound(m), &Memory::new(outputs)?, Some(&Sound(y)), &rows)?;
                         return Ok(of_sound(stepped));
                     }
                 }

@@ -389,8 +389,7 @@ fn remembering_step(
         (kind.cast(&next)?, kept.map(|kept| kind.cast(&kept)).transpose()?)
     } else {
         let uploaded = noise.uploaded(x, rows)?;
-        let (next, kept) =
-            composed_remembering_step(kind.compute(), [x, m], &outputs, z.or(uploaded.as_ref()), rows)?;
+        let (next, kept) = composed_remembering_step(kind.compute(), [x, m], &outputs, z.or(uploaded.as_ref()), rows)?;
         let keeps = rows.iter().any(|k| k.kept.is_some());
         (narrowed(next, x)?, if keeps { Some(narrowed(kept, x)?) } else { None })
     };
@@ -450,8 +449,7 @@ fn composed_remembering_step(
     let x0 = thresholded_x0(&x, &m, rows)?;
     let divisor = x0.as_ref().map(|(_, divisor)| divisor);
     let [a, b, c, d] = step_weights(rows, divisor);
-    let history: Vec<PerRow> =
-        outputs.iter().map(|(age, _)| PerRow::new(rows, |k| k.history.weight(*age))).collect();
+    let history: Vec<PerRow> = outputs.iter().map(|(age, _)| PerRow::new(rows, |k| k.history.weight(*age))).collect();
     let mut terms = Vec::with_capacity(4 + outputs.len());
     terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0.clone())));
     terms.extend([(b.weights(), x.clone()), (c.weights(), m.clone())]);

@@ -306,7 +306,7 @@ impl<C: Real> Weigh<C> for Live<C> {
 
 /// A term whose weight is 0: left out, whatever it multiplies.
 #[derive(Clone, Copy)]
-struct Dropped;
+pub(super) struct Dropped;
 
 impl<C> Weigh<C> for Dropped {
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::coefficients::{Coefficients, MAX_HISTORY};
 use crate::error::Error;
 use crate::normal::NormalStream;
 use crate::tensor::composed::divided;
-use crate::tensor::kernel::{self, BLOCK, Live, NoiseTerm, TASK, TaskNoise, Term, Weigh};
+use crate::tensor::kernel::{self, BLOCK, Dropped, Live, NoiseTerm, TASK, TaskNoise, Term, Weigh};
 #[cfg(not(feature = "simd"))]
 use crate::tensor::lanes::Baseline;
 #[cfg(feature = "simd")]
@@ -92,10 +92,11 @@ impl<'a, E: Element> RowPass<'a, E> {
         match (E::as_compute_mut(x), E::as_compute_mut(m)) {
             (Some(x), Some(m)) => self.run_direct(x, m, &history, noise),
             _ => {
+                let mut wide = Wide::new();
                 for start in (0..len).step_by(WIDENED) {
                     let end = len.min(start + WIDENED);
                     let (Some(x), Some(m)) = (x.get_mut(start..end), m.get_mut(start..end)) else { return };
-                    self.run_widened(x, m, &history, start, noise);
+                    self.run_widened(x, m, &history, start, noise, &mut wide);
                 }
             }
         }
@@ -139,23 +140,21 @@ impl<'a, E: Element> RowPass<'a, E> {
         history: &[(E::Compute, &[E]); MAX_HISTORY],
         start: usize,
         noise: TaskNoise<'_, E>,
+        wide: &mut Wide<E::Compute>,
     ) {
-        let nothing = [E::Compute::EMPTY_SUM; WIDENED];
-        let (mut wide_x, mut wide_m, mut wide_z) = (nothing, nothing, nothing);
-        let mut wide = [nothing; MAX_HISTORY];
-        let x_wide = widened(x, &mut wide_x);
-        let m_wide = widened(m, &mut wide_m);
+        let x_wide = widened(x, &mut wide.x);
+        let m_wide = widened(m, &mut wide.m);
         let mut terms = [(E::Compute::EMPTY_SUM, [].as_slice()); TERMS];
-        for ((term, (weight, y)), wide) in terms.iter_mut().zip(history).zip(&mut wide).take(self.outputs) {
+        for ((term, (weight, y)), wide) in terms.iter_mut().zip(history).zip(&mut wide.outputs).take(self.outputs) {
             *term = (*weight, widened(y.get(start..).unwrap_or_default(), wide));
         }
         let z = match noise {
             TaskNoise::None => None,
-            TaskNoise::Tensor(z) => Some(&*widened(z.get(start..).unwrap_or_default(), &mut wide_z)),
+            TaskNoise::Tensor(z) => Some(&*widened(z.get(start..).unwrap_or_default(), &mut wide.z)),
             TaskNoise::Computed(z) => z.get(start..),
             TaskNoise::Stream(stream, first) => {
                 let mut single = [0.0; WIDENED];
-                Some(normals(stream, first + start as u64, &mut single, wide_z.get_mut(..x.len())))
+                Some(normals(stream, first + start as u64, &mut single, wide.z.get_mut(..x.len())))
             }
         };
         self.pass(x_wide, m_wide, &terms, z);
@@ -187,6 +186,21 @@ impl<'a, E: Element> RowPass<'a, E> {
     }
 }
 
+/// The operands of a block, widened.
+struct Wide<C> {
+    x: [C; WIDENED],
+    m: [C; WIDENED],
+    outputs: [[C; WIDENED]; MAX_HISTORY],
+    z: [C; WIDENED],
+}
+
+impl<C: Real> Wide<C> {
+    fn new() -> Self {
+        let block = [C::EMPTY_SUM; WIDENED];
+        Self { x: block, m: block, outputs: [block; MAX_HISTORY], z: block }
+    }
+}
+
 /// Noise in the type of the arithmetic.
 fn normals<'z, C: Real>(stream: &NormalStream, first: u64, single: &mut [f32], z: Option<&'z mut [C]>) -> &'z [C] {
     let z = z.unwrap_or_default();
@@ -214,12 +228,14 @@ fn narrow<E: Element>(wide: &[E::Compute], elements: &mut [E]) {
     E::narrow_all(Baseline, wide, elements);
 }
 
-/// What a row makes of x and m alone.
+/// What a row makes of x and m alone. The usual rows have loops of their own, without a test for a weight of 0.
 enum Form<C: Real> {
-    /// The usual row without a threshold, all of whose weights count.
+    /// Without a threshold, all of whose weights count.
     Folded(Folded<C>),
+    /// With a threshold, x̂₀ and x in x′, and x̂₀ kept.
+    Data(Bounded<C, Live<C>, Dropped>),
     /// Any row.
-    Bounded(Bounded<C>),
+    Any(Bounded<C, Term<C>, Term<C>>),
 }
 
 impl<C: Real> Form<C> {
@@ -229,7 +245,7 @@ impl<C: Real> Form<C> {
             return match [k.x, k.model, kept[0], kept[1]].map(|weight| Term::new(weight).live()) {
                 [Some(x), Some(m), Some(kept_x), Some(kept_m)] => Self::Folded(Folded { x, m, kept_x, kept_m }),
                 [Some(x), Some(m), ..] if k.kept.is_none() => Self::Folded(Folded { x, m, kept_x: x, kept_m: m }),
-                _ => Self::Bounded(Bounded {
+                _ => Self::Any(Bounded {
                     p: Term::new(0.0),
                     q: Term::new(0.0),
                     bound: C::nearest(f64::INFINITY),
@@ -243,18 +259,17 @@ impl<C: Real> Form<C> {
             };
         };
         let kept = k.kept.map_or([0.0; 3], |kept| [divided(kept.x0, divisor), kept.x, kept.model]);
+        let (bound, a) = (C::nearest(bound), divided(k.a, divisor));
+        if let ([Some(p), Some(q), Some(a), Some(b), Some(kept_x0)], [None, None, None]) = (
+            [k.p, k.q, a, k.b, kept[0]].map(|weight| Term::new(weight).live()),
+            [k.c, kept[1], kept[2]].map(|weight| Term::<C>::new(weight).live()),
+        ) {
+            let (c, kept_x, kept_m) = (Dropped, Dropped, Dropped);
+            return Self::Data(Bounded { p, q, bound, a, b, c, kept_x0, kept_x, kept_m });
+        }
+        let [p, q, a, b, c] = [k.p, k.q, a, k.b, k.c].map(Term::new);
         let [kept_x0, kept_x, kept_m] = kept.map(Term::new);
-        Self::Bounded(Bounded {
-            p: Term::new(k.p),
-            q: Term::new(k.q),
-            bound: C::nearest(bound),
-            a: Term::new(divided(k.a, divisor)),
-            b: Term::new(k.b),
-            c: Term::new(k.c),
-            kept_x0,
-            kept_x,
-            kept_m,
-        })
+        Self::Any(Bounded { p, q, bound, a, b, c, kept_x0, kept_x, kept_m })
     }
 
     /// The pass, compiled for these vector instructions.
@@ -264,8 +279,11 @@ impl<C: Real> Form<C> {
         match (self, keeps) {
             (Self::Folded(form), true) => pass::<C, true>(*form, x, m, terms),
             (Self::Folded(form), false) => pass::<C, false>(*form, x, m, terms),
-            (Self::Bounded(form), true) => pass::<C, true>(*form, x, m, terms),
-            (Self::Bounded(form), false) => pass::<C, false>(*form, x, m, terms),
+            (Self::Data(form), true) => pass::<C, true>(*form, x, m, terms),
+            (Self::Any(form), true) => pass::<C, true>(*form, x, m, terms),
+            (Self::Any(form), false) => pass::<C, false>(*form, x, m, terms),
+            // Data without what is kept is not made.
+            (Self::Data(_), false) => {}
         }
     }
 }
@@ -335,20 +353,21 @@ impl<C: Real> Make<C> for Folded<C> {
     }
 }
 
+/// `U` are the weights that usual rows have, `V` the others.
 #[derive(Clone, Copy)]
-struct Bounded<C: Real> {
-    p: Term<C>,
-    q: Term<C>,
+struct Bounded<C, U, V> {
+    p: U,
+    q: U,
     bound: C,
-    a: Term<C>,
-    b: Term<C>,
-    c: Term<C>,
-    kept_x0: Term<C>,
-    kept_x: Term<C>,
-    kept_m: Term<C>,
+    a: U,
+    b: U,
+    c: V,
+    kept_x0: U,
+    kept_x: V,
+    kept_m: V,
 }
 
-impl<C: Real> Make<C> for Bounded<C> {
+impl<C: Real, U: Weigh<C>, V: Weigh<C>> Make<C> for Bounded<C, U, V> {
     #[inline(always)]
     fn of(self, x: C, m: C) -> (C, C) {
         let x0 = self.q.add(self.p.add(C::EMPTY_SUM, x), m).clamp_abs(self.bound);
