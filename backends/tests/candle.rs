@@ -4,8 +4,8 @@
 use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
-    RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, NormalStream, PathEnd,
+    Plan, Point, RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
 use alphabar_backends::{assert_bits, coefficients, numbers, remembering};
 use candle_core::{DType, Device, Tensor as Candle, Var};
@@ -142,6 +142,36 @@ fn a_step_that_remembers_is_that_of_arrays() {
         }
     }
     for_each_type_and_shape!(steps);
+}
+
+/// Rows longer than what is stepped at a time, with each kind of noise.
+#[test]
+fn long_rows_are_stepped_as_a_whole() {
+    let shape = [2, 3, 128, 128];
+    let [x, m, z, first, second] = [1, 2, 3, 4, 5].map(|seed| random(seed, &shape, DType::F32));
+    let memory = Memory::new([(1, first.clone()), (2, second.clone())]).unwrap();
+    let arrays = Memory::new([(1, array::<f32>(&first)), (2, array(&second))]).unwrap();
+    let streams = [7, 8].map(|sample| NormalStream::new(3, sample, 1));
+    let all: Vec<_> = coefficients().into_iter().step_by(5).chain(remembering().into_iter().step_by(3)).collect();
+    let one = all.iter().map(|k| vec![*k]);
+    let mixed = (0..all.len()).map(|start| (0..2).map(|row| all[(start + 7 * row) % all.len()]).collect::<Vec<_>>());
+    for rows in one.chain(mixed) {
+        for given in [true, false] {
+            let (found, wanted) = if given {
+                let wanted = array::<f32>(&x).step_with_memory(array(&m), &arrays, Some(&array(&z)), &rows).unwrap();
+                (x.clone().step_with_memory(m.clone(), &memory, Some(&z), &rows).unwrap(), wanted)
+            } else {
+                let wanted = array::<f32>(&x).step_with_streams(array(&m), &arrays, &streams, &rows).unwrap();
+                (x.clone().step_with_streams(m.clone(), &memory, &streams, &rows).unwrap(), wanted)
+            };
+            assert_bits(&host(&found.x), &wanted.x.to_host().unwrap());
+            if let (Some(found), Some(wanted)) = (found.kept, wanted.kept) {
+                if rows.iter().all(|k| k.kept.is_some()) {
+                    assert_bits(&host(&found), &wanted.to_host().unwrap());
+                }
+            }
+        }
+    }
 }
 
 #[test]

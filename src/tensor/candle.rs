@@ -408,7 +408,8 @@ fn fused_remembering_step<E: Element + WithDType>(
     noise: Noise<'_>,
     rows: &[Coefficients],
 ) -> Result<(Candle, Option<Candle>), Error> {
-    let (mut next, mut kept) = (copied::<E>(x)?, copied::<E>(m)?);
+    let (x_laid, m) = (laid_out::<E>(x)?, laid_out::<E>(m)?);
+    let (x_elements, m) = (Elements::of(&x_laid)?, Elements::of(&m)?);
     let outputs = outputs
         .iter()
         .map(|(age, output)| Ok((*age, laid_out::<E>(output)?)))
@@ -422,18 +423,19 @@ fn fused_remembering_step<E: Element + WithDType>(
         .map(|(age, elements)| Ok((*age, elements.get::<E>()?)))
         .collect::<Result<Vec<(usize, &[E])>, Error>>()?;
     let output = |age| slices.iter().find(|(of, _)| *of == age).map(|(_, slice)| *slice);
-    let batch = x.rows_of_batch();
-    let mut pass = |noise: NoiseTerm<'_, E>| remember::step(&mut next, &mut kept, output, noise, batch, rows);
-    let keeps = match noise {
-        Noise::None => pass(NoiseTerm::None)?,
-        Noise::Streams(streams) => pass(NoiseTerm::Streams(streams))?,
+    let pass = |noise: NoiseTerm<'_, E>| {
+        let (next, kept) = remember::step_copied(x_elements.get()?, m.get()?, output, noise, x.rows_of_batch(), rows)?;
+        Ok((like(x, next)?, kept.map(|kept| like(x, kept)).transpose()?))
+    };
+    match noise {
+        Noise::None => pass(NoiseTerm::None),
+        Noise::Streams(streams) => pass(NoiseTerm::Streams(streams)),
         Noise::Tensor(z) => {
             let z = laid_out::<E>(z)?;
             let z = Elements::of(&z)?;
-            pass(NoiseTerm::Tensor(z.get()?))?
+            pass(NoiseTerm::Tensor(z.get()?))
         }
-    };
-    Ok((like(x, next)?, if keeps { Some(like(x, kept)?) } else { None }))
+    }
 }
 
 /// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic: x′, and what is kept.
@@ -472,20 +474,20 @@ fn fused_step<E: Element + WithDType>(
     noise: Noise<'_>,
     rows: &[Coefficients],
 ) -> Result<Candle, Error> {
-    let mut next = copied::<E>(x)?;
-    let m = laid_out::<E>(m)?;
-    let m = Elements::of(&m)?;
-    let batch = x.rows_of_batch();
+    let (x_laid, m) = (laid_out::<E>(x)?, laid_out::<E>(m)?);
+    let (elements, m) = (Elements::of(&x_laid)?, Elements::of(&m)?);
+    let pass = |noise: NoiseTerm<'_, E>| {
+        like(x, kernel::step_copied(elements.get()?, m.get()?, noise, x.rows_of_batch(), rows)?)
+    };
     match noise {
-        Noise::None => kernel::step(&mut next, m.get()?, NoiseTerm::None, batch, rows)?,
-        Noise::Streams(streams) => kernel::step(&mut next, m.get()?, NoiseTerm::Streams(streams), batch, rows)?,
+        Noise::None => pass(NoiseTerm::None),
+        Noise::Streams(streams) => pass(NoiseTerm::Streams(streams)),
         Noise::Tensor(z) => {
             let z = laid_out::<E>(z)?;
             let z = Elements::of(&z)?;
-            kernel::step(&mut next, m.get()?, NoiseTerm::Tensor(z.get()?), batch, rows)?;
+            pass(NoiseTerm::Tensor(z.get()?))
         }
     }
-    like(x, next)
 }
 
 /// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic.

@@ -62,6 +62,58 @@ pub(crate) fn step<E: Element>(
     Ok(())
 }
 
+/// [`step`] for an x that is not to be written to. Each piece of x is copied when its turn comes, so that it is in the cache when it
+/// is stepped: a pass over memory less than a copy of the whole.
+#[cfg(feature = "candle011")]
+pub(crate) fn step_copied<E: Element>(
+    x: &[E],
+    m: &[E],
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> Result<Vec<E>, Error> {
+    check_step(noise, rows, coefficients)?;
+    if parallel::pays(x.len(), matches!(noise, NoiseTerm::Streams(_))) {
+        let mut next = x.to_vec();
+        step(&mut next, m, noise, rows, coefficients)?;
+        return Ok(next);
+    }
+    let mut next = Vec::with_capacity(x.len());
+    for Piece { row, range } in pieces(x.len(), noise, rows, coefficients) {
+        let Some((x, m)) = x.get(range.clone()).zip(m.get(range.clone())) else { break };
+        next.extend_from_slice(x);
+        let stepped = next.get_mut(range.clone()).unwrap_or_default();
+        let k = coefficients.get(row..=row).unwrap_or(coefficients);
+        step(stepped, m, noise.of_piece(row, &range), Rows { count: 1, len: range.len() }, k)?;
+    }
+    Ok(next)
+}
+
+/// A part of a tensor that can be stepped by itself.
+#[cfg(feature = "candle011")]
+pub(super) struct Piece {
+    pub(super) row: usize,
+    pub(super) range: core::ops::Range<usize>,
+}
+
+/// The pieces of a tensor in their order: a row, or a part of one that stays in the cache. A stream's noise and a quantile are those of a whole row.
+#[cfg(feature = "candle011")]
+pub(super) fn pieces<E: Element>(
+    len: usize,
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> impl Iterator<Item = Piece> {
+    let row_len = row_len(len, noise, rows, coefficients).max(1);
+    let streams = matches!(noise, NoiseTerm::Streams(_));
+    let whole_rows = streams || coefficients.iter().any(|k| matches!(k.threshold, Threshold::Dynamic { .. }));
+    let piece = if whole_rows { row_len } else { row_len.min(TASK) };
+    (0..len).step_by(row_len).enumerate().flat_map(move |(row, start)| {
+        let end = len.min(start + row_len);
+        (start..end).step_by(piece).map(move |from| Piece { row, range: from..end.min(from + piece) })
+    })
+}
+
 /// `Err` unless the numbers of rows agree and there is noise if a row needs it.
 pub(super) fn check_step<E: Element>(
     noise: NoiseTerm<'_, E>,
@@ -96,6 +148,17 @@ pub(super) fn row_len<E: Element>(
 }
 
 impl<'a, E: Element> NoiseTerm<'a, E> {
+    /// The noise of a piece of a row.
+    #[cfg(feature = "candle011")]
+    pub(super) fn of_piece(self, row: usize, range: &core::ops::Range<usize>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Tensor(z) => Self::Tensor(z.get(range.clone()).unwrap_or_default()),
+            Self::Computed(z) => Self::Computed(z.get(range.clone()).unwrap_or_default()),
+            Self::Streams(streams) => Self::Streams(streams.get(row..=row).unwrap_or_default()),
+        }
+    }
+
     /// The noise of `len` elements of a row from `offset` on.
     pub(super) fn of_task(self, row: usize, row_len: usize, offset: usize, len: usize) -> TaskNoise<'a, E> {
         match self {

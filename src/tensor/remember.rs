@@ -63,6 +63,36 @@ pub(crate) fn step<'a, E: Element>(
     Ok(coefficients.iter().any(|k| k.kept.is_some()))
 }
 
+/// [`step`] for an x and an m that are not to be written to, piece by piece as [`kernel::step_copied`]: x′, and what is kept.
+#[cfg(feature = "candle011")]
+pub(crate) fn step_copied<'a, E: Element>(
+    x: &[E],
+    m: &[E],
+    output: impl Fn(usize) -> Option<&'a [E]> + Sync,
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> Result<(Vec<E>, Option<Vec<E>>), Error> {
+    kernel::check_step(noise, rows, coefficients)?;
+    let keeps = coefficients.iter().any(|k| k.kept.is_some());
+    if parallel::pays(x.len(), matches!(noise, NoiseTerm::Streams(_))) {
+        let (mut next, mut kept) = (x.to_vec(), m.to_vec());
+        step(&mut next, &mut kept, output, noise, rows, coefficients)?;
+        return Ok((next, keeps.then_some(kept)));
+    }
+    let (mut next, mut kept) = (Vec::with_capacity(x.len()), Vec::with_capacity(m.len()));
+    for kernel::Piece { row, range } in kernel::pieces(x.len(), noise, rows, coefficients) {
+        let Some((x, m)) = x.get(range.clone()).zip(m.get(range.clone())) else { break };
+        next.extend_from_slice(x);
+        kept.extend_from_slice(m);
+        let Some((x, m)) = next.get_mut(range.clone()).zip(kept.get_mut(range.clone())) else { break };
+        let k = coefficients.get(row..=row).unwrap_or(coefficients);
+        let output = |age| output(age)?.get(range.clone());
+        step(x, m, output, noise.of_piece(row, &range), Rows { count: 1, len: range.len() }, k)?;
+    }
+    Ok((next, keeps.then_some(kept)))
+}
+
 /// A row with its numbers in the type of the arithmetic.
 struct RowPass<'a, E: Element> {
     form: Form<E::Compute>,
