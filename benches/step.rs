@@ -1,13 +1,15 @@
 //! A sampling step by tensor size, method, threshold and element type, each beside a copy of x.
 //!
 //! `cargo bench --bench step` for one thread and the target's baseline instructions; `--features simd,rayon,half` for the rest.
-//! A step reads x and the network's output and writes x: three passes' worth of traffic, where a copy has two.
+//! A step reads x and the network's output and writes x: three passes' worth of traffic, where a copy has two. A step that remembers
+//! reads each earlier output as well, and writes what it keeps: five passes' worth for DPM-Solver++ 2M.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 use alphabar::{
-    BoxError, Coefficients, Ddim, Ddpm, Draw, Element, NoiseSchedule, NoiseSource, Plan, Point, Predictor, SeededNoise,
-    Solver, Threshold, Timesteps, Variance, sample, step_in_place,
+    BoxError, Coefficients, Ddim, Ddpm, DpmSolverPp, Draw, Element, History, Memory, NoiseSchedule, NoiseSource, Plan,
+    Point, Predictor, SeededNoise, Solver, Threshold, Timesteps, Variance, sample, step_in_place,
+    step_in_place_with_memory,
 };
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -70,6 +72,50 @@ fn ddim_dynamic_threshold(bencher: Bencher, size: (usize, usize)) {
     deterministic::<f32>(bencher, size, Threshold::Dynamic { ratio: 0.995, max: 1.5 });
 }
 
+/// `outputs` earlier outputs are read, and the output is kept.
+fn remembering<E: Element>(
+    bencher: Bencher,
+    (rows, len): (usize, usize),
+    threshold: Threshold,
+    outputs: usize,
+    keeps: bool,
+) {
+    let mut k = middle(&DpmSolverPp::multistep(2).unwrap(), threshold);
+    k.history = History::new((1..=outputs).map(|age| (age, 0.5 - 0.2 * age as f64))).unwrap();
+    k.kept = k.kept.filter(|_| keeps);
+    let (mut x, mut m) = (values::<E>(rows * len), values::<E>(rows * len));
+    let earlier: Vec<Vec<E>> = (0..outputs).map(|_| values::<E>(rows * len)).collect();
+    let earlier: Vec<(usize, &[E])> = earlier.iter().enumerate().map(|(age, y)| (age + 1, y.as_slice())).collect();
+    bencher
+        .counter(ItemsCount::new(rows * len))
+        .bench_local(|| step_in_place_with_memory(black_box(&mut x), black_box(&mut m), &earlier, None, &[k]).unwrap());
+}
+
+/// DPM-Solver++ 2M.
+#[cfg_attr(not(feature = "half"), divan::bench(types = [f32], args = SIZES))]
+#[cfg_attr(feature = "half", divan::bench(types = [f32, half::f16, half::bf16], args = SIZES))]
+fn dpm_solver_pp_2m<E: Element>(bencher: Bencher, size: (usize, usize)) {
+    remembering::<E>(bencher, size, Threshold::None, 1, true);
+}
+
+#[divan::bench(args = SIZES)]
+fn dpm_solver_pp_2m_clip(bencher: Bencher, size: (usize, usize)) {
+    remembering::<f32>(bencher, size, Threshold::Clip(1.0), 1, true);
+}
+
+/// As UniPC of the third order with its corrector.
+#[cfg_attr(not(feature = "half"), divan::bench(types = [f32], args = SIZES))]
+#[cfg_attr(feature = "half", divan::bench(types = [f32, half::f16, half::bf16], args = SIZES))]
+fn three_outputs<E: Element>(bencher: Bencher, size: (usize, usize)) {
+    remembering::<E>(bencher, size, Threshold::None, 3, true);
+}
+
+/// One earlier output, and nothing kept.
+#[divan::bench(args = SIZES)]
+fn one_output_kept_nothing(bencher: Bencher, size: (usize, usize)) {
+    remembering::<f32>(bencher, size, Threshold::None, 1, false);
+}
+
 /// With z in a tensor of its own.
 #[divan::bench(args = SIZES)]
 fn ddim_eta_1_clip_given_noise(bencher: Bencher, (rows, len): (usize, usize)) {
@@ -88,7 +134,7 @@ fn stochastic(bencher: Bencher, size: (usize, usize), solver: &impl Solver, thre
     let mut noise = SeededNoise::new(1);
     bencher.counter(ItemsCount::new(size.0 * size.1)).bench_local(|| {
         let (x, m) = state.take().unwrap();
-        let stepped = noise.step(x, m, &alphabar::Memory::default(), &plan.steps()[25]).unwrap();
+        let stepped = noise.step(x, m, &Memory::default(), &plan.steps()[25]).unwrap();
         state = stepped.spare.map(|spare| (stepped.x, spare));
     });
 }

@@ -88,7 +88,7 @@ pub struct History {
 }
 
 impl History {
-    /// These pairs of an age and a weight, by age.
+    /// These pairs of an age and a weight, by age; weights of one age are added.
     ///
     /// # Errors
     /// [`Error::Count`] for more than [`MAX_HISTORY`] weights that are not 0, or an age outside 1..=255; [`Error::Parameter`] for a
@@ -98,8 +98,17 @@ impl History {
         for (age, weight) in terms {
             require(weight.is_finite(), "the weight of an earlier output", weight, "finite")?;
             require_count("the age of an earlier output", age, 1, usize::from(u8::MAX))?;
-            if weight != 0.0 {
-                live.push((age as u8, weight));
+            match live.iter_mut().find(|(of, _)| usize::from(*of) == age) {
+                Some((_, sum)) => {
+                    *sum = require(
+                        (*sum + weight).is_finite(),
+                        "the weight of an earlier output",
+                        *sum + weight,
+                        "finite",
+                    )?;
+                }
+                None if weight != 0.0 => live.push((age as u8, weight)),
+                None => {}
             }
             require_count("earlier outputs of a row", live.len(), 0, MAX_HISTORY)?;
         }

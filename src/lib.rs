@@ -191,6 +191,7 @@ pub use state::State;
 #[doc(inline)]
 pub use tensor::{
     Batch, Element, ElementType, HostTensor, Memory, Real, RowReduce, Rows, Stepped, Tensor, Weights, step_in_place,
+    step_in_place_with_memory,
 };
 
 /// The README's examples, compiled and run with those of the documentation.

@@ -1,5 +1,6 @@
 //! The state of a run as a value.
 
+use crate::coefficients::MAX_HISTORY;
 use crate::error::Error;
 use crate::noise::{NoiseSource, SeededNoise};
 use crate::plan::Step;
@@ -33,19 +34,33 @@ pub struct State<T> {
     x: Option<T>,
     memory: Memory<T>,
     next: usize,
-    #[cfg_attr(feature = "serde", serde(skip, default = "none"))]
-    spare: Option<T>,
+    /// Buffers that nothing uses any more. A method that keeps the output of some calls only is done with several at once, and then
+    /// needs several.
+    #[cfg_attr(feature = "serde", serde(skip, default = "no_spares"))]
+    spares: [Option<T>; SPARES],
+    /// Whether a buffer was taken since the last step: what nobody asks for is not hoarded.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    asked: bool,
 }
 
-#[cfg(feature = "serde")]
-fn none<T>() -> Option<T> {
-    None
+/// The outputs that a row reads, and that of the call.
+const SPARES: usize = MAX_HISTORY + 1;
+
+fn no_spares<T>() -> [Option<T>; SPARES] {
+    core::array::from_fn(|_| None)
 }
 
-/// Another run from here on, without the spare buffer.
+/// Spare buffers aside.
+impl<T: PartialEq> PartialEq for State<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.x, &self.memory, self.next) == (&other.x, &other.memory, other.next)
+    }
+}
+
+/// Another run from here on, without the spare buffers.
 impl<T: Clone> Clone for State<T> {
     fn clone(&self) -> Self {
-        Self { x: self.x.clone(), memory: self.memory.clone(), next: self.next, spare: None }
+        Self::of(self.x.clone(), self.memory.clone(), self.next)
     }
 }
 
@@ -60,13 +75,17 @@ impl<T> State<T> {
     /// The state before the first step of a plan.
     #[must_use]
     pub fn new(x: T) -> Self {
-        Self { x: Some(x), memory: Memory::default(), next: 0, spare: None }
+        Self::from_parts(x, Memory::default(), 0)
     }
 
     /// The state before a later step, from the parts that [`State::into_parts`] gave.
     #[must_use]
     pub fn from_parts(x: T, memory: Memory<T>, next: usize) -> Self {
-        Self { x: Some(x), memory, next, spare: None }
+        Self::of(Some(x), memory, next)
+    }
+
+    fn of(x: Option<T>, memory: Memory<T>, next: usize) -> Self {
+        Self { x, memory, next, spares: no_spares(), asked: false }
     }
 
     /// x, the kept outputs, and the index of the next step.
@@ -77,10 +96,13 @@ impl<T> State<T> {
         Ok((self.x.ok_or(Error::RunFailed)?, self.memory, self.next))
     }
 
-    /// This state with a buffer of the shape of the network's output, for [`State::take_spare`].
+    /// This state with a buffer of the shape of the network's output, for [`State::take_spare`]. A method that remembers k outputs
+    /// can use k + 1 of them, each handed over by a call of its own.
     #[must_use]
-    pub fn with_spare(self, spare: T) -> Self {
-        Self { spare: Some(spare), ..self }
+    pub fn with_spare(mut self, spare: T) -> Self {
+        store_spare(&mut self.spares, spare);
+        self.asked = true;
+        self
     }
 
     /// The x that the next step takes.
@@ -105,7 +127,8 @@ impl<T> State<T> {
 
     /// A buffer that nothing uses any more, of the shape of the network's output, if there is one; its content is unspecified.
     pub fn take_spare(&mut self) -> Option<T> {
-        self.spare.take()
+        self.asked = true;
+        self.spares.iter_mut().find_map(Option::take)
     }
 
     /// The x of the last step taken.
@@ -122,7 +145,7 @@ impl<T> State<T> {
     /// As [`State::x`].
     pub fn into_stepped(mut self) -> Result<Stepped<T>, Error> {
         // At the end of a run nothing is read any more.
-        let spare = self.spare.take().or_else(|| self.memory.into_any());
+        let spare = self.take_spare().or_else(|| self.memory.into_any());
         Ok(Stepped::new(self.x.ok_or(Error::RunFailed)?, spare))
     }
 }
@@ -184,8 +207,12 @@ impl<T: Tensor> State<T> {
     fn store(&mut self, stepped: Stepped<T>, lasts: usize) {
         let Stepped { x, spare, kept } = stepped;
         self.x = Some(x);
-        let past = self.memory.advance(kept, lasts);
-        self.spare = spare.or(past);
+        if !core::mem::take(&mut self.asked) {
+            self.spares = no_spares();
+        }
+        let spares = &mut self.spares;
+        spare.into_iter().for_each(|spare| store_spare(spares, spare));
+        self.memory.advance_with(kept, lasts, |past| store_spare(spares, past));
     }
 }
 
@@ -216,6 +243,12 @@ impl<T: HostTensor> State<T> {
         );
         self.next += 1;
         Ok(())
+    }
+}
+
+fn store_spare<T>(spares: &mut [Option<T>], spare: T) {
+    if let Some(place) = spares.iter_mut().find(|place| place.is_none()) {
+        *place = Some(spare);
     }
 }
 

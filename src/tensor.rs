@@ -13,17 +13,18 @@ mod lanes;
 mod memory;
 mod ndarray;
 mod parallel;
+mod remember;
 mod slice;
 
 pub use batch::Batch;
 pub use element::{Element, ElementType, Real};
 pub use host::{HostTensor, RowReduce};
 pub use memory::Memory;
-pub use slice::step_in_place;
+pub use slice::{step_in_place, step_in_place_with_memory};
 
-#[cfg(feature = "testing")]
-pub(crate) use composed::divided;
 pub(crate) use composed::{composed_step, noise_term, predicted_x0};
+#[cfg(feature = "testing")]
+pub(crate) use composed::{divided, remembering_step};
 pub(crate) use host::{check_rows_of_noise, fill_like};
 
 use crate::coefficients::Coefficients;
@@ -281,6 +282,11 @@ impl<T> Stepped<T> {
     #[must_use]
     pub fn keeping(self, kept: T) -> Self {
         Self { kept: Some(kept), ..self }
+    }
+
+    /// The result of a step in place: the buffer of the network's output holds what is kept, or is free.
+    pub(crate) fn in_place(x: T, m: T, keeps: bool) -> Self {
+        if keeps { Self::new(x, None).keeping(m) } else { Self::new(x, Some(m)) }
     }
 }
 

@@ -29,7 +29,9 @@ use crate::level::NoiseLevel;
 use crate::noise::{Draw, NoiseSource, NormalStream, SeededNoise};
 use crate::prediction::Prediction;
 use crate::solver::Combination;
-use crate::tensor::{HostTensor, Memory, RowReduce, Rows, Tensor, Weights, composed_step, divided};
+use crate::tensor::{
+    HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, composed_step, divided, remembering_step,
+};
 
 /// The type in which a tensor computes. It may differ from the stored type: half precision is computed in `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,7 +151,7 @@ type Law = Result<(), String>;
 impl<M, R> Laws<M, R> {
     /// The laws of [`Tensor`]: combinations are sums in the order of their terms, a weight of 0 drops its term, NaN survives a clamp,
     /// shapes and numbers of rows must agree, operands stay as they are, a step is its formula, with one set of coefficients
-    /// and with one per row. The quantile, and what learned variances need, are compared with their definitions unless they are
+    /// and with one per row, with and without memory. The quantile, and what learned variances need, are compared with their definitions unless they are
     /// [`Error::Unsupported`].
     ///
     /// # Errors
@@ -171,6 +173,8 @@ impl<M, R> Laws<M, R> {
             at.law("shapes agree, and nothing is broadcast", At::shapes_agree)?;
             at.law("a tensor without elements is refused", At::emptiness)?;
             at.law("a step is its formula", At::steps)?;
+            at.law("a step that remembers is its formula", At::remembering_steps)?;
+            at.law("what a row reads is there, and has its shape", At::memory_is_checked)?;
             at.law("learned variances scale the noise", At::learned_variances)?;
             at.law("a step with a learned variance is its formula", At::learned_steps)
         })
@@ -513,7 +517,7 @@ where
                 Err(other) => return Err(text(other)),
             };
             let scaled: Vec<f64> = z.iter().zip(&v).map(|(z, v)| z * libm::exp(0.4 * v)).collect();
-            let wanted = stepped_row(Arithmetic::F64, &k, &x, &m, &scaled);
+            let [wanted, _] = stepped_row(Arithmetic::F64, &k, [&x, &m], &[], &scaled);
             for (element, (found, (wanted, magnitude))) in found.iter().zip(wanted).enumerate() {
                 let slack = (4e-6 + 2.0 * spacing) * (1e-3 + magnitude);
                 if !((found - wanted).abs() <= slack) {
@@ -622,38 +626,147 @@ where
     /// round x̂₀ to it as well.
     fn step(&self, k: &[Coefficients], x: &[f64], m: &[f64], z: Option<&[f64]>) -> Law {
         let z_tensor = z.map(|z| self.make(z)).transpose()?;
-        let found = self.make(x)?.step(self.make(m)?, z_tensor.as_ref(), k).map_err(|error| error.to_string())?.x;
-        let found = self.read(&found)?;
+        let found = self.make(x)?.step(self.make(m)?, z_tensor.as_ref(), k).map_err(|error| error.to_string())?;
         if let Some((z, tensor)) = z.zip(z_tensor.as_ref()) {
             self.same("z afterwards", &self.read(tensor)?, z, &[])?;
         }
-        let (mut wanted, mut magnitudes) = (Vec::new(), Vec::new());
+        self.same_step(k, [x, m], &[], z, &found, || {
+            composed_step(&self.make(x)?, &self.make(m)?, z_tensor.as_ref(), k).map_err(|error| error.to_string())
+        })
+    }
+
+    fn same_step(
+        &self,
+        k: &[Coefficients],
+        [x, m]: [&[f64]; 2],
+        outputs: &[(usize, Vec<f64>)],
+        z: Option<&[f64]>,
+        found: &Stepped<T>,
+        composed: impl Fn() -> Result<Stepped<T>, String>,
+    ) -> Law {
+        let of_row = |values: &[f64], row: usize| {
+            let start = row * self.rows.len;
+            values.get(start..start + self.rows.len).unwrap_or_default().to_vec()
+        };
+        let (mut next, mut kept) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
         for row in 0..self.rows.count {
             let Some(k) = k.get(row).or_else(|| k.first()) else { return Err("no coefficients".to_owned()) };
-            let of_row = |values: &[f64]| {
-                let start = row * self.rows.len;
-                values.get(start..start + self.rows.len).unwrap_or_default().to_vec()
-            };
-            let zeros = vec![0.0; self.rows.len];
-            let (x, m, z) = (of_row(x), of_row(m), z.map_or(zeros, of_row));
-            for (value, magnitude) in stepped_row(self.laws.arithmetic, k, &x, &m, &z) {
-                wanted.push(value);
-                magnitudes.push(magnitude);
-            }
+            let (x, m) = (of_row(x, row), of_row(m, row));
+            let z = z.map_or(vec![0.0; self.rows.len], |z| of_row(z, row));
+            let outputs: Vec<(usize, Vec<f64>)> = outputs.iter().map(|(age, y)| (*age, of_row(y, row))).collect();
+            let [of_next, of_kept] = stepped_row(self.laws.arithmetic, k, [&x, &m], &outputs, &z);
+            next.0.extend(of_next.iter().map(|(value, _)| *value));
+            next.1.extend(of_next.iter().map(|(_, magnitude)| *magnitude));
+            // What a row that keeps nothing leaves is unspecified.
+            kept.0.extend(of_kept.iter().map(|(value, _)| k.kept.map_or(f64::NAN, |_| *value)));
+            kept.1.extend(of_kept.iter().map(|(_, magnitude)| *magnitude));
         }
         let what = if k.len() == 1 { format!("{:?}", k.first()) } else { "coefficients per row".to_owned() };
-        let as_formula = self.same(&what, &found, &self.stored(&wanted)?, &magnitudes);
+        let keeps = k.iter().any(|k| k.kept.is_some());
+        if found.kept.is_some() != keeps {
+            return Err(format!("{what}: an output is kept: {}, and not {keeps}", found.kept.is_some()));
+        }
+        self.same_result(&what, &found.x, &next, || Ok(composed()?.x))?;
+        let Some(y) = &found.kept else { return Ok(()) };
+        self.same_result(&format!("what is kept, {what}"), y, &kept, || composed()?.kept.ok_or("nothing kept".into()))
+    }
+
+    /// Where NaN is wanted, anything may be.
+    fn same_result(
+        &self,
+        what: &str,
+        found: &T,
+        (wanted, magnitudes): &(Vec<f64>, Vec<f64>),
+        composed: impl Fn() -> Result<T, String>,
+    ) -> Law {
+        let specified = |values: &[f64]| -> Vec<f64> {
+            values.iter().zip(wanted).map(|(value, wanted)| if wanted.is_nan() { 0.0 } else { *value }).collect()
+        };
+        let found = specified(&self.read(found)?);
+        let as_formula = self.same(what, &found, &self.stored(&specified(wanted))?, magnitudes);
         if as_formula.is_err() {
-            let composed = composed_step(&self.make(x)?, &self.make(m)?, z_tensor.as_ref(), k);
-            let composed = self.read(&composed.map_err(|error| error.to_string())?.x)?;
-            if self.same(&what, &found, &composed, &[]).is_ok()
-                && self.same(&what, &composed, &wanted, &magnitudes).is_err()
+            let composed = specified(&self.read(&composed()?)?);
+            if self.same(what, &found, &composed, &[]).is_ok()
+                && self.same(what, &composed, &specified(wanted), magnitudes).is_err()
             {
                 // Composed of operations that obey their own laws.
                 return Ok(());
             }
         }
         as_formula
+    }
+
+    /// The elements of the earlier outputs of ages 1 to 4, and one that no row reads.
+    fn outputs(&self) -> Result<Vec<(usize, Vec<f64>)>, String> {
+        let read = (1..=4).map(|age| Ok((age, self.numbers(20 + age as u64)?.1)));
+        read.chain([Ok((5, vec![f64::NAN; self.len()]))]).collect()
+    }
+
+    fn memory(&self, outputs: &[(usize, Vec<f64>)]) -> Result<Memory<T>, String> {
+        let outputs = outputs.iter().map(|(age, y)| Ok((*age, self.make(y)?))).collect::<Result<Vec<_>, String>>()?;
+        Memory::new(outputs).map_err(|error| error.to_string())
+    }
+
+    fn remembering_steps(&self) -> Law {
+        let dynamic = self.has_quantile()?;
+        let mut all = remembering()?;
+        all.retain(|k| dynamic || !matches!(k.threshold, Threshold::Dynamic { .. }));
+        let mut sets: Vec<Vec<Coefficients>> = all.iter().map(|k| vec![*k]).collect();
+        for start in (0..all.len()).step_by(5) {
+            sets.push(
+                (0..self.rows.count).filter_map(|row| all.get((start + 11 * row) % all.len()).copied()).collect(),
+            );
+        }
+        let (x, m, z) = (self.numbers(7)?.1, self.numbers(8)?.1, self.numbers(9)?.1);
+        let outputs = self.outputs()?;
+        let (memory, z_tensor) = (self.memory(&outputs)?, self.make(&z)?);
+        for k in sets {
+            let z_tensor = k.iter().any(Coefficients::needs_noise).then_some(&z_tensor);
+            let step = self.make(&x)?.step_with_memory(self.make(&m)?, &memory, z_tensor, &k);
+            let found = step.map_err(|error| error.to_string())?;
+            self.same_step(&k, [&x, &m], &outputs, Some(&z), &found, || {
+                remembering_step(&self.make(&x)?, &self.make(&m)?, &memory, z_tensor, &k)
+                    .map_err(|error| error.to_string())
+            })?;
+        }
+        for ((age, before), (_, tensor)) in outputs.iter().zip(memory.iter()) {
+            self.same(&format!("the output of age {age} afterwards"), &self.read(tensor)?, before, &[])?;
+        }
+        Ok(())
+    }
+
+    fn memory_is_checked(&self) -> Law {
+        let all = remembering()?;
+        let refused = |memory: &Memory<T>, k: &Coefficients| -> Result<Option<Error>, String> {
+            Ok(self.numbers(7)?.0.step_with_memory(self.numbers(8)?.0, memory, Some(&self.numbers(9)?.0), &[*k]).err())
+        };
+        let reads = |k: &&Coefficients| k.history.weight(2) != 0.0 && !matches!(k.threshold, Threshold::Dynamic { .. });
+        for k in all.iter().filter(reads) {
+            let mut outputs = self.outputs()?;
+            outputs.retain(|(age, _)| *age != 2);
+            match refused(&self.memory(&outputs)?, k)? {
+                Some(Error::MissingHistory { age: 2 }) => {}
+                other => return Err(format!("without the output of age 2: {other:?} and not Error::MissingHistory")),
+            }
+            for shape in other_shapes(self.shape) {
+                let Ok(other) = (self.laws.make)(&shape, &numbers(5, shape.iter().product())) else { continue };
+                let rest = outputs.iter().map(|(age, y)| Ok((*age, self.make(y)?)));
+                let rest = rest.chain([Ok((2, other))]).collect::<Result<Vec<_>, String>>()?;
+                let memory = Memory::new(rest).map_err(|error| error.to_string())?;
+                let error = refused(&memory, k)?;
+                if !matches!(error, Some(Error::Shape { .. })) {
+                    return Err(format!("an output with shape {shape:?}: {error:?} and not Error::Shape"));
+                }
+            }
+        }
+        for k in all.iter().filter(|k| k.needs_noise()) {
+            let x = self.numbers(7)?.0;
+            let error = x.step_with_memory(self.numbers(8)?.0, &self.memory(&self.outputs()?)?, None, &[*k]).err();
+            if !matches!(error, Some(Error::MissingNoise { .. })) {
+                return Err(format!("without z: {error:?} and not Error::MissingNoise"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -717,17 +830,22 @@ where
         // In half precision, noise made within the step need not have been rounded to it.
         let spacing = self.spacing()?;
         let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
-        for k in coefficients()? {
+        let memory = self.memory(&self.outputs()?)?;
+        for k in coefficients()?.into_iter().chain(remembering()?) {
             if matches!(k.threshold, Threshold::Dynamic { .. }) && !self.has_quantile()? {
                 continue;
             }
-            let within = self
-                .make(&x)?
-                .step_with_streams(self.make(&m)?, &Memory::default(), &self.streams(), &[k])
-                .map_err(text)?
-                .x;
-            let given = self.make(&x)?.step(self.make(&m)?, Some(&z), &[k]).map_err(text)?.x;
-            let (within, given) = (self.read(&within)?, self.read(&given)?);
+            let within =
+                self.make(&x)?.step_with_streams(self.make(&m)?, &memory, &self.streams(), &[k]).map_err(text)?;
+            let given = self.make(&x)?.step_with_memory(self.make(&m)?, &memory, Some(&z), &[k]).map_err(text)?;
+            match (&within.kept, &given.kept) {
+                (None, None) => {}
+                (Some(within), Some(given)) => {
+                    self.same("what is kept", &self.read(within)?, &self.read(given)?, &[])?;
+                }
+                _ => return Err(format!("only one of the two steps keeps its output, with {k:?}")),
+            }
+            let (within, given) = (self.read(&within.x)?, self.read(&given.x)?);
             for (element, (within, given)) in within.iter().zip(&given).enumerate() {
                 let slack = (rounding + self.laws.tolerance) * (8.0 + given.abs());
                 if !(within.to_bits() == given.to_bits() || (within - given).abs() <= slack) {
@@ -842,8 +960,14 @@ fn sorted_quantile(row: &[f64], ratio: f64) -> f64 {
     if low == high { low } else { low + (high - low) * (position - position.floor()) }
 }
 
-/// x′ of a row by its formula, and the sum of the magnitudes of its terms.
-fn stepped_row(arithmetic: Arithmetic, k: &Coefficients, x: &[f64], m: &[f64], z: &[f64]) -> Vec<(f64, f64)> {
+/// x′ of a row and what it keeps, by their formulas; each with the sum of the magnitudes of its terms.
+fn stepped_row(
+    arithmetic: Arithmetic,
+    k: &Coefficients,
+    [x, m]: [&[f64]; 2],
+    outputs: &[(usize, Vec<f64>)],
+    z: &[f64],
+) -> [Vec<(f64, f64)>; 2] {
     let x0: Vec<f64> = x.iter().zip(m).map(|(x, m)| sum(arithmetic, &[(k.p, *x), (k.q, *m)])).collect();
     let (bound, divisor) = match k.threshold {
         Threshold::None => (f64::INFINITY, 1.0),
@@ -854,20 +978,28 @@ fn stepped_row(arithmetic: Arithmetic, k: &Coefficients, x: &[f64], m: &[f64], z
         }
     };
     let bound = arithmetic.round(bound);
-    x0.iter()
-        .zip(x)
-        .zip(m)
-        .zip(z)
-        .map(|(((x0, x), m), z)| {
-            let terms = match k.threshold {
-                Threshold::None => vec![(k.x, *x), (k.model, *m), (k.d, *z)],
-                _ => vec![(divided(k.a, divisor), clamped(*x0, bound)), (k.b, *x), (k.c, *m), (k.d, *z)],
-            };
-            let within = (k.p * x).abs() + (k.q * m).abs();
-            let magnitude = terms.iter().map(|(k, t)| (k * t).abs()).sum::<f64>() + k.a.abs() * within;
-            (sum(arithmetic, &terms), magnitude)
-        })
-        .collect()
+    let history: Vec<(f64, &Vec<f64>)> =
+        outputs.iter().map(|(age, y)| (k.history.weight(*age), y)).filter(|(weight, _)| *weight != 0.0).collect();
+    let [mut next, mut keeps] = [const { Vec::new() }; 2];
+    for (e, ((x0, x), m)) in x0.iter().zip(x).zip(m).enumerate() {
+        let clamped = clamped(*x0, bound);
+        let (mut terms, kept) = if k.threshold == Threshold::None {
+            let kept = k.kept.map(|kept| vec![(kept.folded_x, *x), (kept.folded_model, *m)]);
+            (vec![(k.x, *x), (k.model, *m)], kept)
+        } else {
+            let kept = k.kept.map(|kept| vec![(divided(kept.x0, divisor), clamped), (kept.x, *x), (kept.model, *m)]);
+            (vec![(divided(k.a, divisor), clamped), (k.b, *x), (k.c, *m)], kept)
+        };
+        terms.extend(history.iter().map(|(weight, y)| (*weight, at(y, e))));
+        terms.push((k.d, at(z, e)));
+        let within = (k.p * x).abs() + (k.q * m).abs();
+        let magnitude = |terms: &[(f64, f64)]| terms.iter().map(|(k, t)| (k * t).abs()).sum::<f64>();
+        next.push((sum(arithmetic, &terms), magnitude(&terms) + k.a.abs() * within));
+        let kept_x0 = k.kept.map_or(0.0, |kept| kept.x0.abs());
+        let kept = kept.unwrap_or_default();
+        keeps.push((sum(arithmetic, &kept), magnitude(&kept) + kept_x0 * within));
+    }
+    [next, keeps]
 }
 
 /// Coefficients of all forms a step can have: DDIM without and with noise, DDPM, and x̂₀ alone; every threshold.
@@ -892,6 +1024,33 @@ fn coefficients() -> Result<Vec<Coefficients>, String> {
                 for epsilon in [EpsilonAfter::Network, EpsilonAfter::Threshold] {
                     let k = Coefficients::new(prediction, &level, combination, threshold, epsilon);
                     all.push(k.map_err(|error| error.to_string())?);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Coefficients of rows that remember, in all forms, and one without memory: no to four earlier outputs, which keep x̂₀, ε or nothing.
+fn remembering() -> Result<Vec<Coefficients>, String> {
+    let text = |error: Error| error.to_string();
+    let level = NoiseLevel::from_alpha_bar(0.3).map_err(text)?;
+    let histories: [&[(usize, f64)]; 4] =
+        [&[], &[(1, -0.4)], &[(3, 0.2), (2, -0.6)], &[(4, 0.1), (1, 0.7), (3, -0.3), (2, 0.5)]];
+    let keeps = [None, Some((Prediction::Sample, 1)), Some((Prediction::Epsilon, 2))];
+    let thresholds = [Threshold::None, Threshold::Clip(0.7), Threshold::Dynamic { ratio: 0.9, max: 2.5 }];
+    let mut all = Vec::new();
+    for (prediction, epsilon) in [
+        (Prediction::Epsilon, EpsilonAfter::Network),
+        (Prediction::Sample, EpsilonAfter::Threshold),
+        (Prediction::Velocity, EpsilonAfter::Threshold),
+    ] {
+        for combination in [Combination::new(0.8, 0.3, 0.0, 0.0), Combination::new(0.5, 0.0, 0.4, 0.3)] {
+            for threshold in thresholds {
+                for (history, keeps) in histories.iter().flat_map(|history| keeps.map(|keeps| (history, keeps))) {
+                    let k = Coefficients::new(prediction, &level, combination, threshold, epsilon).map_err(text)?;
+                    let history = history.iter().copied();
+                    all.push(k.remembering(history, keeps, prediction, &level, epsilon).map_err(text)?);
                 }
             }
         }

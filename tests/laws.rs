@@ -3,7 +3,10 @@
 #![cfg(feature = "testing")]
 
 use alphabar::testing::{Arithmetic, Laws, Violation};
-use alphabar::{Batch, BoxError, Coefficients, Element, Error, HostTensor, RowReduce, Stepped, Tensor, Weights};
+use alphabar::{
+    Batch, BoxError, Coefficients, Element, Error, History, HostTensor, Memory, RowReduce, Stepped, Tensor, Threshold,
+    Weights,
+};
 use ndarray::{Array, ArrayD, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn, ShapeBuilder};
 
 fn all<T: HostTensor + RowReduce>(
@@ -116,6 +119,12 @@ enum Fault {
     Empty,
     NoiseDropped,
     Quantile,
+    Forgets,
+    OlderOutputs,
+    MissingIsNothing,
+    KeepsUnclamped,
+    KeepsNothing,
+    OutputsAfterNoise,
 }
 
 /// The required methods in plain loops, and a fault.
@@ -224,6 +233,80 @@ impl Tensor for Mine {
         terms.extend(z.map(|z| (all_or_each(&d), z)));
         Ok(Stepped::new(Self::linear_combination(&terms)?, None))
     }
+
+    fn step_with_memory(
+        self,
+        m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let fault = self.fault;
+        let mut outputs: Vec<(usize, Sound)> = memory.iter().map(|(age, y)| (age, Sound(y.clone()))).collect();
+        let mut rows = rows.to_vec();
+        for k in &mut rows {
+            let terms: Vec<(usize, f64)> = k.history.iter().collect();
+            match fault {
+                Fault::Forgets => k.history = History::default(),
+                Fault::OlderOutputs => k.history = History::new(terms.iter().map(|(age, g)| (age % 4 + 1, *g)))?,
+                Fault::MissingIsNothing => {
+                    k.history = History::new(terms.into_iter().filter(|(age, _)| memory.get(*age).is_some()))?;
+                }
+                Fault::KeepsUnclamped if k.threshold != Threshold::None => {
+                    k.kept.iter_mut().for_each(|kept| {
+                        (kept.x0, kept.x, kept.model) = (0.0, kept.folded_x, kept.folded_model);
+                    });
+                }
+                Fault::KeepsNothing => k.kept = None,
+                Fault::OutputsAfterNoise => {
+                    // In the place of an output, noise is added before the others.
+                    let Some((age, _)) = terms.last().filter(|_| k.needs_noise()) else { continue };
+                    let (age, d) = (*age, k.d);
+                    let g = k.history.weight(age);
+                    let y = outputs.iter().find(|(of, _)| *of == age).map(|(_, y)| y.0.clone());
+                    let z = z.cloned();
+                    if let (Some(y), Some(z)) = (y, z) {
+                        let swapped = terms.iter().map(|(of, g)| if *of == age { (*of, d) } else { (*of, *g) });
+                        k.history = History::new(swapped)?;
+                        k.d = g.abs();
+                        let sign = if g < 0.0 { -1.0 } else { 1.0 };
+                        outputs.retain(|(of, _)| *of != age);
+                        outputs.push((age, Sound(z)));
+                        let y = Mine::linear_combination(&[(sign.into(), &y)])?;
+                        let stepped =
+                            Sound(self).step_with_memory(Sound(m), &Memory::new(outputs)?, Some(&Sound(y)), &rows)?;
+                        return Ok(of_sound(stepped));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let z = z.cloned().map(Sound);
+        Sound(self).step_with_memory(Sound(m), &Memory::new(outputs)?, z.as_ref(), &rows).map(of_sound)
+    }
+}
+
+fn of_sound(stepped: Stepped<Sound>) -> Stepped<Mine> {
+    let Stepped { x, kept, .. } = stepped;
+    let next = Stepped::new(x.0, None);
+    match kept {
+        Some(kept) => next.keeping(kept.0),
+        None => next,
+    }
+}
+
+/// The required functions of [`Mine`], and the provided rest.
+struct Sound(Mine);
+
+impl Tensor for Sound {
+    fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
+        Mine::linear_combination(&terms.iter().map(|(weights, Self(tensor))| (*weights, tensor)).collect::<Vec<_>>())
+            .map(Self)
+    }
+
+    fn clamp_abs(self, bound: Weights<'_>) -> Result<Self, Error> {
+        self.0.clamp_abs(bound).map(Self)
+    }
 }
 
 fn all_or_each(weights: &[f64]) -> Weights<'_> {
@@ -253,6 +336,12 @@ fn each_fault_breaks_the_law_it_should() {
         (Fault::AnyRows, Some("there is a weight for all rows or one for each")),
         (Fault::Empty, Some("a tensor without elements is refused")),
         (Fault::NoiseDropped, Some("a step is its formula")),
+        (Fault::Forgets, Some("a step that remembers is its formula")),
+        (Fault::OlderOutputs, Some("a step that remembers is its formula")),
+        (Fault::MissingIsNothing, Some("what a row reads is there, and has its shape")),
+        (Fault::KeepsUnclamped, Some("a step that remembers is its formula")),
+        (Fault::KeepsNothing, Some("a step that remembers is its formula")),
+        (Fault::OutputsAfterNoise, Some("a step that remembers is its formula")),
         (Fault::Quantile, Some("the quantile is that of the sorted magnitudes")),
     ] {
         assert_eq!(broken_law(fault), law, "{fault:?}");

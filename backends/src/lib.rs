@@ -5,7 +5,10 @@
 #[path = "../../tests/common/numbers.rs"]
 mod numbers;
 
-use alphabar::{Coefficients, Combination, EpsilonAfter, NoiseLevel, Prediction, Threshold};
+use alphabar::{
+    Coefficients, Combination, DpmSolverPp, EpsilonAfter, NoiseLevel, NoiseSchedule, Plan, Prediction, Threshold,
+    Timesteps,
+};
 
 pub use crate::numbers::{assert_bits, numbers};
 
@@ -20,6 +23,23 @@ pub fn coefficients() -> Vec<Coefficients> {
                 for after in [EpsilonAfter::Network, EpsilonAfter::Threshold] {
                     all.push(Coefficients::new(prediction, &level, combination, threshold, after).unwrap());
                 }
+            }
+        }
+    }
+    all
+}
+
+/// Coefficients of steps that remember: no to two earlier outputs, with and without noise, what is kept and every threshold.
+pub fn remembering() -> Vec<Coefficients> {
+    let (schedule, tau) = (NoiseSchedule::ddpm().unwrap(), Timesteps::trailing(1000, 10).unwrap());
+    let mut all = Vec::new();
+    for (order, tau_noise) in [(2, 0.0), (3, 0.0), (2, 1.0)] {
+        let solver = DpmSolverPp::multistep(order).unwrap().stochastic(tau_noise).unwrap();
+        for threshold in [Threshold::None, Threshold::Clip(0.7), Threshold::Dynamic { ratio: 0.9, max: 2.5 }] {
+            for prediction in [Prediction::Epsilon, Prediction::Sample] {
+                let plan = Plan::builder(&schedule, &tau).threshold(threshold).prediction(prediction).build(&solver);
+                let plan = plan.unwrap();
+                all.extend([0, 4, 8, 9].map(|step| plan.steps()[step].coefficients));
             }
         }
     }

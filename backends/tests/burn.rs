@@ -7,7 +7,7 @@ use alphabar::{
     BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
     RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
-use alphabar_backends::{assert_bits, coefficients, numbers};
+use alphabar_backends::{assert_bits, coefficients, numbers, remembering};
 use burn_tensor::{DType, Device, Shape, Tensor as Burn, TensorData};
 use ndarray::{Array, ArrayD, IxDyn};
 
@@ -96,6 +96,36 @@ fn a_step_is_that_of_arrays() {
             let wanted = array::<E, D>(&x).step(array(&m), Some(&array(&z)), &rows).unwrap().x;
             assert_eq!((found.dtype(), found.dims()), (dtype, shape));
             assert_bits(&found.to_host().unwrap(), &wanted.to_host().unwrap());
+        }
+    }
+    for_each_type_and_rank!(steps);
+}
+
+/// x′ and what is kept; a row that keeps nothing leaves what it likes.
+#[test]
+fn a_step_that_remembers_is_that_of_arrays() {
+    fn steps<E: Element, const D: usize>(shape: [usize; D], dtype: DType) {
+        let [x, m, z, first, second] = [1, 2, 3, 4, 5].map(|seed| random(seed, shape, dtype));
+        let memory = Memory::new([(1, first.clone()), (2, second.clone())]).unwrap();
+        let arrays = Memory::new([(2, array::<E, D>(&second)), (1, array::<E, D>(&first))]).unwrap();
+        let all = remembering();
+        let one = all.iter().map(|k| vec![*k]);
+        let mixed = (0..all.len()).map(|start| (0..shape[0]).map(|row| all[(start + 7 * row) % all.len()]).collect());
+        for rows in one.chain(mixed) {
+            let found = x.clone().step_with_memory(m.clone(), &memory, Some(&z), &rows).unwrap();
+            let wanted = array::<E, D>(&x).step_with_memory(array(&m), &arrays, Some(&array(&z)), &rows).unwrap();
+            assert_eq!((found.x.dtype(), found.x.dims()), (dtype, shape));
+            assert_bits(&found.x.to_host().unwrap(), &wanted.x.to_host().unwrap());
+            assert_eq!(found.kept.is_some(), wanted.kept.is_some());
+            let (Some(found), Some(wanted)) = (&found.kept, &wanted.kept) else { continue };
+            assert_eq!((found.dtype(), found.dims()), (dtype, shape));
+            let (found, wanted) = (found.to_host().unwrap(), wanted.to_host().unwrap());
+            let len = found.len() / shape[0];
+            for (row, (found, wanted)) in found.chunks(len).zip(wanted.chunks(len)).enumerate() {
+                if rows.get(row).unwrap_or(&rows[0]).kept.is_some() {
+                    assert_bits(found, wanted);
+                }
+            }
         }
     }
     for_each_type_and_rank!(steps);

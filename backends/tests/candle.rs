@@ -4,10 +4,10 @@
 use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, PathEnd, Plan, Point,
-    RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
+    BoxError, Ddim, Ddpm, Draw, Element, Error, HostTensor, Memory, NoiseSchedule, NoiseSource, NormalStream, PathEnd,
+    Plan, Point, RowReduce, SeededNoise, Tensor, Threshold, Timesteps, Variance, Weights, sample, slerp,
 };
-use alphabar_backends::{assert_bits, coefficients, numbers};
+use alphabar_backends::{assert_bits, coefficients, numbers, remembering};
 use candle_core::{DType, Device, Tensor as Candle, Var};
 use ndarray::{Array, ArrayD, IxDyn};
 
@@ -105,6 +105,94 @@ fn a_step_is_that_of_arrays() {
         }
     }
     for_each_type_and_shape!(steps);
+}
+
+/// x′ and what is kept, by the fused pass and by candle's operations; a row that keeps nothing leaves what it likes.
+#[test]
+fn a_step_that_remembers_is_that_of_arrays() {
+    fn steps<E: Element>(shape: &[usize], dtype: DType) {
+        let [x, m, z, first, second] = [1, 2, 3, 4, 5].map(|seed| random(seed, shape, dtype));
+        let memory = Memory::new([(1, first.clone()), (2, second.clone())]).unwrap();
+        let arrays = Memory::new([(2, array::<E>(&second)), (1, array::<E>(&first))]).unwrap();
+        let batch = shape.first().copied().unwrap_or(1);
+        let all = remembering();
+        let one = all.iter().map(|k| vec![*k]);
+        let mixed = (0..all.len()).map(|start| (0..batch).map(|row| all[(start + 7 * row) % all.len()]).collect());
+        for rows in one.chain(mixed) {
+            let wanted = array::<E>(&x).step_with_memory(array(&m), &arrays, Some(&array(&z)), &rows).unwrap();
+            for x in [x.clone(), recorded(&x)] {
+                let found = x.step_with_memory(m.clone(), &memory, Some(&z), &rows).unwrap();
+                assert_eq!((found.x.dtype(), found.x.dims()), (dtype, shape));
+                assert_bits(&host(&found.x), &wanted.x.to_host().unwrap());
+                assert_eq!(found.kept.is_some(), wanted.kept.is_some());
+                let (Some(found), Some(wanted)) = (&found.kept, &wanted.kept) else { continue };
+                assert_eq!((found.dtype(), found.dims()), (dtype, shape));
+                let (found, wanted) = (host(found), wanted.to_host().unwrap());
+                let len = found.len() / batch.max(1);
+                for (row, (found, wanted)) in found.chunks(len).zip(wanted.chunks(len)).enumerate() {
+                    if rows.get(row).unwrap_or(&rows[0]).kept.is_some() {
+                        assert_bits(found, wanted);
+                    }
+                }
+            }
+        }
+        // Nothing was written where others read.
+        for (tensor, seed) in [(&x, 1), (&m, 2), (&first, 4), (&second, 5)] {
+            assert_bits(&host(tensor), &host(&random(seed, shape, dtype)));
+        }
+    }
+    for_each_type_and_shape!(steps);
+}
+
+/// Rows longer than what is stepped at a time, with each kind of noise.
+#[test]
+fn long_rows_are_stepped_as_a_whole() {
+    let shape = [2, 3, 128, 128];
+    let [x, m, z, first, second] = [1, 2, 3, 4, 5].map(|seed| random(seed, &shape, DType::F32));
+    let memory = Memory::new([(1, first.clone()), (2, second.clone())]).unwrap();
+    let arrays = Memory::new([(1, array::<f32>(&first)), (2, array(&second))]).unwrap();
+    let streams = [7, 8].map(|sample| NormalStream::new(3, sample, 1));
+    let all: Vec<_> = coefficients().into_iter().step_by(5).chain(remembering().into_iter().step_by(3)).collect();
+    let one = all.iter().map(|k| vec![*k]);
+    let mixed = (0..all.len()).map(|start| (0..2).map(|row| all[(start + 7 * row) % all.len()]).collect::<Vec<_>>());
+    for rows in one.chain(mixed) {
+        for given in [true, false] {
+            let (found, wanted) = if given {
+                let wanted = array::<f32>(&x).step_with_memory(array(&m), &arrays, Some(&array(&z)), &rows).unwrap();
+                (x.clone().step_with_memory(m.clone(), &memory, Some(&z), &rows).unwrap(), wanted)
+            } else {
+                let wanted = array::<f32>(&x).step_with_streams(array(&m), &arrays, &streams, &rows).unwrap();
+                (x.clone().step_with_streams(m.clone(), &memory, &streams, &rows).unwrap(), wanted)
+            };
+            assert_bits(&host(&found.x), &wanted.x.to_host().unwrap());
+            if let (Some(found), Some(wanted)) = (found.kept, wanted.kept) {
+                if rows.iter().all(|k| k.kept.is_some()) {
+                    assert_bits(&host(&found), &wanted.to_host().unwrap());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_has_the_type_of_the_latents() {
+    let shape = [2, 3, 4, 5];
+    for half in [DType::BF16, DType::F16] {
+        let (x, m, first) = (random(1, &shape, DType::F32), random(2, &shape, half), random(3, &shape, DType::F32));
+        let memory = Memory::new([(1, first.clone()), (2, first.clone())]).unwrap();
+        let arrays = Memory::new([(1, array::<f32>(&first)), (2, array(&first))]).unwrap();
+        for k in remembering() {
+            let wanted = array::<f32>(&x).step_with_memory(array(&m), &arrays, Some(&array(&x)), &[k]).unwrap();
+            for x in [x.clone(), recorded(&x)] {
+                let found = x.clone().step_with_memory(m.clone(), &memory, Some(&x), &[k]).unwrap();
+                assert_bits(&host(&found.x), &wanted.x.to_host().unwrap());
+                if let (Some(found), Some(wanted)) = (found.kept, &wanted.kept) {
+                    assert_eq!(found.dtype(), DType::F32);
+                    assert_bits(&host(&found), &wanted.to_host().unwrap());
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use ndarray::Array2;
 use crate::coefficients::Coefficients;
 use crate::error::{Error, require_count};
 use crate::normal::NormalStream;
+use crate::tensor::kernel::NoiseTerm;
+use crate::tensor::ndarray::{remembering_step, step_with_outputs};
 use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights};
 
 /// Several samples in one `Vec`, one after the other: a batch without `ndarray`.
@@ -125,6 +127,17 @@ impl<E: Element> Tensor for Batch<E> {
         self.0.step(m.0, z.map(|z| &z.0), rows).map(of_arrays)
     }
 
+    fn step_with_memory(
+        self,
+        m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let output = |age| memory.get(age).map(|Self(output)| output);
+        step_with_outputs(self.0, m.0, output, z.map(|z| &z.0), rows).map(of_arrays)
+    }
+
     fn step_learned(
         self,
         output: Self,
@@ -168,8 +181,8 @@ impl<E: Element> HostTensor for Batch<E> {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        let memory = memory.clone().try_map(|Self(output)| Ok::<_, Error>(output))?;
-        self.0.step_with_streams(m.0, &memory, streams, rows).map(of_arrays)
+        let output = |age| memory.get(age).map(|Self(output)| output);
+        remembering_step(self.0, m.0, output, NoiseTerm::Streams(streams), rows).map(of_arrays)
     }
 }
 
@@ -188,5 +201,6 @@ impl<E: Element> RowReduce for Batch<E> {
 }
 
 fn of_arrays<E>(stepped: Stepped<Array2<E>>) -> Stepped<Batch<E>> {
-    Stepped::new(Batch(stepped.x), stepped.spare.map(Batch))
+    let Stepped { x, spare, kept } = stepped;
+    Stepped { x: Batch(x), spare: spare.map(Batch), kept: kept.map(Batch) }
 }

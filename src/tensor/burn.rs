@@ -8,11 +8,11 @@ use burn_tensor::{
 use crate::coefficients::{Coefficients, Threshold};
 use crate::error::Error;
 use crate::normal::NormalStream;
-use crate::tensor::composed::{PerRow, bounded, step_weights};
+use crate::tensor::composed::{PerRow, ages, bounded, kept_weights, step_weights};
 use crate::tensor::host::noise_elements;
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, fill_like,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels,
     half_the_channels, kernel, noise_term,
 };
 
@@ -109,6 +109,17 @@ impl<const D: usize> Tensor for Burn<D> {
         let z = noise_term(z, rows)?.cloned();
         step(self, m, z, rows)
     }
+
+    fn step_with_memory(
+        self,
+        m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let z = noise_term(z, rows)?.cloned();
+        remembering_step(self, m, memory, z, rows)
+    }
 }
 
 impl<const D: usize> HostTensor for Burn<D> {
@@ -155,16 +166,12 @@ impl<const D: usize> HostTensor for Burn<D> {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        if rows.iter().any(Coefficients::remembers) {
-            let z = fill_like(&self, streams)?;
-            return self.step_with_memory(m, memory, Some(&z), rows);
-        }
         // The noise is uploaded as it is made, in `f32`, for every type of x.
         check([("x", &self)])?;
         let batch = self.rows_of_batch();
         let elements = noise_elements(batch, streams)?;
         let z = Burn::from_data(TensorData::new(elements, self.dims()), (&self.device(), DType::F32));
-        step(self, m, Some(z), rows)
+        remembering_step(self, m, memory, Some(z), rows)
     }
 }
 
@@ -299,6 +306,54 @@ fn step<const D: usize>(
         combine([(a.weights(), x0)].into_iter().chain(x).chain(m).chain(z))
     };
     Ok(Stepped::new(narrowed(sum, shape, &device, dtype), None))
+}
+
+/// One step of rows that remember.
+fn remembering_step<const D: usize>(
+    x: Burn<D>,
+    m: Burn<D>,
+    memory: &Memory<Burn<D>>,
+    z: Option<Burn<D>>,
+    rows: &[Coefficients],
+) -> Result<Stepped<Burn<D>>, Error> {
+    if !rows.iter().any(Coefficients::remembers) {
+        return step(x, m, z, rows);
+    }
+    let z = if noise_term(z.as_ref(), rows)?.is_some() { z } else { None };
+    let outputs: Vec<(PerRow, &Burn<D>)> = ages(memory, rows)?
+        .into_iter()
+        .filter_map(|age| Some((PerRow::new(rows, |k| k.history.weight(age)), memory.get(age)?)))
+        .collect();
+    let operands = [("x", &x), ("the network's output", &m)].into_iter();
+    let operands = operands.chain(outputs.iter().map(|(_, output)| ("an earlier output", *output)));
+    let compute = check(operands.chain(z.as_ref().map(|z| ("z", z))))?;
+    let count = x.rows_of_batch().count;
+    if rows.len() != 1 && rows.len() != count {
+        return Err(Error::Rows { expected: count, found: rows.len() });
+    }
+    let (shape, device, dtype) = (x.dims(), x.device(), x.dtype());
+    let (x, m, z) = (compute.widen(x), compute.widen(m), z.map(|z| compute.widen(z)));
+    let x0 = if rows.iter().all(|k| k.threshold == Threshold::None) {
+        None
+    } else {
+        let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
+        let x0 = combine([(p.weights(), x.clone()), (q.weights(), m.clone())].into_iter());
+        Some(bounded(narrowed(x0, shape, &device, x.dtype()), rows)?)
+    };
+    let divisor = x0.as_ref().map(|(_, divisor)| divisor);
+    let [a, b, c, d] = step_weights(rows, divisor);
+    let of_call = x0.as_ref().map(|(x0, _)| (a.weights(), x0.clone())).into_iter();
+    let of_call = of_call.chain([(b.weights(), x.clone()), (c.weights(), m.clone())]);
+    let earlier = outputs.iter().map(|(weights, output)| (weights.weights(), compute.widen((*output).clone())));
+    let next = combine(of_call.chain(earlier).chain(z.map(|z| (d.weights(), z))));
+    let next = Stepped::new(narrowed(next, shape, &device, dtype), None);
+    if rows.iter().all(|k| k.kept.is_none()) {
+        return Ok(next);
+    }
+    let [a, b, c] = kept_weights(rows, divisor);
+    let of_call = x0.as_ref().map(|(x0, _)| (a.weights(), x0.clone())).into_iter();
+    let kept = combine(of_call.chain([(b.weights(), x), (c.weights(), m)]));
+    Ok(next.keeping(narrowed(kept, shape, &device, dtype)))
 }
 
 /// Σ kᵢ·tᵢ in the order of the terms; `None` if all of them are dropped.

@@ -9,13 +9,13 @@ use half::{bf16, f16};
 use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::normal::NormalStream;
-use crate::tensor::composed::{step_weights, thresholded_x0};
+use crate::tensor::composed::{PerRow, ages, kept_weights, step_weights, thresholded_x0};
 use crate::tensor::host::noise_elements;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, fill_like,
-    half_the_channels, noise_term,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels,
+    half_the_channels, noise_term, remember,
 };
 
 /// Runs `$body` with the Rust type of a kind's elements as `$element`.
@@ -164,6 +164,17 @@ impl Tensor for Candle {
         let noise = noise_term(z, rows)?.map_or(Noise::None, Noise::Tensor);
         step(&self, &m, noise, rows)
     }
+
+    fn step_with_memory(
+        self,
+        m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        let noise = noise_term(z, rows)?.map_or(Noise::None, Noise::Tensor);
+        remembering_step(&self, &m, memory, noise, rows)
+    }
 }
 
 impl HostTensor for Candle {
@@ -208,15 +219,11 @@ impl HostTensor for Candle {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        if rows.iter().any(Coefficients::remembers) {
-            let z = fill_like(&self, streams)?;
-            return self.step_with_memory(m, memory, Some(&z), rows);
-        }
         let count = self.rows_of_batch().count;
         if streams.len() != count {
             return Err(Error::Rows { expected: count, found: streams.len() });
         }
-        step(&self, &m, Noise::Streams(streams), rows)
+        remembering_step(&self, &m, memory, Noise::Streams(streams), rows)
     }
 }
 
@@ -335,16 +342,129 @@ fn step(x: &Candle, m: &Candle, noise: Noise<'_>, rows: &[Coefficients]) -> Resu
         let shared = kind.shared_by([m].into_iter().chain(z));
         kind.cast(&with_element!(shared, E => fused_step::<E>(x, m, noise, rows))?)?
     } else {
-        let uploaded = match noise {
-            Noise::Streams(streams) if rows.iter().any(Coefficients::needs_noise) => {
-                let elements = noise_elements(batch, streams)?;
-                Some(Candle::from_vec(elements, x.shape(), x.device())?)
-            }
-            _ => None,
-        };
+        let uploaded = noise.uploaded(x, rows)?;
         narrowed(composed_step(kind.compute(), x, m, z.or(uploaded.as_ref()), rows)?, x)?
     };
     Ok(Stepped::new(next, None))
+}
+
+impl Noise<'_> {
+    /// The noise of streams where x is, if a row needs it.
+    fn uploaded(self, x: &Candle, rows: &[Coefficients]) -> Result<Option<Candle>, Error> {
+        match self {
+            Self::Streams(streams) if rows.iter().any(Coefficients::needs_noise) => {
+                let elements = noise_elements(x.rows_of_batch(), streams)?;
+                Ok(Some(Candle::from_vec(elements, x.shape(), x.device())?))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn remembering_step(
+    x: &Candle,
+    m: &Candle,
+    memory: &Memory<Candle>,
+    noise: Noise<'_>,
+    rows: &[Coefficients],
+) -> Result<Stepped<Candle>, Error> {
+    if !rows.iter().any(Coefficients::remembers) {
+        return step(x, m, noise, rows);
+    }
+    let z = if let Noise::Tensor(z) = noise { Some(z) } else { None };
+    let outputs: Vec<(usize, &Candle)> =
+        ages(memory, rows)?.into_iter().filter_map(|age| Some((age, memory.get(age)?))).collect();
+    let others = || [m].into_iter().chain(outputs.iter().map(|(_, output)| *output)).chain(z);
+    let earlier = outputs.iter().map(|(_, output)| ("an earlier output", *output));
+    let operands = [("x", x), ("the network's output", m)];
+    let kind = check(operands.into_iter().chain(earlier).chain(z.map(|z| ("z", z))))?;
+    let batch = x.rows_of_batch();
+    if rows.len() != 1 && rows.len() != batch.count {
+        return Err(Error::Rows { expected: batch.count, found: rows.len() });
+    }
+    let (next, kept) = if [x].into_iter().chain(others()).all(is_plain) {
+        let (next, kept) = with_element!(kind.shared_by(others()), E => {
+            fused_remembering_step::<E>(x, m, &outputs, noise, rows)
+        })?;
+        (kind.cast(&next)?, kept.map(|kept| kind.cast(&kept)).transpose()?)
+    } else {
+        let uploaded = noise.uploaded(x, rows)?;
+        let (next, kept) = composed_remembering_step(kind.compute(), [x, m], &outputs, z.or(uploaded.as_ref()), rows)?;
+        let keeps = rows.iter().any(|k| k.kept.is_some());
+        (narrowed(next, x)?, if keeps { Some(narrowed(kept, x)?) } else { None })
+    };
+    let stepped = Stepped::new(next, None);
+    Ok(match kept {
+        Some(kept) => stepped.keeping(kept),
+        None => stepped,
+    })
+}
+
+/// One pass over elements of one kind: x′, and what is kept.
+fn fused_remembering_step<E: Element + WithDType>(
+    x: &Candle,
+    m: &Candle,
+    outputs: &[(usize, &Candle)],
+    noise: Noise<'_>,
+    rows: &[Coefficients],
+) -> Result<(Candle, Option<Candle>), Error> {
+    let (x_laid, m) = (laid_out::<E>(x)?, laid_out::<E>(m)?);
+    let (x_elements, m) = (Elements::of(&x_laid)?, Elements::of(&m)?);
+    let outputs = outputs
+        .iter()
+        .map(|(age, output)| Ok((*age, laid_out::<E>(output)?)))
+        .collect::<Result<Vec<(usize, Candle)>, Error>>()?;
+    let elements = outputs
+        .iter()
+        .map(|(age, output)| Ok((*age, Elements::of(output)?)))
+        .collect::<Result<Vec<(usize, Elements<'_>)>, Error>>()?;
+    let slices = elements
+        .iter()
+        .map(|(age, elements)| Ok((*age, elements.get::<E>()?)))
+        .collect::<Result<Vec<(usize, &[E])>, Error>>()?;
+    let output = |age| slices.iter().find(|(of, _)| *of == age).map(|(_, slice)| *slice);
+    let pass = |noise: NoiseTerm<'_, E>| {
+        let (next, kept) = remember::step_copied(x_elements.get()?, m.get()?, output, noise, x.rows_of_batch(), rows)?;
+        Ok((like(x, next)?, kept.map(|kept| like(x, kept)).transpose()?))
+    };
+    match noise {
+        Noise::None => pass(NoiseTerm::None),
+        Noise::Streams(streams) => pass(NoiseTerm::Streams(streams)),
+        Noise::Tensor(z) => {
+            let z = laid_out::<E>(z)?;
+            let z = Elements::of(&z)?;
+            pass(NoiseTerm::Tensor(z.get()?))
+        }
+    }
+}
+
+/// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic: x′, and what is kept.
+fn composed_remembering_step(
+    compute: Kind,
+    [x, m]: [&Candle; 2],
+    outputs: &[(usize, &Candle)],
+    z: Option<&Candle>,
+    rows: &[Coefficients],
+) -> Result<(Option<Candle>, Option<Candle>), Error> {
+    let (x, m) = (compute.cast(x)?, compute.cast(m)?);
+    let z = z.map(|z| compute.cast(z)).transpose()?;
+    let x0 = thresholded_x0(&x, &m, rows)?;
+    let divisor = x0.as_ref().map(|(_, divisor)| divisor);
+    let [a, b, c, d] = step_weights(rows, divisor);
+    let history: Vec<PerRow> = outputs.iter().map(|(age, _)| PerRow::new(rows, |k| k.history.weight(*age))).collect();
+    let mut terms = Vec::with_capacity(4 + outputs.len());
+    terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0.clone())));
+    terms.extend([(b.weights(), x.clone()), (c.weights(), m.clone())]);
+    for (weights, (_, output)) in history.iter().zip(outputs) {
+        terms.push((weights.weights(), compute.cast(output)?));
+    }
+    terms.extend(z.map(|z| (d.weights(), z)));
+    let next = combine(&terms)?;
+    let [a, b, c] = kept_weights(rows, divisor);
+    let mut terms = Vec::with_capacity(3);
+    terms.extend(x0.as_ref().map(|(x0, _)| (a.weights(), x0.clone())));
+    terms.extend([(b.weights(), x), (c.weights(), m)]);
+    Ok((next, combine(&terms)?))
 }
 
 /// One pass over elements of one kind.
@@ -354,20 +474,20 @@ fn fused_step<E: Element + WithDType>(
     noise: Noise<'_>,
     rows: &[Coefficients],
 ) -> Result<Candle, Error> {
-    let mut next = copied::<E>(x)?;
-    let m = laid_out::<E>(m)?;
-    let m = Elements::of(&m)?;
-    let batch = x.rows_of_batch();
+    let (x_laid, m) = (laid_out::<E>(x)?, laid_out::<E>(m)?);
+    let (elements, m) = (Elements::of(&x_laid)?, Elements::of(&m)?);
+    let pass = |noise: NoiseTerm<'_, E>| {
+        like(x, kernel::step_copied(elements.get()?, m.get()?, noise, x.rows_of_batch(), rows)?)
+    };
     match noise {
-        Noise::None => kernel::step(&mut next, m.get()?, NoiseTerm::None, batch, rows)?,
-        Noise::Streams(streams) => kernel::step(&mut next, m.get()?, NoiseTerm::Streams(streams), batch, rows)?,
+        Noise::None => pass(NoiseTerm::None),
+        Noise::Streams(streams) => pass(NoiseTerm::Streams(streams)),
         Noise::Tensor(z) => {
             let z = laid_out::<E>(z)?;
             let z = Elements::of(&z)?;
-            kernel::step(&mut next, m.get()?, NoiseTerm::Tensor(z.get()?), batch, rows)?;
+            pass(NoiseTerm::Tensor(z.get()?))
         }
     }
-    like(x, next)
 }
 
 /// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic.

@@ -54,6 +54,36 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
         None
     }
 
+    /// These elements as numbers of the arithmetic, if that is their type.
+    #[doc(hidden)]
+    fn as_compute(elements: &[Self]) -> Option<&[Self::Compute]> {
+        let _ = elements;
+        None
+    }
+
+    /// [`Element::as_compute`], to be written to.
+    #[doc(hidden)]
+    fn as_compute_mut(elements: &mut [Self]) -> Option<&mut [Self::Compute]> {
+        let _ = elements;
+        None
+    }
+
+    /// [`Element::widen`] for each element.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn widen_all<V: Vectors>(vectors: V, elements: &[Self], wide: &mut [Self::Compute]) {
+        let _ = vectors;
+        wide.iter_mut().zip(elements).for_each(|(wide, element)| *wide = element.widen());
+    }
+
+    /// [`Element::narrow`] for each number.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn narrow_all<V: Vectors>(vectors: V, wide: &[Self::Compute], elements: &mut [Self]) {
+        let _ = vectors;
+        elements.iter_mut().zip(wide).for_each(|(element, wide)| *element = Self::narrow(*wide));
+    }
+
     /// x ← of(x, m) by whole vectors, as far as there is a faster way than element by element; how many elements that were.
     #[doc(hidden)]
     #[inline(always)]
@@ -138,6 +168,14 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
+            }
+
+            fn as_compute(elements: &[$float]) -> Option<&[$float]> {
+                Some(elements)
+            }
+
+            fn as_compute_mut(elements: &mut [$float]) -> Option<&mut [$float]> {
+                Some(elements)
             }
 
             $($more)*
@@ -249,6 +287,20 @@ mod half_precision {
         #[inline(always)]
         fn map_pairs<V: Vectors>(vectors: V, x: &mut [Self], m: &[Self], of: impl Fn(f32, f32) -> f32) -> usize {
             vectors.avx2().map_or(0, |avx2| x86::map_pairs(avx2, x, m, of))
+        }
+
+        #[cfg(all(feature = "simd", any(target_arch = "x86", target_arch = "x86_64")))]
+        #[inline(always)]
+        fn widen_all<V: Vectors>(vectors: V, elements: &[Self], wide: &mut [f32]) {
+            let done = vectors.avx2().map_or(0, |avx2| x86::widen_all(avx2, elements, wide));
+            wide.iter_mut().zip(elements).skip(done).for_each(|(wide, element)| *wide = element.widen());
+        }
+
+        #[cfg(all(feature = "simd", any(target_arch = "x86", target_arch = "x86_64")))]
+        #[inline(always)]
+        fn narrow_all<V: Vectors>(vectors: V, wide: &[f32], elements: &mut [Self]) {
+            let done = vectors.avx2().map_or(0, |avx2| x86::narrow_all(avx2, wide, elements));
+            elements.iter_mut().zip(wide).skip(done).for_each(|(element, wide)| *element = Self::narrow(*wide));
         }
     });
 

@@ -15,10 +15,10 @@ use crate::tensor::lanes::Vectors;
 use crate::tensor::{Element, Real, Rows, Weights, check_ratio, parallel};
 
 /// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
-const BLOCK: usize = 1024;
+pub(super) const BLOCK: usize = 1024;
 
 /// Elements of a task, where work is shared out among threads: a multiple of [`BLOCK`].
-const TASK: usize = 32 * BLOCK;
+pub(super) const TASK: usize = 32 * BLOCK;
 
 /// Where z comes from.
 #[derive(Clone, Copy)]
@@ -39,23 +39,8 @@ pub(crate) fn step<E: Element>(
     rows: Rows,
     coefficients: &[Coefficients],
 ) -> Result<(), Error> {
-    check_rows(coefficients.len(), rows)?;
-    match (noise, coefficients.iter().find(|k| k.needs_noise())) {
-        (NoiseTerm::Streams(streams), _) if streams.len() != rows.count => {
-            return Err(Error::Rows { expected: rows.count, found: streams.len() });
-        }
-        (NoiseTerm::None, Some(k)) => return Err(Error::MissingNoise { d: k.d }),
-        _ => {}
-    }
-    // Without work that differs from row to row, the batch is one long row.
-    let row_len = match (noise, coefficients) {
-        (NoiseTerm::None | NoiseTerm::Tensor(_) | NoiseTerm::Computed(_), [k])
-            if !matches!(k.threshold, Threshold::Dynamic { .. }) =>
-        {
-            x.len()
-        }
-        _ => rows.len,
-    };
+    check_step(noise, rows, coefficients)?;
+    let row_len = row_len(x.len(), noise, rows, coefficients);
     if row_len == 0 {
         return Ok(());
     }
@@ -77,9 +62,105 @@ pub(crate) fn step<E: Element>(
     Ok(())
 }
 
+/// [`step`] for an x that is not to be written to. Each piece of x is copied when its turn comes, so that it is in the cache when it
+/// is stepped: a pass over memory less than a copy of the whole.
+#[cfg(feature = "candle011")]
+pub(crate) fn step_copied<E: Element>(
+    x: &[E],
+    m: &[E],
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> Result<Vec<E>, Error> {
+    check_step(noise, rows, coefficients)?;
+    if parallel::pays(x.len(), matches!(noise, NoiseTerm::Streams(_))) {
+        let mut next = x.to_vec();
+        step(&mut next, m, noise, rows, coefficients)?;
+        return Ok(next);
+    }
+    let mut next = Vec::with_capacity(x.len());
+    for Piece { row, range } in pieces(x.len(), noise, rows, coefficients) {
+        let Some((x, m)) = x.get(range.clone()).zip(m.get(range.clone())) else { break };
+        next.extend_from_slice(x);
+        let stepped = next.get_mut(range.clone()).unwrap_or_default();
+        let k = coefficients.get(row..=row).unwrap_or(coefficients);
+        step(stepped, m, noise.of_piece(row, &range), Rows { count: 1, len: range.len() }, k)?;
+    }
+    Ok(next)
+}
+
+/// A part of a tensor that can be stepped by itself.
+#[cfg(feature = "candle011")]
+pub(super) struct Piece {
+    pub(super) row: usize,
+    pub(super) range: core::ops::Range<usize>,
+}
+
+/// The pieces of a tensor in their order: a row, or a part of one that stays in the cache. A stream's noise and a quantile are those of a whole row.
+#[cfg(feature = "candle011")]
+pub(super) fn pieces<E: Element>(
+    len: usize,
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> impl Iterator<Item = Piece> {
+    let row_len = row_len(len, noise, rows, coefficients).max(1);
+    let streams = matches!(noise, NoiseTerm::Streams(_));
+    let whole_rows = streams || coefficients.iter().any(|k| matches!(k.threshold, Threshold::Dynamic { .. }));
+    let piece = if whole_rows { row_len } else { row_len.min(TASK) };
+    (0..len).step_by(row_len).enumerate().flat_map(move |(row, start)| {
+        let end = len.min(start + row_len);
+        (start..end).step_by(piece).map(move |from| Piece { row, range: from..end.min(from + piece) })
+    })
+}
+
+/// `Err` unless the numbers of rows agree and there is noise if a row needs it.
+pub(super) fn check_step<E: Element>(
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> Result<(), Error> {
+    check_rows(coefficients.len(), rows)?;
+    match (noise, coefficients.iter().find(|k| k.needs_noise())) {
+        (NoiseTerm::Streams(streams), _) if streams.len() != rows.count => {
+            Err(Error::Rows { expected: rows.count, found: streams.len() })
+        }
+        (NoiseTerm::None, Some(k)) => Err(Error::MissingNoise { d: k.d }),
+        _ => Ok(()),
+    }
+}
+
+/// Elements that are worked on as one row: without work that differs from row to row, the batch is one long row.
+pub(super) fn row_len<E: Element>(
+    elements: usize,
+    noise: NoiseTerm<'_, E>,
+    rows: Rows,
+    coefficients: &[Coefficients],
+) -> usize {
+    match (noise, coefficients) {
+        (NoiseTerm::None | NoiseTerm::Tensor(_) | NoiseTerm::Computed(_), [k])
+            if !matches!(k.threshold, Threshold::Dynamic { .. }) =>
+        {
+            elements
+        }
+        _ => rows.len,
+    }
+}
+
 impl<'a, E: Element> NoiseTerm<'a, E> {
+    /// The noise of a piece of a row.
+    #[cfg(feature = "candle011")]
+    pub(super) fn of_piece(self, row: usize, range: &core::ops::Range<usize>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Tensor(z) => Self::Tensor(z.get(range.clone()).unwrap_or_default()),
+            Self::Computed(z) => Self::Computed(z.get(range.clone()).unwrap_or_default()),
+            Self::Streams(streams) => Self::Streams(streams.get(row..=row).unwrap_or_default()),
+        }
+    }
+
     /// The noise of `len` elements of a row from `offset` on.
-    fn of_task(self, row: usize, row_len: usize, offset: usize, len: usize) -> TaskNoise<'a, E> {
+    pub(super) fn of_task(self, row: usize, row_len: usize, offset: usize, len: usize) -> TaskNoise<'a, E> {
         match self {
             Self::None => TaskNoise::None,
             Self::Tensor(z) => {
@@ -99,7 +180,7 @@ impl<'a, E: Element> NoiseTerm<'a, E> {
 
 /// The noise of a piece of a row.
 #[derive(Clone, Copy)]
-enum TaskNoise<'a, E: Element> {
+pub(super) enum TaskNoise<'a, E: Element> {
     None,
     Tensor(&'a [E]),
     Computed(&'a [E::Compute]),
@@ -152,22 +233,8 @@ macro_rules! with_mean {
 
 impl<C: Real> RowKernel<C> {
     fn new<E: Element<Compute = C>>(k: &Coefficients, x: &[E], m: &[E]) -> Self {
-        let (bound, divisor) = match k.threshold {
-            Threshold::None => {
-                return Self::Folded { x: Term::new(k.x), m: Term::new(k.model), d: C::nearest(k.d) };
-            }
-            Threshold::Clip(range) => (range, 1.0),
-            Threshold::Dynamic { ratio, max } => {
-                let (p, q) = (Term::new(k.p), Term::new(k.q));
-                let x0 = |start: usize, out: &mut [C]| {
-                    let (x, m) = (x.get(start..).unwrap_or_default(), m.get(start..).unwrap_or_default());
-                    for ((out, x), m) in out.iter_mut().zip(x).zip(m) {
-                        *out = q.add(p.add(C::EMPTY_SUM, x.widen()), m.widen());
-                    }
-                };
-                let bound = Threshold::dynamic_bound(abs_quantile(x.len(), ratio, x0), max);
-                (bound, bound)
-            }
+        let Some((bound, divisor)) = bound_and_divisor(k, x, m) else {
+            return Self::Folded { x: Term::new(k.x), m: Term::new(k.model), d: C::nearest(k.d) };
         };
         Self::Thresholded {
             p: Term::new(k.p),
@@ -228,6 +295,25 @@ impl<C: Real> RowKernel<C> {
     }
 }
 
+/// What x̂₀ of a row is clamped to, and divided by afterwards; `None` without a threshold.
+pub(super) fn bound_and_divisor<E: Element>(k: &Coefficients, x: &[E], m: &[E]) -> Option<(f64, f64)> {
+    match k.threshold {
+        Threshold::None => None,
+        Threshold::Clip(range) => Some((range, 1.0)),
+        Threshold::Dynamic { ratio, max } => {
+            let (p, q) = (Term::<E::Compute>::new(k.p), Term::<E::Compute>::new(k.q));
+            let x0 = |start: usize, out: &mut [E::Compute]| {
+                let (x, m) = (x.get(start..).unwrap_or_default(), m.get(start..).unwrap_or_default());
+                for ((out, x), m) in out.iter_mut().zip(x).zip(m) {
+                    *out = q.add(p.add(E::Compute::EMPTY_SUM, x.widen()), m.widen());
+                }
+            };
+            let bound = Threshold::dynamic_bound(abs_quantile(x.len(), ratio, x0), max);
+            Some((bound, bound))
+        }
+    }
+}
+
 /// The part of x′ that is not noise, without a threshold.
 #[derive(Clone, Copy)]
 struct Folded<X, M> {
@@ -266,13 +352,13 @@ impl<P: Weigh<C>, B: Weigh<C>, K: Weigh<C>, C: Real> Thresholded<P, B, K, C> {
 }
 
 /// Adds a weighted value to a sum.
-trait Weigh<C>: Copy {
+pub(super) trait Weigh<C>: Copy {
     fn add(self, sum: C, value: C) -> C;
 }
 
 /// A term whose weight is not 0.
 #[derive(Clone, Copy)]
-struct Live<C>(C);
+pub(super) struct Live<C>(pub(super) C);
 
 impl<C: Real> Weigh<C> for Live<C> {
     #[inline(always)]
@@ -283,7 +369,7 @@ impl<C: Real> Weigh<C> for Live<C> {
 
 /// A term whose weight is 0: left out, whatever it multiplies.
 #[derive(Clone, Copy)]
-struct Dropped;
+pub(super) struct Dropped;
 
 impl<C> Weigh<C> for Dropped {
     #[inline(always)]
@@ -294,19 +380,19 @@ impl<C> Weigh<C> for Dropped {
 
 /// A term that may be either.
 #[derive(Clone, Copy)]
-struct Term<C: Real> {
+pub(super) struct Term<C: Real> {
     weight: C,
     mask: C::Mask,
     live: bool,
 }
 
 impl<C: Real> Term<C> {
-    fn new(weight: f64) -> Self {
+    pub(super) fn new(weight: f64) -> Self {
         let live = weight != 0.0;
         Self { weight: C::nearest(weight), mask: C::mask(live), live }
     }
 
-    fn live(self) -> Option<Live<C>> {
+    pub(super) fn live(self) -> Option<Live<C>> {
         self.live.then_some(Live(self.weight))
     }
 }

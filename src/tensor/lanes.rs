@@ -65,6 +65,31 @@ pub(super) mod x86 {
         done
     }
 
+    /// Widens, vector by vector as far as they go; how many elements that were.
+    #[inline(always)]
+    pub(in crate::tensor) fn widen_all(avx2: Avx2, elements: &[f16], wide: &mut [f32]) -> usize {
+        let mut done = 0;
+        for (elements, wide) in elements.chunks_exact(LANES).zip(wide.chunks_exact_mut(LANES)) {
+            let Ok(elements) = <&[f16; LANES]>::try_from(elements) else { break };
+            wide.copy_from_slice(widen_f16(avx2, elements.map(f16::to_bits)).as_flattened());
+            done += LANES;
+        }
+        done
+    }
+
+    /// Narrows, vector by vector as far as they go; how many elements that were.
+    #[inline(always)]
+    pub(in crate::tensor) fn narrow_all(avx2: Avx2, wide: &[f32], elements: &mut [f16]) -> usize {
+        let mut done = 0;
+        for (wide, elements) in wide.chunks_exact(LANES).zip(elements.chunks_exact_mut(LANES)) {
+            let (first, second) = wide.split_at(LANES / 2);
+            let (Ok(first), Ok(second)) = (first.try_into(), second.try_into()) else { break };
+            elements.copy_from_slice(&narrow_f16(avx2, [first, second]).map(f16::from_bits));
+            done += LANES;
+        }
+        done
+    }
+
     #[inline(always)]
     fn map_vector(mut x: [f32; 8], m: [f32; 8], of: impl Fn(f32, f32) -> f32) -> [f32; 8] {
         x.iter_mut().zip(m).for_each(|(x, m)| *x = of(*x, m));

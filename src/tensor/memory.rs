@@ -85,16 +85,23 @@ impl<T> Memory<T> {
     /// Goes on by one step: every output is one step older, `kept` has the age 1 and is kept for so many steps. Returns an output that no
     /// step reads any more, as a buffer.
     pub fn advance(&mut self, kept: Option<T>, lasts: usize) -> Option<T> {
-        self.outputs.iter_mut().for_each(|output| output.age += 1);
-        if let Some(tensor) = kept {
-            self.outputs.push(Output { age: 1, lasts: lasts.min(LONGEST), tensor });
-        }
         let mut spare = None;
-        // In place, and without an allocation.
-        while let Some(past) = self.outputs.iter().position(|output| output.age > output.lasts) {
-            spare = Some(self.outputs.swap_remove(past).tensor);
-        }
+        self.advance_with(kept, lasts, |past| spare = Some(past));
         spare
+    }
+
+    /// [`Memory::advance`], with a use for each output that no step reads any more.
+    pub(crate) fn advance_with(&mut self, kept: Option<T>, lasts: usize, mut past: impl FnMut(T)) {
+        self.outputs.iter_mut().for_each(|output| output.age += 1);
+        // In place, and without an allocation. Before the new output comes, so that the list does not outgrow what is remembered.
+        while let Some(index) = self.outputs.iter().position(|output| output.age > output.lasts) {
+            past(self.outputs.swap_remove(index).tensor);
+        }
+        match kept {
+            Some(tensor) if lasts > 0 => self.outputs.push(Output { age: 1, lasts: lasts.min(LONGEST), tensor }),
+            Some(tensor) => past(tensor),
+            None => {}
+        }
     }
 
     /// One of the outputs, as a buffer.

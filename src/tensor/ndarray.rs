@@ -8,8 +8,8 @@ use crate::normal::NormalStream;
 use crate::tensor::kernel::{self, NoiseTerm};
 use crate::tensor::slice::check_count;
 use crate::tensor::{
-    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels, fill_like,
-    half_the_channels, noise_term,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, check_channels,
+    half_the_channels, noise_term, remember,
 };
 
 /// Axis 0 is the batch. An `Array1` of n elements is n samples of one element; use the shape (1, n) for one sample of n elements.
@@ -79,6 +79,16 @@ impl<E: Element, D: Dimension> Tensor for Array<E, D> {
         step_with(self, m, noise, rows)
     }
 
+    fn step_with_memory(
+        self,
+        m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        rows: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        step_with_outputs(self, m, |age| memory.get(age), z, rows)
+    }
+
     fn step_learned(
         self,
         output: Self,
@@ -132,11 +142,7 @@ impl<E: Element, D: Dimension> HostTensor for Array<E, D> {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        if rows.iter().any(Coefficients::remembers) {
-            let z = fill_like(&self, streams)?;
-            return self.step_with_memory(m, memory, Some(&z), rows);
-        }
-        step_with(self, m, NoiseTerm::Streams(streams), rows)
+        remembering_step(self, m, |age| memory.get(age), NoiseTerm::Streams(streams), rows)
     }
 }
 
@@ -168,6 +174,48 @@ fn step_with<E: Element, D: Dimension>(
     let rows = x.rows_of_batch();
     kernel::step(x.as_slice_mut().unwrap_or_default(), m.as_slice().unwrap_or_default(), noise, rows, coefficients)?;
     Ok(Stepped::new(x, Some(m)))
+}
+
+/// [`Tensor::step_with_memory`], with the earlier outputs by age.
+pub(super) fn step_with_outputs<'a, E: Element, D: Dimension + 'a>(
+    x: Array<E, D>,
+    m: Array<E, D>,
+    output: impl Fn(usize) -> Option<&'a Array<E, D>> + Sync,
+    z: Option<&Array<E, D>>,
+    rows: &[Coefficients],
+) -> Result<Stepped<Array<E, D>>, Error> {
+    let z = noise_term(z, rows)?.map(|z| standard("z", &x, z)).transpose()?;
+    let noise = z.as_ref().map_or(NoiseTerm::None, |z| NoiseTerm::Tensor(z.as_slice().unwrap_or_default()));
+    remembering_step(x, m, output, noise, rows)
+}
+
+/// [`Tensor::step_with_memory`], with the earlier outputs by age, and noise of any kind.
+pub(super) fn remembering_step<'a, E: Element, D: Dimension + 'a>(
+    x: Array<E, D>,
+    m: Array<E, D>,
+    output: impl Fn(usize) -> Option<&'a Array<E, D>> + Sync,
+    noise: NoiseTerm<'_, E>,
+    coefficients: &[Coefficients],
+) -> Result<Stepped<Array<E, D>>, Error> {
+    check_shape("the network's output", &x, &m)?;
+    // Outputs that a step in place kept are in standard layout; others are copied.
+    let mut copies: Vec<(usize, Array<E, D>)> = Vec::new();
+    for (age, _) in coefficients.iter().flat_map(|k| k.history.iter()) {
+        let output = output(age).ok_or(Error::MissingHistory { age })?;
+        check_shape("an earlier output", &x, output)?;
+        if !output.is_standard_layout() && copies.iter().all(|(of, _)| *of != age) {
+            copies.push((age, output.as_standard_layout().into_owned()));
+        }
+    }
+    let elements = |age| match copies.iter().find(|(of, _)| *of == age) {
+        Some((_, copy)) => copy.as_slice(),
+        None => output(age)?.as_slice(),
+    };
+    let (mut x, mut m) = (into_standard(x), into_standard(m));
+    let rows = x.rows_of_batch();
+    let (x_elements, m_elements) = (x.as_slice_mut().unwrap_or_default(), m.as_slice_mut().unwrap_or_default());
+    let keeps = remember::step(x_elements, m_elements, elements, noise, rows, coefficients)?;
+    Ok(Stepped::in_place(x, m, keeps))
 }
 
 fn row_sums(mut values: impl Iterator<Item = f64>, rows: Rows) -> Vec<f64> {

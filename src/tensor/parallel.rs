@@ -33,6 +33,24 @@ pub(crate) fn for_each_chunk<X: Send, M: Sync>(
     x.chunks_mut(len).zip(m.chunks(len)).enumerate().for_each(|(index, (x, m))| work(index, x, m));
 }
 
+/// Calls `work(index, x, m)` for each piece of `len` elements of two equally long slices, both to be written.
+pub(crate) fn for_each_chunk_of_both<X: Send, M: Send>(
+    parallel: bool,
+    x: &mut [X],
+    m: &mut [M],
+    len: usize,
+    work: impl Fn(usize, &mut [X], &mut [M]) + Sync,
+) {
+    #[cfg(feature = "rayon")]
+    if parallel && x.len() > len {
+        use rayon::prelude::*;
+        x.par_chunks_mut(len).zip(m.par_chunks_mut(len)).enumerate().for_each(|(index, (x, m))| work(index, x, m));
+        return;
+    }
+    let _ = parallel;
+    x.chunks_mut(len).zip(m.chunks_mut(len)).enumerate().for_each(|(index, (x, m))| work(index, x, m));
+}
+
 /// Calls `work(index, x)` for each piece of `len` elements.
 pub(crate) fn for_each_chunk_mut<X: Send>(
     parallel: bool,

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::normal::NormalStream;
 use crate::tensor::kernel::NoiseTerm;
 use crate::tensor::{
-    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, fill_like, kernel, noise_term,
+    Element, ElementType, HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, kernel, noise_term, remember,
 };
 
 /// One sampling step on slices, in place and without allocation: x ← a·threshold(p·x + q·m) + b·x + c·m + d·z.
@@ -62,6 +62,82 @@ pub fn step_in_place<E: Element>(
     z: Option<&[E]>,
     coefficients: &[Coefficients],
 ) -> Result<(), Error> {
+    let (rows, noise) = checked(x, m, z, coefficients)?;
+    kernel::step(x, m, noise, rows, coefficients)
+}
+
+/// One sampling step on slices of rows that remember, in place and without allocation:
+///
+/// ```text
+/// x ← a·threshold(p·x + q·m) + b·x + c·m + Σ_j g_j·y_j + d·z
+/// m ← what the rows keep
+/// ```
+///
+/// `outputs` are pairs of an age and what the call of so many steps before left in m, each as long as x. Whether some row kept its
+/// output is returned; m of a row that keeps nothing stays as it is. Nothing is written if there is an error.
+///
+/// Rows without memory take [`step_in_place`]. [`Step::step`](crate::Step::step) and [`State`](crate::State) do the same to tensors.
+///
+/// # Errors
+/// As [`step_in_place`], [`Error::MissingHistory`] if a row reads an output that is not there, and [`Error::Shape`] for one of another
+/// length.
+///
+/// # A control loop with DPM-Solver++ 2M
+/// The method reads the output of the call before, so there are two buffers for outputs, which change places:
+///
+/// ```
+/// use alphabar::{
+///     DpmSolverPp, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps, step_in_place_with_memory,
+/// };
+///
+/// /// 16 actions of 7 joints.
+/// const ACTIONS: usize = 16 * 7;
+///
+/// /// The policy network: ε for these noisy actions, given the observation.
+/// fn policy(observation: &[f32], actions: &[f32], t: f64, eps: &mut [f32]) {
+///     # let _ = (observation, t);
+///     eps.iter_mut().zip(actions).for_each(|(eps, x)| *eps = 0.5 * x);
+/// }
+///
+/// // At start-up: 10 of 100 training steps, actions clipped to ±1.
+/// let (schedule, tau) = (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
+/// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&DpmSolverPp::multistep(2)?)?;
+/// let mut actions = [0.0_f32; ACTIONS];
+/// let (mut eps, mut before) = (&mut [0.0; ACTIONS], &mut [0.0; ACTIONS]);
+///
+/// for tick in 0..3 {
+///     let observation = [0.0; 32];
+///     NormalStream::new(42, tick, Draw::Initial.stream()).fill(0, &mut actions);
+///     for step in plan.steps() {
+///         policy(&observation, &actions, step.t, eps);
+///         step_in_place_with_memory(&mut actions, eps, &[(1, before)], None, &[step.coefficients])?;
+///         (eps, before) = (before, eps);
+///     }
+///     // Send the actions, wait for the next tick.
+///     assert!(actions.iter().all(|action| action.abs() <= 1.0));
+/// }
+/// # Ok::<(), alphabar::Error>(())
+/// ```
+#[doc(alias = "multistep_dpm_solver_second_order_update")]
+pub fn step_in_place_with_memory<E: Element>(
+    x: &mut [E],
+    m: &mut [E],
+    outputs: &[(usize, &[E])],
+    z: Option<&[E]>,
+    coefficients: &[Coefficients],
+) -> Result<bool, Error> {
+    let (rows, noise) = checked(x, m, z, coefficients)?;
+    let output = |age| outputs.iter().find(|(of, _)| *of == age).map(|(_, output)| *output);
+    remember::step(x, m, output, noise, rows, coefficients)
+}
+
+/// The rows, and z if it is needed, once the lengths agree.
+fn checked<'a, E: Element>(
+    x: &[E],
+    m: &[E],
+    z: Option<&'a [E]>,
+    coefficients: &[Coefficients],
+) -> Result<(Rows, NoiseTerm<'a, E>), Error> {
     let count = coefficients.len().max(1);
     if x.len() % count != 0 {
         return Err(Error::Rows { expected: x.len(), found: count });
@@ -71,11 +147,11 @@ pub fn step_in_place<E: Element>(
     let noise = match noise_term(z.as_ref(), coefficients)? {
         Some(z) => {
             check_len("z", x.len(), z.len())?;
-            NoiseTerm::Tensor(z)
+            NoiseTerm::Tensor(*z)
         }
         None => NoiseTerm::None,
     };
-    kernel::step(x, m, noise, Rows { count, len: x.len() / count }, coefficients)
+    Ok((Rows { count, len: x.len() / count }, noise))
 }
 
 /// A `Vec` is **one sample**, whatever its length: a flattened image, or an action. Its first axis is the channels. For several
@@ -132,6 +208,22 @@ impl<E: Element> Tensor for Vec<E> {
         Ok(Stepped::new(self, Some(m)))
     }
 
+    fn step_with_memory(
+        mut self,
+        mut m: Self,
+        memory: &Memory<Self>,
+        z: Option<&Self>,
+        coefficients: &[Coefficients],
+    ) -> Result<Stepped<Self>, Error> {
+        if coefficients.len() != 1 {
+            return Err(Error::Rows { expected: 1, found: coefficients.len() });
+        }
+        let (rows, noise) = checked(&self, &m, z.map(Vec::as_slice), coefficients)?;
+        let output = |age| memory.get(age).map(Vec::as_slice);
+        let keeps = remember::step(&mut self, &mut m, output, noise, rows, coefficients)?;
+        Ok(Stepped::in_place(self, m, keeps))
+    }
+
     fn step_learned(
         mut self,
         output: Self,
@@ -176,20 +268,17 @@ impl<E: Element> HostTensor for Vec<E> {
 
     fn step_with_streams(
         mut self,
-        m: Self,
+        mut m: Self,
         memory: &Memory<Self>,
         streams: &[NormalStream],
         coefficients: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        if coefficients.iter().any(Coefficients::remembers) {
-            let z = fill_like(&self, streams)?;
-            return self.step_with_memory(m, memory, Some(&z), coefficients);
-        }
         check_len("x", self.len(), self.len())?;
         check_len("the network's output", self.len(), m.len())?;
         let rows = self.rows_of_batch();
-        kernel::step(&mut self, &m, NoiseTerm::Streams(streams), rows, coefficients)?;
-        Ok(Stepped::new(self, Some(m)))
+        let output = |age| memory.get(age).map(Vec::as_slice);
+        let keeps = remember::step(&mut self, &mut m, output, NoiseTerm::Streams(streams), rows, coefficients)?;
+        Ok(Stepped::in_place(self, m, keeps))
     }
 }
 
