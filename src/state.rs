@@ -64,13 +64,6 @@ impl<T: Clone> Clone for State<T> {
     }
 }
 
-/// States are equal if they go on alike; a spare buffer does not count.
-impl<T: PartialEq> PartialEq for State<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.x == other.x && self.memory == other.memory && self.next == other.next
-    }
-}
-
 impl<T> State<T> {
     /// The state before the first step of a plan.
     #[must_use]

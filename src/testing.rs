@@ -1050,7 +1050,7 @@ fn remembering() -> Result<Vec<Coefficients>, String> {
                 for (history, keeps) in histories.iter().flat_map(|history| keeps.map(|keeps| (history, keeps))) {
                     let k = Coefficients::new(prediction, &level, combination, threshold, epsilon).map_err(text)?;
                     let history = history.iter().copied();
-                    all.push(k.remembering(history, keeps, prediction, &level, epsilon).map_err(text)?);
+                    all.push(k.remembering(history, keeps, prediction, &level).map_err(text)?);
                 }
             }
         }
