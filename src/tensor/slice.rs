@@ -147,7 +147,7 @@ fn checked<'a, E: Element>(
     let noise = match noise_term(z.as_ref(), coefficients)? {
         Some(z) => {
             check_len("z", x.len(), z.len())?;
-            NoiseTerm::Tensor(*z)
+            NoiseTerm::Tensor(z)
         }
         None => NoiseTerm::None,
     };
