@@ -111,7 +111,7 @@ impl Sampler {
             Self::TwoM => builder.build(&DpmSolverPp::multistep(2)?)?,
             Self::ThreeM => builder.build(&DpmSolverPp::multistep(3)?.interpolation(Interpolation::Exact))?,
             Self::UniPc3 => builder.build(&UniPc::new(3)?)?,
-            Self::Heun => builder.build(&Heun)?,
+            Self::Heun => builder.build(&Heun::new())?,
         })
     }
 
