@@ -12,6 +12,7 @@ use crate::tensor::kernel::{self, BLOCK, Dropped, Live, NoiseTerm, TASK, TaskNoi
 use crate::tensor::lanes::Baseline;
 #[cfg(feature = "simd")]
 use crate::tensor::lanes::Found;
+use crate::tensor::lanes::Vectors;
 use crate::tensor::{Element, Real, Rows, parallel};
 
 /// Elements of half precision that are widened at a time: all operands of a block stay in the first-level cache.
@@ -119,16 +120,14 @@ impl<'a, E: Element> RowPass<'a, E> {
     fn run(&self, x: &mut [E], m: &mut [E], offset: usize, noise: TaskNoise<'_, E>) {
         let len = x.len();
         let history = self.history.map(|(weight, y)| (weight, y.get(offset..).unwrap_or_default()));
-        match (E::as_compute_mut(x), E::as_compute_mut(m)) {
-            (Some(x), Some(m)) => self.run_direct(x, m, &history, noise),
-            _ => {
-                let mut wide = Wide::new();
-                for start in (0..len).step_by(WIDENED) {
-                    let end = len.min(start + WIDENED);
-                    let (Some(x), Some(m)) = (x.get_mut(start..end), m.get_mut(start..end)) else { return };
-                    self.run_widened(x, m, &history, start, noise, &mut wide);
-                }
-            }
+        if let (Some(x), Some(m)) = (E::as_compute_mut(x), E::as_compute_mut(m)) {
+            return self.run_direct(x, m, &history, noise);
+        }
+        let mut wide = Wide::new();
+        for start in (0..len).step_by(WIDENED) {
+            let end = len.min(start + WIDENED);
+            let (Some(x), Some(m)) = (x.get_mut(start..end), m.get_mut(start..end)) else { return };
+            self.run_widened(x, m, &history, start, noise, &mut wide);
         }
     }
 
@@ -304,7 +303,7 @@ impl<C: Real> Form<C> {
 
     /// The pass, compiled for these vector instructions.
     #[inline(always)]
-    fn pass<V>(&self, vectors: V, keeps: bool, x: &mut [C], m: &mut [C], terms: &[(C, &[C])]) {
+    fn pass(&self, vectors: impl Vectors, keeps: bool, x: &mut [C], m: &mut [C], terms: &[(C, &[C])]) {
         let _ = vectors;
         match (self, keeps) {
             (Self::Folded(form), true) => pass::<C, true>(*form, x, m, terms),

@@ -132,6 +132,7 @@ pub fn step_in_place_with_memory<E: Element>(
 }
 
 /// The rows, and z if it is needed, once the lengths agree.
+#[inline(always)]
 fn checked<'a, E: Element>(
     x: &[E],
     m: &[E],
@@ -147,7 +148,7 @@ fn checked<'a, E: Element>(
     let noise = match noise_term(z.as_ref(), coefficients)? {
         Some(z) => {
             check_len("z", x.len(), z.len())?;
-            NoiseTerm::Tensor(*z)
+            NoiseTerm::Tensor(z)
         }
         None => NoiseTerm::None,
     };
