@@ -9,9 +9,15 @@ use alphabar::{
 use ndarray::{Array2, Axis, ShapeBuilder, Slice};
 use proptest::prelude::*;
 
-/// x′ of one row as one would first write it, in the type of the arithmetic: each product and each sum rounded, terms of weight
-/// 0 left out, and the result rounded to the element once.
-fn naive_row<E: Element>(x: &[E], m: &[E], z: &[f64], k: &Coefficients) -> Vec<E> {
+/// x′ of one row, and what it keeps (`None` for nothing), as one would first write it, in the type of the arithmetic: each product and
+/// each sum rounded, terms of weight 0 left out, and the result rounded to the element once.
+fn naive_row<E: Element>(
+    x: &[E],
+    m: &[E],
+    outputs: &[(usize, Vec<E>)],
+    z: &[f64],
+    k: &Coefficients,
+) -> (Vec<E>, Option<Vec<E>>) {
     type C<E> = <E as Element>::Compute;
     let sum = |terms: &[(f64, C<E>)]| {
         let live = terms.iter().filter(|(weight, _)| *weight != 0.0);
@@ -32,17 +38,30 @@ fn naive_row<E: Element>(x: &[E], m: &[E], z: &[f64], k: &Coefficients) -> Vec<E
         _ => (f64::INFINITY, 1.0),
     };
     let bound = C::<E>::nearest(bound);
-    (0..x.len())
-        .map(|e| {
-            let (x, m, z) = (x[e].widen(), m[e].widen(), C::<E>::nearest(z[e]));
-            let mean = if k.threshold == Threshold::None {
-                sum(&[(k.x, x), (k.model, m)])
+    let mut history: Vec<(usize, f64)> = k.history.iter().collect();
+    history.sort_by_key(|(age, _)| *age);
+    let elements = (0..x.len()).map(|e| {
+        let (x, m, x0) = (x[e].widen(), m[e].widen(), x0[e].clamp_abs(bound));
+        let folded = k.threshold == Threshold::None;
+        let mut terms =
+            if folded { vec![(k.x, x), (k.model, m)] } else { vec![(k.a / divisor, x0), (k.b, x), (k.c, m)] };
+        terms.extend(history.iter().map(|(age, weight)| {
+            let (_, output) = outputs.iter().find(|(of, _)| of == age).unwrap();
+            (*weight, output[e].widen())
+        }));
+        terms.push((k.d, C::<E>::nearest(z[e])));
+        let kept = k.kept.map(|kept| {
+            let terms = if folded {
+                vec![(kept.folded_x, x), (kept.folded_model, m)]
             } else {
-                sum(&[(k.a / divisor, x0[e].clamp_abs(bound)), (k.b, x), (k.c, m)])
+                vec![(kept.x0 / divisor, x0), (kept.x, x), (kept.model, m)]
             };
-            E::narrow(if k.d == 0.0 { mean } else { mean + C::<E>::nearest(k.d) * z })
-        })
-        .collect()
+            E::narrow(sum(&terms))
+        });
+        (E::narrow(sum(&terms)), kept)
+    });
+    let (next, kept): (Vec<E>, Vec<Option<E>>) = elements.unzip();
+    (next, kept.into_iter().collect())
 }
 
 /// Numbers in (−3, 3) that the element type holds.
@@ -145,7 +164,7 @@ fn check<E: Element>(case: &Case) -> Result<(), TestCaseError> {
     for row in 0..rows {
         let place = row * len..(row + 1) * len;
         let (x, m) = (&x.as_slice().unwrap()[place.clone()], &m.as_slice().unwrap()[place.clone()]);
-        for (e, wanted) in naive_row(x, m, &z[place], &rows_of[row]).into_iter().enumerate() {
+        for (e, wanted) in naive_row(x, m, &[], &z[place], &rows_of[row]).0.into_iter().enumerate() {
             let found = found[(row, e)];
             prop_assert!(
                 found.to_f64().to_bits() == wanted.to_f64().to_bits(),
@@ -236,59 +255,6 @@ proptest! {
     }
 }
 
-/// What rows that remember make of x and m: x′ and what they keep, as one would first write it. `None` for a row that keeps nothing.
-fn naive_memory<E: Element>(
-    x: &[E],
-    m: &[E],
-    outputs: &[(usize, Vec<E>)],
-    z: &[f64],
-    k: &Coefficients,
-) -> (Vec<E>, Option<Vec<E>>) {
-    type C<E> = <E as Element>::Compute;
-    let sum = |terms: &[(f64, C<E>)]| {
-        let live = terms.iter().filter(|(weight, _)| *weight != 0.0);
-        live.fold(C::<E>::nearest(-0.0), |sum, (weight, value)| sum + C::<E>::nearest(*weight) * *value)
-    };
-    let x0: Vec<C<E>> = x.iter().zip(m).map(|(x, m)| sum(&[(k.p, x.widen()), (k.q, m.widen())])).collect();
-    let (bound, divisor) = match k.threshold {
-        Threshold::Clip(range) => (range, 1.0),
-        Threshold::Dynamic { ratio, max } => {
-            let mut sorted: Vec<f64> = x0.iter().map(|x0| x0.to_f64().abs()).collect();
-            sorted.sort_by(f64::total_cmp);
-            let position = ratio * (sorted.len() - 1) as f64;
-            let (low, high) = (sorted[position.floor() as usize], sorted[position.ceil() as usize]);
-            let s = (low + (high - low) * (position - position.floor())).clamp(1.0, max);
-            (s, s)
-        }
-        _ => (f64::INFINITY, 1.0),
-    };
-    let bound = C::<E>::nearest(bound);
-    let mut history: Vec<(usize, f64)> = k.history.iter().collect();
-    history.sort_by_key(|(age, _)| *age);
-    let elements = (0..x.len()).map(|e| {
-        let (x, m, x0) = (x[e].widen(), m[e].widen(), x0[e].clamp_abs(bound));
-        let folded = k.threshold == Threshold::None;
-        let mut terms =
-            if folded { vec![(k.x, x), (k.model, m)] } else { vec![(k.a / divisor, x0), (k.b, x), (k.c, m)] };
-        terms.extend(history.iter().map(|(age, weight)| {
-            let (_, output) = outputs.iter().find(|(of, _)| of == age).unwrap();
-            (*weight, output[e].widen())
-        }));
-        terms.push((k.d, C::<E>::nearest(z[e])));
-        let kept = k.kept.map(|kept| {
-            let terms = if folded {
-                vec![(kept.folded_x, x), (kept.folded_model, m)]
-            } else {
-                vec![(kept.x0 / divisor, x0), (kept.x, x), (kept.model, m)]
-            };
-            E::narrow(sum(&terms))
-        });
-        (E::narrow(sum(&terms)), kept)
-    });
-    let (next, kept): (Vec<E>, Vec<Option<E>>) = elements.unzip();
-    (next, kept.into_iter().collect())
-}
-
 /// An array that steps by the operations that every tensor has.
 struct Composed<E>(Array2<E>);
 
@@ -368,12 +334,11 @@ fn check_memory<E: Element, W: Element>(case: &Case) -> Result<(), TestCaseError
     prop_assert_eq!((found.kept.is_some(), found.spare.is_some()), (keeps, !keeps));
 
     // By its formula.
-    for row in 0..rows {
+    for (row, k) in rows_of.iter().enumerate() {
         let place = row * len..(row + 1) * len;
         let of = |array: &Array2<E>| array.as_slice().unwrap()[place.clone()].to_vec();
         let outputs: Vec<(usize, Vec<E>)> = outputs.iter().map(|(age, y)| (*age, of(y))).collect();
-        let k = &rows_of[row];
-        let (next, kept) = naive_memory(&of(&x), &of(&m), &outputs, &z[place.clone()], k);
+        let (next, kept) = naive_row(&of(&x), &of(&m), &outputs, &z[place.clone()], k);
         same_bits(&format!("x′ of row {row}"), &of(&found.x), &next, k)?;
         if let Some(kept) = kept {
             same_bits(&format!("y of row {row}"), &of(found.kept.as_ref().unwrap()), &kept, k)?;
@@ -415,10 +380,10 @@ fn check_memory<E: Element, W: Element>(case: &Case) -> Result<(), TestCaseError
         let kept = step_in_place_with_memory(x, m, &outputs, z.as_slice(), &rows_of).unwrap();
         prop_assert_eq!(kept, keeps);
         same_bits("a slice", x, found.x.as_slice().unwrap(), &given[0])?;
-        for row in 0..rows {
+        for (row, k) in rows_of.iter().enumerate() {
             let place = row * len..(row + 1) * len;
-            let wanted = if rows_of[row].kept.is_some() { found.kept.as_ref().unwrap() } else { &before };
-            same_bits("m afterwards", &m[place.clone()], &wanted.as_slice().unwrap()[place], &rows_of[row])?;
+            let wanted = if k.kept.is_some() { found.kept.as_ref().unwrap() } else { &before };
+            same_bits("m afterwards", &m[place.clone()], &wanted.as_slice().unwrap()[place], k)?;
         }
     }
     Ok(())

@@ -115,6 +115,7 @@ pub(super) fn pieces<E: Element>(
 }
 
 /// `Err` unless the numbers of rows agree and there is noise if a row needs it.
+#[inline(always)]
 pub(super) fn check_step<E: Element>(
     noise: NoiseTerm<'_, E>,
     rows: Rows,
@@ -131,6 +132,7 @@ pub(super) fn check_step<E: Element>(
 }
 
 /// Elements that are worked on as one row: without work that differs from row to row, the batch is one long row.
+#[inline(always)]
 pub(super) fn row_len<E: Element>(
     elements: usize,
     noise: NoiseTerm<'_, E>,

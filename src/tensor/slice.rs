@@ -132,6 +132,7 @@ pub fn step_in_place_with_memory<E: Element>(
 }
 
 /// The rows, and z if it is needed, once the lengths agree.
+#[inline(always)]
 fn checked<'a, E: Element>(
     x: &[E],
     m: &[E],
