@@ -9,7 +9,7 @@
 //! All samplers get the same noise and Karras's σ on a DDPM's table, and as many points as make the number of calls: half for methods that
 //! call the network twice a step, and a quarter for four.
 //!
-//! A deterministic sampler is compared with the exact solution of the ODE from the same noise, by 400 steps of UniPC. What adds noise draws
+//! A deterministic sampler is compared with the exact solution of the ODE from the same noise, by 200 steps of UniPC. What adds noise draws
 //! other images, and the distance to the nearest training image tells how clean they are.
 
 mod common;
@@ -51,7 +51,7 @@ struct Options {
     calls: Vec<u16>,
 
     /// How many images each sampler draws
-    #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
     samples: u16,
 
     /// Folder of the images
@@ -144,7 +144,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
 
     let like = Images::zeros((usize::from(options.samples), SIDE * SIDE));
     let x = SeededNoise::new(options.seed).noise(&like, Draw::Initial)?;
-    let mut jobs = vec![((usize::MAX, 0), Plan::along(&Path::karras(&schedule, 400)?, &UniPc::new(3)?)?)];
+    let mut jobs = vec![((usize::MAX, 0), Plan::along(&Path::karras(&schedule, 200)?, &UniPc::new(3)?)?)];
     for (row, method) in methods.iter().enumerate() {
         for (column, &calls) in options.calls.iter().enumerate() {
             jobs.extend(plan(&schedule, method, usize::from(calls))?.map(|plan| ((row, column), plan)));
