@@ -74,10 +74,13 @@
 //! | a noise level, in any scale | [`NoiseLevel`], [`Scale`] |
 //! | inference steps: spacing, img2img strength, inversion | [`Timesteps`], [`Spacing`], [`PathEnd`], [`Conditioning`], [`Respacing`] |
 //! | spacings of σ (Karras, exponential, beta, Align Your Steps, …), fractions of t, custom lists, churn | [`Path`], [`Point`], module [`spacing`] |
-//! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`]; your own: [`Solver`]; one to store: [`BuiltinSolver`] |
+//! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`], [`Euler`], [`EulerAncestral`]; your own: [`Solver`]; one to store: [`BuiltinSolver`] |
+//! | a multistep sampler | [`DpmSolverPp`], [`UniPc`], [`DpmSolver`], [`SaSolver`], [`Deis`], [`Lms`], [`Ipndm`], [`Pndm`], [`FlowAdamsBashforth`]; [`Orders`] |
+//! | several calls a step | [`Heun`], [`Dpm2`], [`Rk4`], [`SingleStep`] |
+//! | few-step networks | [`Lcm`], [`Tcd`], [`Renoise`] |
 //! | ε-, x₀-, v-, score, flow or EDM prediction; clipping | [`Prediction`], [`CustomPrediction`], [`Threshold`], [`EpsilonAfter`] |
 //! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`]; to store it: [`PlanRecipe`] |
-//! | the loop | [`sample()`](sample()), [`Sampling`], [`Step::apply`], [`step_in_place`] |
+//! | the loop | [`sample()`](sample()), [`Sampling`], [`State`], [`Step::apply`], [`step_in_place`] |
 //! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], [`GuidanceScale`], module [`predictor`] |
 //! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], [`noise::Brownian`] |
 //! | the noise of torch, numpy, ComfyUI or the AUTOMATIC1111 web UI | modules [`noise::torch`], [`noise::numpy`], [`noise::comfyui`], [`noise::webui`] |
@@ -100,6 +103,10 @@
 //! - [`Variance::LearnedRange`] is the posterior variance if the network returns v = −1, and β if it returns v = 1.
 //! - [`Ddim`] with η = 0 is an Euler step: of x/√ᾱ in √((1−ᾱ)/ᾱ), of x in σ on variance-exploding and on flow levels.
 //! - [`Ddim`] with 0 ≤ η ≤ 1 on variance-exploding levels is the Euler ancestral sampler.
+//! - [`DpmSolverPp`] and [`UniPc`] of order 1 are [`Ddim`] with η = 0; UniP-2 with bh2 is DPM-Solver++ 2M; with exact weights UniPC without its corrector is
+//!   [`DpmSolverPp`] with [`Interpolation::Exact`], and with it [`SaSolver`] with τ = 0.
+//! - [`SaSolver`] of order 1 is [`Ddim`] with η² = (1 − e^{−2τ²h})/(1 − e^{−2h}), and gDDIM; without corrector it is SDE-DPM-Solver++.
+//! - [`Deis`] in log ρ is multistep [`DpmSolver`], in ρ it is [`Lms`]; [`Ipndm`] is [`Lms`] on equal steps of σ; [`FlowAdamsBashforth`] of order 1 is [`Ddim`].
 //! - A step does not depend on the scale of its levels, apart from the scale of x.
 //! - Predictions of any kind that stand for the same x₀ give the same step.
 //!
