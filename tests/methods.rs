@@ -219,3 +219,34 @@ fn the_observed_order_is_the_claimed_one() {
     }
     assert!(others.is_empty(), "{others:?}");
 }
+
+/// An encoding path goes to more noise. What follows the ODE can walk it, and what adds noise cannot.
+#[test]
+fn only_deterministic_methods_encode() {
+    let lambdas = [-3.0, -2.2, -1.0, 0.1, 0.9, 2.0];
+    for method in methods() {
+        let path = path(Scale::VariancePreserving, &lambdas).encoding(alphabar::Conditioning::Source);
+        let plan = alphabar::Plan::builder_along(&path).prediction(Prediction::Velocity).build(&method.solver);
+        match plan {
+            Ok(plan) => {
+                assert!(!method.stochastic, "{}", method.name);
+                assert!(run(plan.steps(), 0.3, |_, x| 0.5 * x).is_finite(), "{}", method.name);
+            }
+            Err(error) => {
+                assert!(method.stochastic, "{}: {error}", method.name);
+                assert!(error.to_string().contains("encod") || error.to_string().contains("noise"), "{error}");
+            }
+        }
+    }
+}
+
+/// A point between the path's points is told by its process; a path of points alone has none.
+#[test]
+fn a_path_of_points_alone_has_no_points_between() {
+    let points: Vec<_> = path(Scale::VariancePreserving, &[-2.0, -1.0, 0.0, 1.0]).points().to_vec();
+    let path = Path::new(points).unwrap();
+    let error = alphabar::Plan::along(&path, &alphabar::Dpm2::deterministic()).unwrap_err();
+    assert!(error.to_string().contains("Path::of_process"), "{error}");
+    let path = path.of_process(&AnyLevel(Scale::VariancePreserving));
+    assert!(alphabar::Plan::along(&path, &alphabar::Dpm2::deterministic()).is_ok());
+}

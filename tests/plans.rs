@@ -1,8 +1,8 @@
 //! Plans: their warnings, held against the plans of released models, and their recipes.
 
 use alphabar::{
-    Conditioning, Ddim, Ddpm, EpsilonAfter, Lint, NoiseSchedule, PathEnd, Plan, PlanRecipe, Prediction, Respacing,
-    Solver, Threshold, Timesteps, Variance,
+    Combination, Conditioning, Ddim, Ddpm, DpmSolverPp, EpsilonAfter, Error, Heun, Leg, Lint, NoiseSchedule, Orders,
+    Path, PathEnd, Plan, PlanRecipe, Pndm, Prediction, Respacing, Solver, Threshold, Timesteps, UniPc, Variance,
 };
 use proptest::prelude::*;
 
@@ -304,4 +304,59 @@ fn thresholds_are_texts() {
     for text in wrong {
         assert!(text.parse::<Threshold>().is_err(), "{text}");
     }
+}
+
+/// A multistep plan has a column for each age that is read, and says what is kept.
+#[test]
+fn a_printed_plan_shows_what_it_remembers() {
+    let path = Path::karras(&NoiseSchedule::stable_diffusion().unwrap(), 20).unwrap();
+    let text = Plan::along(&path, &DpmSolverPp::multistep(3).unwrap()).unwrap().to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "DPM-Solver++ 3M, ε-prediction, 20 steps");
+    assert_eq!(lines[1], "x′ = A·x + B·m + Σ g·y + d·z");
+    assert_eq!(lines[2], "y₋ⱼ: the x̂₀ of j calls before");
+    assert!(lines[3].ends_with("       y₋₁         y₋₂"), "{}", lines[3]);
+    // The first row reads nothing.
+    assert!(lines[4].ends_with("    0.000000                        "), "{:?}", lines[4]);
+    assert_eq!(lines[6].chars().count(), lines[3].chars().count(), "{text}");
+    // Without memory nothing of it is printed.
+    assert!(!Plan::along(&path, &Ddim::deterministic()).unwrap().to_string().contains('y'));
+}
+
+/// Half of x̂₀ is lost at each step: no plan of this crate, but one of a sampler with a mistake.
+struct Lossy;
+
+impl Solver for Lossy {
+    fn name(&self) -> &'static str {
+        "lossy"
+    }
+
+    fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
+        Ok(Combination::new(0.5 * leg.to.signal(), 0.0, leg.to.noise(), 0.0))
+    }
+}
+
+#[test]
+fn plans_that_remember_are_looked_at() {
+    let schedule = NoiseSchedule::stable_diffusion().unwrap();
+    let karras = Path::karras(&schedule, 20).unwrap();
+    let trailing = |steps: usize| Path::trained(&schedule, &Timesteps::trailing(1000, steps).unwrap()).unwrap();
+    let two_m = DpmSolverPp::multistep(2).unwrap();
+    // As they are used.
+    for solver in [&two_m as &dyn Solver, &UniPc::new(3).unwrap(), &Heun::new(), &Pndm::plms()] {
+        assert_eq!(Plan::along(&karras, &solver).unwrap().lint(), []);
+    }
+    let long = Plan::along(&trailing(20), &two_m).unwrap().lint();
+    assert!(matches!(long[..], [Lint::LongLastStep { index: 19, sigma }] if (0.15..0.3).contains(&sigma)), "{long:?}");
+    assert!(long[0].to_string().contains("in one step of the first order"));
+    // The same steps by a method without memory are not long.
+    assert_eq!(Plan::along(&trailing(20), &Ddim::deterministic()).unwrap().lint(), []);
+
+    let uneven = Path::from_sigmas(&schedule, [14.0, 13.5, 5.0, 1.0, 0.3, 0.1]).unwrap();
+    let found = Plan::along(&uneven, &two_m.clone().orders(Orders::new(2).unwrap())).unwrap().lint();
+    assert!(matches!(found[..], [Lint::UnevenSteps { index: 1, ratio }] if ratio > 20.0), "{found:?}");
+
+    let lossy = Plan::along(&karras, &Lossy).unwrap().lint();
+    assert_eq!(lossy.iter().filter(|lint| matches!(lint, Lint::LosesSignal { .. })).count(), 20);
+    assert!(lossy[0].to_string().contains("do not sum to the first-order weight"), "{}", lossy[0]);
 }

@@ -1,8 +1,10 @@
 //! What people store of a plan: it is written in words, read back as it was, and checked when it is read.
 
 use alphabar::{
-    BuiltinSolver, Conditioning, Ddim, Ddpm, Direction, EpsilonAfter, NoiseSchedule, PathEnd, PlanRecipe, Prediction,
-    Respacing, Spacing, Threshold, Timesteps, Variance,
+    BuiltinSolver, Conditioning, Ddim, Ddpm, Deis, Direction, Dpm2, DpmSolver, DpmSolverPp, EpsilonAfter, Euler,
+    EulerAncestral, FinalOrder, FlowAdamsBashforth, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle,
+    NoiseSchedule, Orders, Path, PathEnd, Plan, PlanRecipe, Pndm, Prediction, Renoise, Respacing, Rk4, SaSolver,
+    Spacing, Tau, Tcd, Threshold, Timesteps, UniPc, UniPcWeights, Variance,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -90,6 +92,57 @@ fn samplers_are_checked_when_they_are_read() {
     refused::<Ddim>(r#"{"eta":-0.5}"#, "η = -0.5");
     refused::<Ddim>(r#"{"eta_per_step":[]}"#, "the number of η = 0");
     refused::<Ddpm>(r#"{"variance":"posterior","eta":1}"#, "unknown field");
+}
+
+/// Every sampler of the crate, with settings that are not the default ones.
+fn samplers() -> Vec<BuiltinSolver> {
+    let orders = Orders::new(3).unwrap().ending(FinalOrder::LoweredBelow(10)).starting_with([1, 2, 2]).unwrap();
+    let tau = Tau::new(0.8).unwrap().within_sigmas(0.5..=10.0).unwrap();
+    vec![
+        Ddim::new(0.5).unwrap().into(),
+        Ddpm::new(Variance::Beta).into(),
+        Deis::rho(2).unwrap().into(),
+        Dpm2::ancestral(0.7).unwrap().into(),
+        DpmSolver::multistep(3).unwrap().orders(orders.clone()).stochastic(0.5).unwrap().into(),
+        DpmSolverPp::multistep(2).unwrap().interpolation(Interpolation::Published).orders(orders.clone()).into(),
+        Euler.into(),
+        EulerAncestral::rectified_flow(0.5).unwrap().into(),
+        FlowAdamsBashforth::new(2).unwrap().into(),
+        FlowSde::cps(0.3).unwrap().into(),
+        Heun::new().into(),
+        Ipndm::new(4).unwrap().into(),
+        Lcm::new(5.0).unwrap().into(),
+        Lms::new(3).unwrap().into(),
+        Pndm::with_runge_kutta(Middle::Sigma).into(),
+        Renoise.into(),
+        Rk4::new().into(),
+        SaSolver::new(tau).corrector(3).unwrap().exact().into(),
+        DpmSolverPp::single_step(3).unwrap().into(),
+        Tcd::new(0.3, &NoiseSchedule::ddpm().unwrap()).unwrap().into(),
+        UniPc::new(3).unwrap().weights(UniPcWeights::Bh1).noise_form().into(),
+    ]
+}
+
+#[test]
+fn every_sampler_is_stored_and_makes_the_same_plan() {
+    let path = Path::karras(&NoiseSchedule::ddpm().unwrap(), 8).unwrap();
+    let mut names = Vec::new();
+    for solver in samplers() {
+        let text = serde_json::to_string(&solver).unwrap();
+        let read: BuiltinSolver = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, solver, "{text}");
+        assert_eq!(Plan::along(&path, &read).unwrap(), Plan::along(&path, &solver).unwrap(), "{text}");
+        // One word names the sampler; a number out of its domain is refused.
+        names.push(text.trim_matches(['{', '"']).split('"').next().unwrap().to_owned());
+        for order in [r#""order":3"#, r#""order":2"#, r#""order":4"#] {
+            if text.contains(order) {
+                refused::<BuiltinSolver>(&text.replace(order, r#""order":7"#), "order");
+            }
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), samplers().len());
 }
 
 #[test]

@@ -1040,7 +1040,8 @@ fn the_table_of_equations_names_what_exists() {
                 // What is named is defined there, or a variant.
                 let name = code.rsplit("::").next().unwrap();
                 let kinds = if folder == "src" { &["fn", "struct", "enum", "trait"][..] } else { &["fn"] };
-                let defined = kinds.iter().flat_map(|kind| ["(", "<", " "].map(|end| format!("{kind} {name}{end}")));
+                let defined =
+                    kinds.iter().flat_map(|kind| ["(", "<", " ", ";"].map(|end| format!("{kind} {name}{end}")));
                 let variants = [",\n", " {\n"].map(|end| format!("    {name}{end}"));
                 let exists = defined.chain(variants).any(|definition| text.contains(&definition));
                 assert!(exists, "no {code} in {folder}: {row}");

@@ -123,15 +123,29 @@ impl Plan {
 
     /// What multiplies an error of x from some step to the end, at the step from which this is largest.
     fn amplifies_along(&self) -> Option<Lint> {
-        let mut product = 1.0;
+        let last = self.steps.last()?.to.scale().to_f64();
+        // From the end: how much the result moves with x at each step, and with the output that the step keeps.
+        let mut moved: Vec<f64> = vec![1.0; self.steps.len() + 1];
+        let mut by_output: Vec<f64> = vec![0.0; self.steps.len()];
         let mut worst = (0, 0.0);
-        for step in self.steps.iter().rev() {
+        for (index, step) in self.steps.iter().enumerate().rev() {
             let k = &step.coefficients;
+            let after = moved.get(index + 1).copied().unwrap_or(1.0);
+            for (age, weight) in k.history.iter() {
+                if let Some(by) = index.checked_sub(age).and_then(|earlier| by_output.get_mut(earlier)) {
+                    *by += weight * after;
+                }
+            }
             // A threshold bounds x̂₀, and with it the errors that x̂₀ passes on.
-            let k_x = if k.threshold == Threshold::None { k.x } else { k.b };
-            product *= (k_x * scales(step).0).abs();
-            if product > worst.1 {
-                worst = (step.index, product);
+            let bounded = k.threshold != Threshold::None;
+            let k_x = if bounded { k.b } else { k.x };
+            let y_x = k.kept.map_or(0.0, |kept| if bounded { kept.x } else { kept.folded_x });
+            let here = k_x * after + y_x * by_output.get(index).copied().unwrap_or(0.0);
+            moved.get_mut(index).into_iter().for_each(|moved| *moved = here);
+            // In the scale in which x has the size of data.
+            let factor = here.abs() * step.from.scale().to_f64() / last;
+            if factor > worst.1 {
+                worst = (index, factor);
             }
         }
         let (index, factor) = worst;
@@ -225,8 +239,8 @@ pub enum Lint {
         /// The signal of the level where the step arrives.
         expected: f64,
     },
-    /// The last step goes to clean data from much noise. It is of the first order in every method, and its error is larger than what a
-    /// method that remembers gains before.
+    /// The last step goes to clean data from much noise. It is of the first order in every method, and its error against the ODE is larger
+    /// than what a method that remembers gains before. With few calls that can be the better choice all the same.
     LongLastStep {
         /// The index of the step.
         index: usize,
@@ -301,8 +315,8 @@ impl fmt::Display for Lint {
             ),
             Self::LongLastStep { index, sigma } => write!(
                 f,
-                "step {index} goes to clean data from σ = {}, in one step of the first order: a method of a higher order gains little \
-                 before it. Use a spacing in λ that ends lower (Path::karras, Path::exponential), or DDIM",
+                "step {index} goes to clean data from σ = {}, in one step of the first order, whose error is more than a higher order gains \
+                 before it. To follow the ODE closely use a spacing in λ that ends lower (Path::karras, Path::exponential)",
                 Digits::few(*sigma)
             ),
             Self::UnevenSteps { index, ratio } => write!(

@@ -78,7 +78,7 @@ pub fn cases(rows: usize, len: usize) -> Result<Vec<Case<'static>>, BoxError> {
         let mut noise = SeededNoise::new(1);
         all.push(Case::new(name, move || {
             let (x, m) = state.take().ok_or("a step failed")?;
-            let stepped = noise.step(x, m, &plan.steps()[25])?;
+            let stepped = noise.step(x, m, &alphabar::Memory::default(), &plan.steps()[25])?;
             state = stepped.spare.map(|spare| (stepped.x, spare));
             Ok(())
         }));

@@ -84,7 +84,7 @@ mod candle {
             let (mut x, m) = (tensor()?, tensor()?);
             let mut noise = SeededNoise::new(1);
             all.push(Case::new(name, move || {
-                x = noise.step(x.clone(), m.clone(), &plan.steps()[25])?.x;
+                x = noise.step(x.clone(), m.clone(), &alphabar::Memory::default(), &plan.steps()[25])?.x;
                 Ok(())
             }));
         }
