@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use alphabar::{
-    BoxError, Ddim, Ddpm, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Solver, Threshold, Timesteps, Variance,
-    step_in_place,
+    BoxError, Ddim, Ddpm, DpmSolverPp, Draw, Heun, NoiseSchedule, NoiseSource, Path, Plan, SeededNoise, Solver, State,
+    Threshold, Timesteps, UniPc, Variance, step_in_place,
 };
 use ndarray::{Array2, Zip};
 
@@ -80,6 +80,27 @@ pub fn cases(rows: usize, len: usize) -> Result<Vec<Case<'static>>, BoxError> {
             let (x, m) = state.take().ok_or("a step failed")?;
             let stepped = noise.step(x, m, &alphabar::Memory::default(), &plan.steps()[25])?;
             state = stepped.spare.map(|spare| (stepped.x, spare));
+            Ok(())
+        }));
+    }
+
+    // Whole runs of 20 calls, since these remember: Karras's σ on Stable Diffusion's table, the network's output given.
+    let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
+    let heun = Path::karras(&NoiseSchedule::stable_diffusion()?, 10)?;
+    for (name, plan) in [
+        ("2m, 20 calls", Plan::along(&path, &DpmSolverPp::multistep(2)?)?),
+        ("unipc 3, 20 calls", Plan::along(&path, &UniPc::new(3)?)?),
+        ("heun, 19 calls", Plan::along(&heun, &Heun::new())?),
+    ] {
+        let mut x = Some(values(count));
+        all.push(Case::new(name, move || {
+            let mut state = State::new(x.take().ok_or("a run failed")?);
+            for step in plan.steps() {
+                // A network that writes over what it is handed; its time is not measured.
+                let m = state.take_spare().unwrap_or_else(|| vec![0.25; count]);
+                state.step_given(step, black_box(m), None)?;
+            }
+            x = Some(state.into_x()?);
             Ok(())
         }));
     }
