@@ -8,9 +8,11 @@
 use alphabar::reference::Gaussian;
 use alphabar::spacing::{self, AlignYourSteps};
 use alphabar::{
-    BoxError, Conditioning, CustomPrediction, Ddim, Ddpm, Edm, EpsilonAfter, Error, Flow, FlowTime, Lint, NoiseLevel,
-    NoiseSchedule, Path, PathEnd, Plan, Point, Prediction, Respacing, SampleKey, SeededNoise, SigmaData, SigmaTime,
-    Solver, Spacing, Threshold, Timesteps, Variance, forward, objective, posterior, predictor, sample,
+    BoxError, Conditioning, CustomPrediction, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Edm, EpsilonAfter, Error,
+    EulerAncestral, FinalOrder, Flow, FlowAdamsBashforth, FlowTime, Heun, Interpolation, Ipndm, Lcm, Lint, Lms, Middle,
+    NoiseLevel, NoiseSchedule, Orders, Path, PathEnd, Plan, Pndm, Point, Prediction, Renoise, Respacing, Rk4, SaSolver,
+    SampleKey, SeededNoise, SigmaData, SigmaTime, Solver, Spacing, Tau, Tcd, Threshold, Timesteps, UniPc, UniPcWeights,
+    Variance, forward, objective, posterior, predictor, sample,
 };
 
 /// The bytes, read from the front; past their end, zeros.
@@ -202,8 +204,52 @@ fn prediction(b: &mut Bytes) -> Result<Prediction, Error> {
     })
 }
 
-fn solver(b: &mut Bytes) -> Result<Box<dyn Solver>, Error> {
-    Ok(match b.below(7) {
+/// The order of a multistep method at each step.
+fn orders(b: &mut Bytes) -> Result<Orders, Error> {
+    let order = usize::from(b.below(6));
+    let last = match b.below(4) {
+        0 => FinalOrder::Full,
+        1 => FinalOrder::Lowered,
+        2 => FinalOrder::LoweredBelow(b.count()),
+        _ => FinalOrder::FirstAtLast,
+    };
+    let caps: Vec<usize> = (0..b.below(4)).map(|_| usize::from(b.below(6))).collect();
+    Orders::new(order)?.ending(last).starting_with(caps)
+}
+
+/// A sampler that remembers.
+fn remembering(b: &mut Bytes, schedule: &NoiseSchedule) -> Result<Box<dyn Solver>, Error> {
+    let order = usize::from(b.below(6));
+    let interpolation =
+        [Interpolation::Exact, Interpolation::Midpoint, Interpolation::Published][usize::from(b.below(3))];
+    Ok(match b.below(18) {
+        0 => Box::new(DpmSolverPp::multistep(order)?.interpolation(interpolation).orders(orders(b)?)),
+        1 => Box::new(DpmSolverPp::multistep(order)?.interpolation(interpolation).stochastic(b.number(1.0))?),
+        2 => Box::new(DpmSolver::multistep(order)?.interpolation(interpolation).orders(orders(b)?)),
+        3 => Box::new(DpmSolver::multistep(order)?.stochastic(b.number(1.0))?),
+        4 => Box::new(UniPc::new(order)?.weights(UniPcWeights::Bh1).noise_form()),
+        5 => Box::new(UniPc::new(order)?.orders(orders(b)?)),
+        6 => Box::new(SaSolver::new(Tau::new(b.number(1.0))?).orders(orders(b)?).corrector(order)?),
+        7 => Box::new(SaSolver::new(Tau::default()).noise_form()),
+        8 => Box::new(Deis::rho(order)?),
+        9 => Box::new(Lms::new(order)?.full_order_to_clean()),
+        10 => Box::new(Ipndm::new(order)?),
+        11 => Box::new(if b.below(2) == 0 { Pndm::plms() } else { Pndm::with_runge_kutta(Middle::Sigma) }),
+        12 => Box::new(Heun::new()),
+        13 => Box::new(Dpm2::ancestral(b.number(0.5))?),
+        14 => Box::new(Rk4::new()),
+        15 => Box::new(if b.below(2) == 0 { DpmSolver::single_step(order)? } else { DpmSolverPp::single_step(order)? }),
+        16 => Box::new(FlowAdamsBashforth::new(order)?),
+        _ => Box::new(Tcd::new(b.number(0.3), schedule)?),
+    })
+}
+
+fn solver(b: &mut Bytes, schedule: &NoiseSchedule) -> Result<Box<dyn Solver>, Error> {
+    Ok(match b.below(12) {
+        7 => Box::new(Renoise),
+        8 => Box::new(EulerAncestral::rectified_flow(b.number(0.5))?),
+        9 => Box::new(Lcm::new(b.number(10.0))?),
+        10.. => remembering(b, schedule)?,
         0 => Box::new(Ddim::deterministic()),
         1 => Box::new(Ddim::new(b.number(0.5))?),
         2 => Box::new(Ddim::per_step(b.list(0.5))?),
@@ -254,7 +300,7 @@ pub fn drive(bytes: &[u8]) {
 
 fn driven(b: &mut Bytes) -> Result<(), BoxError> {
     let schedule = schedule(b)?;
-    let (prediction, threshold, solver) = (prediction(b)?, threshold(b)?, solver(b)?);
+    let (prediction, threshold, solver) = (prediction(b)?, threshold(b)?, solver(b, &schedule)?);
     let epsilon = if b.below(2) == 0 { EpsilonAfter::Network } else { EpsilonAfter::Threshold };
     let plan = if b.below(2) == 0 {
         let tau = timesteps(b, &schedule)?;
@@ -268,6 +314,7 @@ fn driven(b: &mut Bytes) -> Result<(), BoxError> {
         let k = &step.coefficients;
         let numbers = [k.p, k.q, k.a, k.b, k.c, k.d, k.x, k.model, step.t, step.input_scale];
         assert!(numbers.iter().all(|number| number.is_finite()), "{step:?}");
+        assert!(k.history.iter().all(|(age, weight)| age <= step.index && weight.is_finite()), "{step:?}");
         assert!(k.d >= 0.0 && step.learned_noise.is_none_or(f64::is_finite), "{step:?}");
     }
     let lint = plan.lint();
