@@ -94,19 +94,13 @@ impl History {
     /// [`Error::Count`] for more than [`MAX_HISTORY`] weights that are not 0, or an age outside 1..=255; [`Error::Parameter`] for a
     /// weight that is not finite.
     pub fn new(terms: impl IntoIterator<Item = (usize, f64)>) -> Result<Self, Error> {
+        let finite = |weight: f64| require(weight.is_finite(), "the weight of an earlier output", weight, "finite");
         let mut live: Vec<(u8, f64)> = Vec::with_capacity(MAX_HISTORY);
         for (age, weight) in terms {
-            require(weight.is_finite(), "the weight of an earlier output", weight, "finite")?;
+            finite(weight)?;
             require_count("the age of an earlier output", age, 1, usize::from(u8::MAX))?;
             match live.iter_mut().find(|(of, _)| usize::from(*of) == age) {
-                Some((_, sum)) => {
-                    *sum = require(
-                        (*sum + weight).is_finite(),
-                        "the weight of an earlier output",
-                        *sum + weight,
-                        "finite",
-                    )?;
-                }
+                Some((_, sum)) => *sum = finite(*sum + weight)?,
                 None if weight != 0.0 => live.push((age as u8, weight)),
                 None => {}
             }

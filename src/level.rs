@@ -292,7 +292,7 @@ impl NoiseLevel {
     /// (Song et al. 2021, Eq. 13 and 14); infinite for pure noise.
     #[must_use]
     pub fn sigma(&self) -> f64 {
-        if self.is_pure_noise() { f64::INFINITY } else { (self.one_minus_alpha_bar / self.alpha_bar).sqrt().to_f64() }
+        if self.is_pure_noise() { f64::INFINITY } else { self.sigma_dd().to_f64() }
     }
 
     /// Whether this is [`NoiseLevel::CLEAN`], without any noise.
@@ -321,8 +321,18 @@ impl NoiseLevel {
     /// The σ of the flow's scale at this level, noise/(signal + noise), whatever the level's own scale; in [0, 1].
     #[must_use]
     pub fn flow_sigma(&self) -> f64 {
+        self.flow_sigma_dd().to_f64()
+    }
+
+    /// noise/signal; not for pure noise.
+    pub(crate) fn sigma_dd(&self) -> Dd {
+        (self.one_minus_alpha_bar / self.alpha_bar).sqrt()
+    }
+
+    /// noise/(signal + noise).
+    pub(crate) fn flow_sigma_dd(&self) -> Dd {
         let (signal, noise) = (self.alpha_bar.sqrt(), self.one_minus_alpha_bar.sqrt());
-        (noise / (signal + noise)).to_f64()
+        noise / (signal + noise)
     }
 
     /// λ_other − λ with λ = ln(signal/noise): positive if the other has less noise. Exactly 0 between equal levels,

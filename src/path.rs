@@ -191,17 +191,21 @@ impl Path {
                 return Err(Error::PathOrder { index: index + 1, sigma, previous });
             }
         }
-        let end = End { level: NoiseLevel::CLEAN, t: None, point: None };
-        Ok(Self {
+        Ok(Self::through(points))
+    }
+
+    /// The path through points that are in order, to clean data.
+    fn through(points: Vec<Point>) -> Self {
+        Self {
             points,
             lifted: Vec::new(),
             churn_noise: 1.0,
             restarts: Vec::new(),
-            end,
+            end: End { level: NoiseLevel::CLEAN, t: None, point: None },
             direction: Direction::Generate,
             from_noise: true,
             process: None,
-        })
+        }
     }
 
     /// The path of τ through the schedule of a trained table, with the direction and the end of τ: what [`Plan::new`](crate::Plan::new)
@@ -233,9 +237,7 @@ impl Path {
         let first = points.first().map_or(0.0, |point| point.t) as usize;
         let from_noise = first + (schedule.len() / NOISY_PART).max(1) >= schedule.len();
         let direction = timesteps.direction();
-        let process: Option<Arc<dyn Process>> = Some(Arc::new(schedule.clone()));
-        let restarts = Vec::new();
-        Ok(Self { points, lifted: Vec::new(), churn_noise: 1.0, restarts, end, direction, from_noise, process })
+        Ok(Self { end, direction, from_noise, ..Self::through(points).of_process(schedule) })
     }
 
     /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of

@@ -14,7 +14,6 @@ use crate::exact::Line;
 use crate::figures;
 use crate::objective::Objective;
 use crate::results::line;
-use crate::store;
 use crate::trouble::{Result, Trouble};
 
 /// Numbers of network calls.
@@ -214,11 +213,7 @@ fn plot(path: &FilePath, panels: &[Panel]) -> Result<(), Box<dyn std::error::Err
         }
         area.present()?;
     }
-    let image = image::RgbImage::from_raw(SIZE.0, SIZE.1, pixels).ok_or("the plot has another size")?;
-    let mut png = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut png, image::ImageFormat::Png)?;
-    store::write(path, png.get_ref())?;
-    Ok(())
+    figures::save(path, pixels, SIZE)
 }
 
 impl Line {

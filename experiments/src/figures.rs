@@ -67,7 +67,16 @@ fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<(), Box<dyn st
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, RED.filled())))?;
         area.present()?;
     }
-    let image = image::RgbImage::from_raw(SIZE.0, SIZE.1, pixels).ok_or("the plot has another size")?;
+    save(path, pixels, SIZE)
+}
+
+/// Writes a plot's pixels as a PNG.
+pub(crate) fn save(
+    path: &Path,
+    pixels: Vec<u8>,
+    (width, height): (u32, u32),
+) -> Result<(), Box<dyn std::error::Error>> {
+    let image = image::RgbImage::from_raw(width, height, pixels).ok_or("the plot has another size")?;
     let mut png = std::io::Cursor::new(Vec::new());
     image.write_to(&mut png, image::ImageFormat::Png)?;
     store::write(path, png.get_ref())?;

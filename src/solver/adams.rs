@@ -2,13 +2,12 @@
 
 use crate::dd::Dd;
 use crate::error::Error;
-use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs};
 use crate::phi::MAX_NODES;
 use crate::solver::dpm_solver::DpmSolver;
 use crate::solver::orders::Orders;
-use crate::solver::rule::{Kernel, Rule, earlier, earlier_where};
-use crate::solver::{Row, Solver, each_leg};
+use crate::solver::rule::{Kernel, Rule, multistep};
+use crate::solver::{Row, Solver};
 
 /// The linear multistep method: ε is interpolated in σ = noise/signal.
 ///
@@ -133,7 +132,9 @@ impl Solver for Lms {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        adams_rows(legs, Kernel::Rho, &self.orders, self.full_to_clean, |leg, levels| Kernel::Rho.rule(leg, levels))
+        multistep(legs, Kernel::Rho, &self.orders, self.name(), self.full_to_clean, |leg, levels| {
+            Kernel::Rho.rule(leg, levels)
+        })
     }
 }
 
@@ -143,7 +144,9 @@ impl Solver for Ipndm {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        adams_rows(legs, Kernel::Rho, &self.orders, self.full_to_clean, |leg, levels| equal_steps(leg, levels.len()))
+        multistep(legs, Kernel::Rho, &self.orders, self.name(), self.full_to_clean, |leg, levels| {
+            equal_steps(leg, levels.len())
+        })
     }
 }
 
@@ -154,33 +157,10 @@ impl Solver for FlowAdamsBashforth {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        adams_rows(legs, Kernel::Flow, &self.orders, self.full_to_clean, |leg, levels| Kernel::Flow.rule(leg, levels))
+        multistep(legs, Kernel::Flow, &self.orders, self.name(), self.full_to_clean, |leg, levels| {
+            Kernel::Flow.rule(leg, levels)
+        })
     }
-}
-
-/// One row a leg, by a rule for outputs at the given levels.
-fn adams_rows(
-    legs: &Legs<'_>,
-    kernel: Kernel,
-    orders: &Orders,
-    full_to_clean: bool,
-    rule: impl Fn(&Leg, &[NoiseLevel]) -> Rule,
-) -> Result<Vec<Row>, Error> {
-    each_leg(legs, |leg| {
-        // σ and u are finite at clean data.
-        let to_clean = full_to_clean && leg.to.is_clean() && !leg.from.is_clean() && !leg.from.is_pure_noise();
-        if let Some(first) = kernel.irregular(leg).filter(|_| !to_clean) {
-            return Ok(Row::new(leg, first).keeping(kernel.output()));
-        }
-        let most = orders.of(leg) - 1;
-        let earlier = match kernel {
-            Kernel::Flow => earlier_where(legs, leg, most, |level| !level.is_clean()),
-            _ => earlier(legs, leg, most),
-        };
-        let (ages, older): (Vec<usize>, Vec<NoiseLevel>) = earlier.into_iter().unzip();
-        let levels: Vec<NoiseLevel> = core::iter::once(leg.from).chain(older).collect();
-        Ok(kernel.row(leg, &rule(leg, &levels), &ages))
-    })
 }
 
 /// The Adams–Bashforth weights for equal steps, of so many outputs.

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs};
 use crate::phi::{self, MAX_NODES};
-use crate::solver::rule::{Kernel, Rule, earlier};
+use crate::solver::rule::{Kernel, Rule};
 use crate::solver::{Row, each_leg};
 
 /// What a method with a corrector interpolates.
@@ -63,8 +63,8 @@ impl Choice {
 }
 
 /// The index of the leg and the level of this many outputs, the youngest first: that of the call at the start of the leg, and earlier ones.
-fn outputs(legs: &Legs<'_>, leg: &Leg, count: usize) -> Vec<(usize, NoiseLevel)> {
-    let earlier = earlier(legs, leg, count.saturating_sub(1));
+fn outputs(kernel: Kernel, legs: &Legs<'_>, leg: &Leg, count: usize) -> Vec<(usize, NoiseLevel)> {
+    let earlier = kernel.earlier(legs, leg, count.saturating_sub(1));
     let earlier = earlier.into_iter().map(|(age, level)| (leg.index.saturating_sub(age), level));
     core::iter::once((leg.index, leg.from)).chain(earlier).take(count).collect()
 }
@@ -98,9 +98,7 @@ pub(crate) fn predict_and_correct(
         let correction = core::mem::take(&mut arrived);
         let choice = choose(leg);
         let kernel = choice.kernel;
-        if matches!(kernel, Kernel::Data { tau } | Kernel::Noise { tau } if tau > 0.0) {
-            leg.require_denoising(name)?;
-        }
+        kernel.require_denoising(leg, name)?;
         let mut terms = Terms::default();
         terms.add(leg.index, Dd::ZERO); // the own output first
         let (x, z) = match kernel.irregular(leg) {
@@ -111,11 +109,11 @@ pub(crate) fn predict_and_correct(
             // Between equal levels, and to pure noise: a multiple of x.
             Some(combination) => (combination.x, combination.z),
             None => {
-                let known = outputs(legs, leg, choice.predictor);
+                let known = outputs(kernel, legs, leg, choice.predictor);
                 let predictor = choice.rule(leg, &known);
                 terms.add_all(&known, predictor.outputs, Dd::ONE); // P′
                 if choice.corrector > 0 && is_called_where_it_arrives(legs, leg) {
-                    let mut with_new = outputs(legs, leg, choice.corrector - 1);
+                    let mut with_new = outputs(kernel, legs, leg, choice.corrector - 1);
                     with_new.insert(0, (leg.index + 1, leg.to));
                     arrived.add_all(&with_new, choice.rule(leg, &with_new).outputs, Dd::ONE); // C
                     arrived.add_all(&known, predictor.outputs, -Dd::ONE); // −P

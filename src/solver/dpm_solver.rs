@@ -2,11 +2,12 @@
 
 use crate::dd::Dd;
 use crate::error::{Error, require};
+use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs};
 use crate::phi::{self, MAX_NODES};
 use crate::solver::orders::{FinalOrder, Orders};
-use crate::solver::rule::{Kernel, earlier};
-use crate::solver::{Row, Solver, each_leg};
+use crate::solver::rule::{Kernel, Rule, multistep};
+use crate::solver::{Row, Solver};
 
 /// DPM-Solver++, multistep: x̂₀ is interpolated in λ = ln(signal/noise).
 ///
@@ -67,39 +68,6 @@ pub enum Interpolation {
     Published,
 }
 
-impl DpmSolverPp {
-    /// Multistep DPM-Solver++ of an order from 1 to 4; on paths of fewer than 15 steps the order is lowered at the end.
-    ///
-    /// # Errors
-    /// [`Error::Count`] for another order.
-    pub fn multistep(order: usize) -> Result<Self, Error> {
-        let orders = Orders::new(order)?.ending(FinalOrder::LoweredBelow(15));
-        Ok(Self { orders, interpolation: Interpolation::Midpoint, tau: 0.0 })
-    }
-
-    /// This method with other orders at the start and at the end.
-    #[must_use]
-    pub fn orders(self, orders: Orders) -> Self {
-        Self { orders, ..self }
-    }
-
-    /// This method with another use of differences.
-    #[must_use]
-    #[doc(alias = "solver_type")]
-    pub fn interpolation(self, interpolation: Interpolation) -> Self {
-        Self { interpolation, ..self }
-    }
-
-    /// This method as SDE-DPM-Solver++: with noise of the strength τ, at most 10. τ = 0 adds none, 1 is the reverse SDE.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.
-    #[doc(alias = "sde-dpmsolver++")]
-    pub fn stochastic(self, tau: f64) -> Result<Self, Error> {
-        Ok(Self { tau: check_tau(tau)?, ..self })
-    }
-}
-
 impl Solver for DpmSolverPp {
     fn name(&self) -> &'static str {
         match (self.tau > 0.0, self.orders.order()) {
@@ -115,7 +83,10 @@ impl Solver for DpmSolverPp {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        multistep(legs, &self.orders, Kernel::Data { tau: self.tau }, self.interpolation, self.name())
+        let kernel = Kernel::Data { tau: self.tau };
+        multistep(legs, kernel, &self.orders, self.name(), false, |leg, levels| {
+            interpolated(kernel, leg, self.interpolation, levels)
+        })
     }
 }
 
@@ -141,39 +112,6 @@ pub struct DpmSolver {
     tau: f64,
 }
 
-impl DpmSolver {
-    /// Multistep DPM-Solver of an order from 1 to 4; on paths of fewer than 15 steps the order is lowered at the end.
-    ///
-    /// # Errors
-    /// [`Error::Count`] for another order.
-    pub fn multistep(order: usize) -> Result<Self, Error> {
-        let orders = Orders::new(order)?.ending(FinalOrder::LoweredBelow(15));
-        Ok(Self { orders, interpolation: Interpolation::Exact, tau: 0.0 })
-    }
-
-    /// This method with other orders at the start and at the end.
-    #[must_use]
-    pub fn orders(self, orders: Orders) -> Self {
-        Self { orders, ..self }
-    }
-
-    /// This method with another use of differences.
-    #[must_use]
-    #[doc(alias = "solver_type")]
-    pub fn interpolation(self, interpolation: Interpolation) -> Self {
-        Self { interpolation, ..self }
-    }
-
-    /// This method with noise of the strength τ: SDE-DPM-Solver.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.
-    #[doc(alias = "sde-dpmsolver")]
-    pub fn stochastic(self, tau: f64) -> Result<Self, Error> {
-        Ok(Self { tau: check_tau(tau)?, ..self })
-    }
-}
-
 impl Solver for DpmSolver {
     fn name(&self) -> &'static str {
         match (self.tau > 0.0, self.orders.order()) {
@@ -186,7 +124,10 @@ impl Solver for DpmSolver {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        multistep(legs, &self.orders, Kernel::Noise { tau: self.tau }, self.interpolation, self.name())
+        let kernel = Kernel::Noise { tau: self.tau };
+        multistep(legs, kernel, &self.orders, self.name(), false, |leg, levels| {
+            interpolated(kernel, leg, self.interpolation, levels)
+        })
     }
 }
 
@@ -194,45 +135,20 @@ pub(crate) fn check_tau(tau: f64) -> Result<f64, Error> {
     require((0.0..=10.0).contains(&tau), "τ", tau, "inside [0, 10]")
 }
 
-/// One row a leg, of the order that outputs and `orders` allow.
-pub(crate) fn multistep(
-    legs: &Legs<'_>,
-    orders: &Orders,
-    kernel: Kernel,
-    interpolation: Interpolation,
-    name: &'static str,
-) -> Result<Vec<Row>, Error> {
-    each_leg(legs, |leg| {
-        if matches!(kernel, Kernel::Data { tau } | Kernel::Noise { tau } if tau > 0.0) {
-            leg.require_denoising(name)?;
-        }
-        if let Some(combination) = kernel.irregular(leg) {
-            return Ok(Row::new(leg, combination).keeping(kernel.output()));
-        }
-        let earlier = earlier(legs, leg, orders.of(leg) - 1);
-        let mut levels = vec![leg.from];
-        levels.extend(earlier.iter().map(|(_, level)| *level));
-        let ages: Vec<usize> = earlier.iter().map(|(age, _)| *age).collect();
-        let exact = kernel.rule(leg, &levels);
-        let nodes: Vec<Dd> = levels.iter().skip(1).map(|level| kernel.node(leg, level)).collect();
-        let rule = match differences(kernel, leg, interpolation, &nodes) {
-            Some(weights) => kernel.weighted(leg, &weights),
-            None => exact,
-        };
-        Ok(kernel.row(leg, &rule, &ages))
-    })
+/// The rule through outputs at these levels.
+pub(crate) fn interpolated(kernel: Kernel, leg: &Leg, interpolation: Interpolation, levels: &[NoiseLevel]) -> Rule {
+    let nodes: Vec<Dd> = levels.iter().skip(1).map(|level| kernel.node(leg, level)).collect();
+    match differences(kernel, leg, interpolation, &nodes) {
+        Some(weights) => kernel.weighted(leg, &weights),
+        None => kernel.rule(leg, levels),
+    }
 }
 
 /// The weights of the published formulas at the order of two or three outputs, where they are not the exact ones.
 ///
 /// With W the weight of the first order, D₁ and D₂ the divided differences of the outputs, times 1 and 2: W·y₀ + f·D₁ + g·D₂. Exact are
 /// f = m₁ and g = m₂, the moments of the kernel.
-pub(crate) fn differences(
-    kernel: Kernel,
-    leg: &Leg,
-    interpolation: Interpolation,
-    nodes: &[Dd],
-) -> Option<[Dd; MAX_NODES]> {
+fn differences(kernel: Kernel, leg: &Leg, interpolation: Interpolation, nodes: &[Dd]) -> Option<[Dd; MAX_NODES]> {
     let [w, first, second, ..] = kernel.moments(leg);
     let half = Dd::from(0.5);
     let zero = Dd::ZERO;
@@ -261,15 +177,50 @@ struct Stored {
     tau: f64,
 }
 
-#[cfg(feature = "serde")]
-macro_rules! stored {
-    ($method:ident) => {
+/// What both methods have in common: their settings, and how they are stored.
+macro_rules! settings {
+    ($method:ident, $name:literal, $interpolation:ident, $stochastic:literal) => {
+        impl $method {
+            #[doc = concat!("Multistep ", $name, " of an order from 1 to 4; on paths of fewer than 15 steps the order is lowered at the end.")]
+            ///
+            /// # Errors
+            /// [`Error::Count`] for another order.
+            pub fn multistep(order: usize) -> Result<Self, Error> {
+                let orders = Orders::new(order)?.ending(FinalOrder::LoweredBelow(15));
+                Ok(Self { orders, interpolation: Interpolation::$interpolation, tau: 0.0 })
+            }
+
+            /// This method with other orders at the start and at the end.
+            #[must_use]
+            pub fn orders(self, orders: Orders) -> Self {
+                Self { orders, ..self }
+            }
+
+            /// This method with another use of differences.
+            #[must_use]
+            #[doc(alias = "solver_type")]
+            pub fn interpolation(self, interpolation: Interpolation) -> Self {
+                Self { interpolation, ..self }
+            }
+
+            #[doc = concat!("This method as SDE-", $name, ": with noise of the strength τ, at most 10. τ = 0 adds none, 1 is the reverse SDE.")]
+            ///
+            /// # Errors
+            /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.
+            #[doc(alias = $stochastic)]
+            pub fn stochastic(self, tau: f64) -> Result<Self, Error> {
+                Ok(Self { tau: check_tau(tau)?, ..self })
+            }
+        }
+
+        #[cfg(feature = "serde")]
         impl From<$method> for Stored {
             fn from($method { orders, interpolation, tau }: $method) -> Self {
                 Self { orders, interpolation, tau }
             }
         }
 
+        #[cfg(feature = "serde")]
         impl TryFrom<Stored> for $method {
             type Error = Error;
 
@@ -280,7 +231,5 @@ macro_rules! stored {
     };
 }
 
-#[cfg(feature = "serde")]
-stored!(DpmSolverPp);
-#[cfg(feature = "serde")]
-stored!(DpmSolver);
+settings!(DpmSolverPp, "DPM-Solver++", Midpoint, "sde-dpmsolver++");
+settings!(DpmSolver, "DPM-Solver", Exact, "sde-dpmsolver");

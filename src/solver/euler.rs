@@ -231,9 +231,7 @@ impl Solver for FlowSde {
 
 /// The flow's σ of a level, noise/(signal + noise), and what x in the flow's scale is multiplied by to be that of the level.
 fn flow_scale(level: &NoiseLevel) -> (Dd, Dd) {
-    let (signal, noise) = (level.signal_dd(), level.noise_dd());
-    let sum = signal + noise;
-    (noise / sum, sum)
+    (level.flow_sigma_dd(), level.signal_dd() + level.noise_dd())
 }
 
 fn check_eta(eta: f64) -> Result<f64, Error> {

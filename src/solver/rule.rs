@@ -4,11 +4,13 @@
 //! at levels whose variable, divided by that of the step, are the nodes r_j: 0 for the level of x, 1 for that of x′.
 
 use crate::dd::Dd;
+use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs};
 use crate::phi::{self, MAX_NODES};
 use crate::prediction::Prediction;
-use crate::solver::{Combination, Row};
+use crate::solver::orders::Orders;
+use crate::solver::{Combination, Row, each_leg};
 
 /// What is interpolated, in which variable, against which kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +49,16 @@ impl Kernel {
         }
     }
 
+    /// Whether its steps add noise.
+    fn is_noisy(self) -> bool {
+        matches!(self, Self::Data { tau } | Self::Noise { tau } if tau > 0.0)
+    }
+
+    /// `Err` for a leg to more noise, if steps add noise.
+    pub(crate) fn require_denoising(self, leg: &Leg, method: &'static str) -> Result<(), Error> {
+        if self.is_noisy() { leg.require_denoising(method) } else { Ok(()) }
+    }
+
     /// The rule for a regular leg that integrates the polynomial through outputs at these levels exactly.
     pub(crate) fn rule(self, leg: &Leg, levels: &[NoiseLevel]) -> Rule {
         let mut nodes = [Dd::ZERO; MAX_NODES];
@@ -64,8 +76,8 @@ impl Kernel {
                 phi::exponential_moments(-kh, kh)
             }
             Self::Noise { .. } => phi::exponential_moments(h, h),
-            Self::Rho => phi::plain_moments(rho(&leg.to) - rho(&leg.from)),
-            Self::Flow => phi::plain_moments(flow_sigma(&leg.to) - flow_sigma(&leg.from)),
+            Self::Rho => phi::plain_moments(leg.to.sigma_dd() - leg.from.sigma_dd()),
+            Self::Flow => phi::plain_moments(leg.to.flow_sigma_dd() - leg.from.flow_sigma_dd()),
         }
     }
 
@@ -73,10 +85,10 @@ impl Kernel {
     pub(crate) fn node(self, leg: &Leg, level: &NoiseLevel) -> Dd {
         match self {
             Self::Data { .. } | Self::Noise { .. } => leg.from.lambda_to(level) / leg.h_dd(),
-            Self::Rho => (rho(level) - rho(&leg.from)) / (rho(&leg.to) - rho(&leg.from)),
+            Self::Rho => (level.sigma_dd() - leg.from.sigma_dd()) / (leg.to.sigma_dd() - leg.from.sigma_dd()),
             Self::Flow => {
-                let from = flow_sigma(&leg.from);
-                (flow_sigma(level) - from) / (flow_sigma(&leg.to) - from)
+                let from = leg.from.flow_sigma_dd();
+                (level.flow_sigma_dd() - from) / (leg.to.flow_sigma_dd() - from)
             }
         }
     }
@@ -125,14 +137,13 @@ impl Kernel {
         let (t, s) = (&leg.from, &leg.to);
         let zero = Dd::ZERO;
         let of = |x0, x, epsilon, z| Combination { x0, x, epsilon, z, learned_noise: None };
-        let noisy = matches!(self, Self::Data { tau } | Self::Noise { tau } if tau > 0.0);
         Some(if leg.h() == 0.0 {
             of(zero, s.scale() / t.scale(), zero, zero)
         } else if s.is_clean() {
             of(s.signal_dd(), zero, zero, zero)
         } else if t.is_clean() {
             of(s.signal_dd(), zero, s.noise_dd(), zero)
-        } else if noisy {
+        } else if self.is_noisy() {
             // From pure noise nothing of x is left but its noise, and that is made anew.
             of(s.signal_dd(), zero, zero, s.noise_dd())
         } else {
@@ -172,48 +183,54 @@ impl Kernel {
             }
         }
     }
-}
 
-/// noise/signal.
-pub(crate) fn rho(level: &NoiseLevel) -> Dd {
-    (level.one_minus_alpha_bar / level.alpha_bar).sqrt()
-}
-
-/// noise/(signal + noise).
-fn flow_sigma(level: &NoiseLevel) -> Dd {
-    let (signal, noise) = (level.signal_dd(), level.noise_dd());
-    noise / (signal + noise)
-}
-
-/// The ages and levels of the outputs of earlier legs that a rule for this leg can interpolate, from the youngest, `most` of them at most.
-///
-/// Not among them: what was kept where λ is infinite, a second output at one level, and what was kept before x was noised anew.
-pub(crate) fn earlier(legs: &Legs<'_>, leg: &Leg, most: usize) -> Vec<(usize, NoiseLevel)> {
-    earlier_where(legs, leg, most, |level| !level.is_clean() && !level.is_pure_noise())
-}
-
-/// [`earlier`], back to the first level that is not usable.
-pub(crate) fn earlier_where(
-    legs: &Legs<'_>,
-    leg: &Leg,
-    most: usize,
-    usable: impl Fn(&NoiseLevel) -> bool,
-) -> Vec<(usize, NoiseLevel)> {
-    let mut found: Vec<(usize, NoiseLevel)> = Vec::new();
-    let mut next = leg;
-    while found.len() < most && !next.starts_over {
-        let Some(before) = next.index.checked_sub(1).and_then(|index| legs.get(index)) else { break };
-        let level = before.from;
-        let last = found.last().map_or(leg.from, |(_, level)| *level);
-        if !usable(&level) {
-            break;
+    /// The ages and levels of the outputs of earlier legs that a rule for this leg can interpolate, from the youngest, `most` of them at
+    /// most.
+    ///
+    /// Not among them: what was kept where the variable is infinite, a second output at one level, and what was kept before x was noised
+    /// anew.
+    pub(crate) fn earlier(self, legs: &Legs<'_>, leg: &Leg, most: usize) -> Vec<(usize, NoiseLevel)> {
+        let mut found: Vec<(usize, NoiseLevel)> = Vec::new();
+        let mut next = leg;
+        while found.len() < most && !next.starts_over {
+            let Some(before) = next.index.checked_sub(1).and_then(|index| legs.get(index)) else { break };
+            let level = before.from;
+            let last = found.last().map_or(leg.from, |(_, level)| *level);
+            // The flow's σ is finite at pure noise, and u with it.
+            if level.is_clean() || level.is_pure_noise() && self != Self::Flow {
+                break;
+            }
+            if !level.gap_to(&last).is_zero() {
+                found.push((leg.index - before.index, level));
+            }
+            next = before;
         }
-        if !level.gap_to(&last).is_zero() {
-            found.push((leg.index - before.index, level));
-        }
-        next = before;
+        found
     }
-    found
+}
+
+/// One row a leg, of the order that outputs and `orders` allow, by a rule for outputs at the given levels.
+///
+/// With `full_to_clean` the last step to clean data is no exception, for kernels whose variable is finite there.
+pub(crate) fn multistep(
+    legs: &Legs<'_>,
+    kernel: Kernel,
+    orders: &Orders,
+    method: &'static str,
+    full_to_clean: bool,
+    rule: impl Fn(&Leg, &[NoiseLevel]) -> Rule,
+) -> Result<Vec<Row>, Error> {
+    each_leg(legs, |leg| {
+        kernel.require_denoising(leg, method)?;
+        let to_clean = full_to_clean && leg.to.is_clean() && !leg.from.is_clean() && !leg.from.is_pure_noise();
+        if let Some(first) = kernel.irregular(leg).filter(|_| !to_clean) {
+            return Ok(Row::new(leg, first).keeping(kernel.output()));
+        }
+        let earlier = kernel.earlier(legs, leg, orders.of(leg) - 1);
+        let (ages, older): (Vec<usize>, Vec<NoiseLevel>) = earlier.into_iter().unzip();
+        let levels: Vec<NoiseLevel> = core::iter::once(leg.from).chain(older).collect();
+        Ok(kernel.row(leg, &rule(leg, &levels), &ages))
+    })
 }
 
 #[cfg(test)]

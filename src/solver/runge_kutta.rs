@@ -4,7 +4,7 @@ use crate::dd::Dd;
 use crate::error::{Error, require};
 use crate::path::{Leg, Legs, Point};
 use crate::phi::MAX_NODES;
-use crate::solver::rule::{Kernel, Rule, rho};
+use crate::solver::rule::{Kernel, Rule};
 use crate::solver::stages::{arrival, rows, until};
 use crate::solver::{Combination, Ddim, Row, Solver, each_leg_rows};
 
@@ -134,17 +134,17 @@ impl Solver for Dpm2 {
             let (t, s) = (&leg.from, &leg.to);
             // √(noise_s² − (signal_s·σ_up)²) = signal_s·σ_down is the weight of ε in Euler's ancestral step, which is DDIM's.
             let euler = self.euler(leg)?;
-            let down = if self.eta > 0.0 { euler.epsilon / s.signal_dd() } else { rho(s) };
+            let down = if self.eta > 0.0 { euler.epsilon / s.signal_dd() } else { s.sigma_dd() };
             if !leg.is_regular() || down.is_zero() {
                 return Ok(vec![Row::new(leg, euler)]);
             }
-            let middle = (rho(t) * down).sqrt().to_f64(); // σ_m
+            let middle = (t.sigma_dd() * down).sqrt().to_f64(); // σ_m
             // Not below σ_s by rounding, where the network may know nothing.
             let middle = if self.eta > 0.0 && self.eta <= 1.0 { middle.max(s.sigma()) } else { middle };
             let middle = legs.at_sigma(middle)?;
             let part = until(leg, middle.level);
             let to_middle = weighted(&part, &[change(&part)]); // u
-            let end = Rule { z: euler.z, ..weighted(leg, &[Dd::ZERO, down - rho(t)]) }; // x_s
+            let end = Rule { z: euler.z, ..weighted(leg, &[Dd::ZERO, down - t.sigma_dd()]) }; // x_s
             Ok(rows(Kernel::Rho, leg, &[(middle, to_middle)], &end))
         })
     }
@@ -214,7 +214,7 @@ impl Solver for Rk4 {
 
 /// The point in the middle of a regular leg in σ = noise/signal.
 pub(crate) fn middle_in_rho(legs: &Legs<'_>, leg: &Leg) -> Result<Point, Error> {
-    legs.at_sigma((Dd::from(0.5) * (rho(&leg.from) + rho(&leg.to))).to_f64())
+    legs.at_sigma((Dd::from(0.5) * (leg.from.sigma_dd() + leg.to.sigma_dd())).to_f64())
 }
 
 /// The four rows of the classical method with this point in the middle.
@@ -232,7 +232,7 @@ pub(crate) fn classical(leg: &Leg, middle: &Point, arrives: &Point) -> Vec<Row> 
 
 /// By how much σ = noise/signal changes.
 fn change(leg: &Leg) -> Dd {
-    rho(&leg.to) - rho(&leg.from)
+    leg.to.sigma_dd() - leg.from.sigma_dd()
 }
 
 /// x/signal + Σ w_j·ε_j at the end of a leg.

@@ -5,9 +5,9 @@ use crate::error::{Error, require_count};
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs, Point};
 use crate::phi;
-use crate::solver::dpm_solver::{DpmSolver, DpmSolverPp, Interpolation, differences};
+use crate::solver::dpm_solver::{DpmSolver, DpmSolverPp, Interpolation, interpolated};
 use crate::solver::orders::FinalOrder;
-use crate::solver::rule::{Kernel, Rule, rho};
+use crate::solver::rule::{Kernel, Rule};
 use crate::solver::stages::{self, until};
 use crate::solver::{Row, Solver, each_leg_rows};
 
@@ -144,20 +144,16 @@ impl SingleStep {
         let default =
             if self.inner == Inner::BetweenPoints { Interpolation::Published } else { Interpolation::Midpoint };
         let interpolation = self.interpolation.unwrap_or(default);
-        let nodes: Vec<Dd> = levels.iter().skip(1).map(|level| kernel.node(leg, level)).collect();
-        let weights = match (interpolation, nodes.as_slice()) {
+        match (interpolation, levels) {
             // Algorithm 2: m₀·y₀ + m₁/r₂·(y₂ − y₀)
-            (Interpolation::Published, [_, r2]) => {
-                let [base, inner, ..] = phi::weights(&[Dd::ZERO, *r2], &kernel.moments(leg));
-                Some([base, Dd::ZERO, inner, Dd::ZERO, Dd::ZERO])
+            (Interpolation::Published, [_, _, second]) => {
+                let nodes = [Dd::ZERO, kernel.node(leg, second)];
+                let [base, inner, ..] = phi::weights(&nodes, &kernel.moments(leg));
+                kernel.weighted(leg, &[base, Dd::ZERO, inner, Dd::ZERO, Dd::ZERO])
             }
             // Algorithm 1: m₀·y₀ + m₀/(2r₁)·(y₁ − y₀)
-            (_, [_]) if is_end => differences(kernel, leg, interpolation, &nodes),
-            _ => None,
-        };
-        match weights {
-            Some(weights) => kernel.weighted(leg, &weights),
-            None => kernel.rule(leg, levels),
+            (_, [_, _]) if is_end => interpolated(kernel, leg, interpolation, levels),
+            _ => kernel.rule(leg, levels),
         }
     }
 
@@ -169,7 +165,7 @@ impl SingleStep {
             }
             // σ at λ_t + r·h
             let at = |(a, b): (f64, f64)| {
-                legs.at_sigma((rho(&leg.from) * (-(Dd::quotient(a, b) * leg.h_dd())).exp()).to_f64())
+                legs.at_sigma((leg.from.sigma_dd() * (-(Dd::quotient(a, b) * leg.h_dd())).exp()).to_f64())
             };
             let fractions = FRACTIONS.get(self.order - 1).copied().unwrap_or(&[]);
             let points = fractions.iter().map(|r| at(*r)).collect::<Result<Vec<Point>, Error>>()?;
