@@ -31,7 +31,13 @@
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 
+#[cfg(feature = "hub")]
+mod sigmas;
+
 use core::f64::consts::PI;
+
+#[cfg(feature = "hub")]
+pub(crate) use sigmas::{Sigmas, Spread};
 
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
@@ -40,6 +46,17 @@ use crate::plan::{Plan, PlanBuilder};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::solver::{Combination, Ddim, Ddpm, Solver, Variance};
 use crate::timesteps::{PathEnd, Timesteps};
+
+/// The precision of diffusers' tables and lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// `f32`, as diffusers has them.
+    #[default]
+    F32,
+    /// `f64`: what diffusers would compute if it held `f64`. It tells its departures in the method from those by rounding.
+    F64,
+}
 
 /// The `f32` tables of a scheduler of diffusers, `betas` and `alphas_cumprod`.
 ///

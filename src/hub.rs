@@ -40,31 +40,44 @@
 //! other scale.
 
 mod class;
+mod continuous;
 mod flags;
+mod flow;
 mod json;
 mod keys;
+mod multistep;
 mod note;
 mod read;
-mod tables;
+mod recipe;
+mod run;
+mod sigma;
+mod table;
+mod trained;
 
 use core::fmt;
 use core::str::FromStr;
 
 pub use class::SchedulerClass;
 pub use flags::GuidedDiffusion;
-pub use note::{Difference, Ignored, Note};
+pub use note::{Difference, Ignored, Note, Quirk};
+pub use run::Run;
 
 use crate::coefficients::Threshold;
-use crate::error::{Error, require_count};
-use crate::hub::class::{List, Method};
+use crate::compat::{Precision, Tables};
+use crate::error::Error;
 use crate::hub::json::{Entries, Entry, MAX_BYTES, config_error};
-use crate::hub::keys::{SIGMA_KEYS, acts, is_known};
-use crate::hub::tables::Recipe;
+use crate::hub::keys::{acts, is_known};
+use crate::hub::run::Calls;
+use crate::hub::trained::Trained;
+use crate::path::Path;
 use crate::plan::{Plan, PlanBuilder};
 use crate::prediction::Prediction;
-use crate::schedule::NoiseSchedule;
-use crate::solver::{Ddim, Ddpm, Solver, Variance};
-use crate::timesteps::{Conditioning, PathEnd, Timesteps};
+use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
+use crate::solver::Variance;
+use crate::timesteps::{PathEnd, Timesteps};
+
+/// What diffusers calls the file.
+const FILE_NAME: &str = "scheduler_config.json";
 
 /// A scheduler configuration, read and checked.
 ///
@@ -77,19 +90,22 @@ use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 pub struct SchedulerConfig {
     class: SchedulerClass,
     entries: Entries,
-    recipe: Recipe,
-    schedule: NoiseSchedule,
-    prediction: Prediction,
-    threshold: Threshold,
-    spacing: Spacing,
-    offset: usize,
-    /// The S₀ of LCM and TCD.
-    distilled_steps: usize,
-    end: PathEnd,
-    ddim: Ddim,
-    variance: Variance,
-    learned_variance: bool,
+    /// Of classes with a table of β.
+    trained: Option<Trained>,
+    sampler: Sampler,
+    /// Whether, and how precisely, plans are those of diffusers.
+    imitates: Option<Precision>,
     notes: Vec<Note>,
+}
+
+/// What the classes of one file read beside the table, and run.
+#[derive(Clone, Debug, PartialEq)]
+enum Sampler {
+    Table(table::Settings),
+    Sigma(sigma::Settings),
+    Multistep(multistep::Settings),
+    Flow(flow::Settings),
+    Continuous(continuous::Settings),
 }
 
 /// How the timesteps are spaced: `timestep_spacing`.
@@ -174,7 +190,7 @@ impl SchedulerConfig {
     /// Missing keys have the defaults of that class, as with `DDIMScheduler.from_config` of diffusers.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::from_json`]; and [`Error::Config`] if the file is of a flow-matching scheduler.
+    /// As [`SchedulerConfig::from_json`].
     ///
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
@@ -186,11 +202,7 @@ impl SchedulerConfig {
     /// ```
     #[doc(alias = "from_config")]
     pub fn from_json_as(text: &str, class: SchedulerClass) -> Result<Self, Error> {
-        let (name, entries) = scheduler_section(json::entries(text)?)?;
-        if let Some(name) = name.filter(|name| name.starts_with("Flow")) {
-            name.parse::<SchedulerClass>()?;
-        }
-        read::check_has_betas(&entries)?;
+        let (_, entries) = scheduler_section(json::entries(text)?)?;
         Self::from_entries(class, without_keys_of_others(class, entries))
     }
 
@@ -200,6 +212,33 @@ impl SchedulerConfig {
     /// As [`SchedulerConfig::from_json`].
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
         Self::from_json(json::utf8(bytes)?)
+    }
+
+    /// Opens the configuration of a model folder: the file itself, the folder that holds it, or the model's folder, which holds it in
+    /// `scheduler/`.
+    ///
+    /// # Errors
+    /// [`Error::ConfigRead`] with the path, and those of [`SchedulerConfig::from_json`].
+    ///
+    /// ```no_run
+    /// use alphabar::hub::SchedulerConfig;
+    ///
+    /// let plan = SchedulerConfig::open("stable-diffusion-v1-5")?.plan(20)?;
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[doc(alias = "from_pretrained")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, Error> {
+        let given = path.as_ref();
+        let candidates = [given.join("scheduler").join(FILE_NAME), given.join(FILE_NAME)];
+        let path = candidates.iter().find(|path| path.is_file()).map_or(given, |path| path);
+        let named = |error: std::io::Error| {
+            Error::ConfigRead(std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        if path.is_dir() {
+            let reason = format!("{}: no {FILE_NAME} in it or in its scheduler/", path.display());
+            return Err(Error::ConfigRead(std::io::Error::new(std::io::ErrorKind::NotFound, reason)));
+        }
+        Self::from_reader(std::fs::File::open(path).map_err(named)?)
     }
 
     /// Reads a `scheduler_config.json` from a file or a connection, and no more of it than a configuration can have.
@@ -284,7 +323,7 @@ impl SchedulerConfig {
     /// ```
     pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {
         let entries = if class == self.class { self.entries } else { without_keys_of_others(class, self.entries) };
-        Self::from_entries(class, entries)
+        Ok(Self { imitates: self.imitates, ..Self::from_entries(class, entries)? })
     }
 
     /// The configuration as diffusers writes it, for `DDIMScheduler.from_pretrained` and its like.
@@ -305,7 +344,7 @@ impl SchedulerConfig {
         let mut entries = self.entries.clone();
         entries.retain(|_, text| !json::is_constant(text));
         entries.insert("_class_name".to_owned(), format!("\"{}\"", self.class.name()));
-        if self.class.is_supported() {
+        if self.class.has_betas() {
             let defaults = self.class.defaults();
             for (key, text) in [
                 ("num_train_timesteps", "1000".to_owned()),
@@ -340,23 +379,87 @@ impl SchedulerConfig {
 
 /// From the configuration to a plan.
 impl SchedulerConfig {
-    /// The noise schedule, rescaled to zero terminal SNR if `rescale_betas_zero_snr` says so.
-    ///
-    /// It is there for every configuration, for training too. A step that the prediction type makes impossible, from ᾱ = 0
-    /// with ε-prediction, is an error of the plan that needs it.
-    #[must_use]
-    pub fn schedule(&self) -> &NoiseSchedule {
-        &self.schedule
-    }
-
-    /// The timesteps τ of S inference steps, with the spacing, offset, end and direction of the configuration.
-    ///
-    /// They are those of diffusers' class, but for the differences that [`notes()`](SchedulerConfig::notes) lists: samplers
-    /// such as DPM-Solver space S + 1 and leave out the last, and LCM picks from the timesteps that it was distilled for.
+    /// The plan of S inference steps, as configured: [`SchedulerConfig::run`] without further arguments.
     ///
     /// # Errors
-    /// [`Error::Count`] unless 1 ≤ S ≤ T (LCM and TCD: `original_inference_steps`), [`Error::Timestep`] if `steps_offset`
-    /// pushes the largest t to T or past it.
+    /// Those of [`Run::plan`].
+    #[doc(alias = "set_timesteps")]
+    #[doc(alias = "num_inference_steps")]
+    pub fn plan(&self, steps: usize) -> Result<Plan, Error> {
+        self.run(steps).plan()
+    }
+
+    /// A run of S inference steps, for which a pipeline's arguments can be given: η, strength, μ or the number of tokens.
+    pub fn run(&self, steps: usize) -> Run<'_> {
+        Run::new(self, Calls::Count(steps))
+    }
+
+    /// A run through a list of σ, as a pipeline's `sigmas`: noise/signal for a table and for EDM, the flow's σ for a flow. A 0 at the end is
+    /// the end of the path.
+    pub fn run_through_sigmas(&self, sigmas: impl IntoIterator<Item = f64>) -> Run<'_> {
+        let sigmas = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
+        Run::new(self, Calls::Sigmas(sigmas))
+    }
+
+    /// A run through a list of t, as a pipeline's `timesteps`.
+    pub fn run_through_times(&self, times: impl IntoIterator<Item = f64>) -> Run<'_> {
+        let times = times.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
+        Run::new(self, Calls::Times(times))
+    }
+
+    /// This configuration with the plans of diffusers 0.42.1: its `f32` tables, its lists of σ and t, and its departures from the papers, which
+    /// [`notes()`](SchedulerConfig::notes) names. For those who must get the images of an existing pipeline.
+    ///
+    /// ```
+    /// use alphabar::hub::SchedulerConfig;
+    ///
+    /// let json = r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "linspace"}"#;
+    /// let config = SchedulerConfig::from_json(json)?;
+    /// // The steps of diffusers go to t − ⌊T/S⌋ = 949, and not to the next timestep.
+    /// assert_eq!(config.plan(20)?.steps()[0].s, Some(946.0));
+    /// assert_eq!(config.compat().plan(20)?.steps()[0].s, Some(949.0));
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    #[must_use]
+    pub fn compat(self) -> Self {
+        self.compat_in(Precision::F32)
+    }
+
+    /// [`SchedulerConfig::compat`] with a choice of precision: in `f64`, what diffusers would compute if its tables were `f64`.
+    #[must_use]
+    pub fn compat_in(self, precision: Precision) -> Self {
+        Self { imitates: Some(precision), ..self }
+    }
+
+    /// The noise schedule, rescaled to zero terminal SNR if `rescale_betas_zero_snr` says so. It is exact also with
+    /// [`SchedulerConfig::compat`].
+    ///
+    /// It is there for every configuration with a table of β, for training too. A step that the prediction type makes impossible, from
+    /// ᾱ = 0 with ε-prediction, is an error of the plan that needs it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class without a table: flow matching, EDM.
+    pub fn schedule(&self) -> Result<&NoiseSchedule, Error> {
+        Ok(&self.trained()?.schedule)
+    }
+
+    /// The `f32` tables that diffusers makes of this configuration.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class without a table; those of [`Tables`], none for the configurations of released models.
+    #[doc(alias = "alphas_cumprod")]
+    pub fn python_tables(&self) -> Result<Tables, Error> {
+        self.trained()?.tables()
+    }
+
+    /// The timesteps τ of S inference steps, with the spacing, offset, end and direction of the configuration: whole t, whatever the
+    /// configuration says of σ.
+    ///
+    /// [`Run::path`] is where [`SchedulerConfig::plan`] calls the network, which may be between the timesteps.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class without a table; [`Error::Count`] unless 1 ≤ S ≤ T (LCM and TCD: `original_inference_steps`),
+    /// [`Error::Timestep`] if `steps_offset` pushes the largest t to T or past it.
     ///
     /// ```
     /// # use alphabar::{Conditioning, Direction, hub::SchedulerConfig};
@@ -366,64 +469,52 @@ impl SchedulerConfig {
     /// assert_eq!(tau.direction(), Direction::Encode(Conditioning::Destination));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
-    #[doc(alias = "set_timesteps")]
-    #[doc(alias = "num_inference_steps")]
     pub fn timesteps(&self, steps: usize) -> Result<Timesteps, Error> {
-        let total = self.schedule.len();
-        // With as many steps as there are timesteps, nothing can be left out.
-        let leaves_last = self.class.list() == List::OneMore && self.spacing != Spacing::Trailing && steps < total;
-        let spaced = steps.saturating_add(usize::from(leaves_last && steps > 0));
-        let tau = match self.spacing {
-            _ if self.class.list() == List::Distilled => self.distilled(steps),
-            Spacing::Leading => Timesteps::leading(total, spaced, self.offset),
-            Spacing::Trailing => Timesteps::trailing(total, spaced),
-            Spacing::Linspace => Timesteps::linspace(total, spaced),
-        }?;
-        let tau =
-            if leaves_last { Timesteps::explicit(total, tau.as_slice().iter().copied().take(steps))? } else { tau };
-        let tau = tau.ending(self.end);
-        Ok(if self.class == SchedulerClass::DdimInverse { tau.encoding(Conditioning::Destination) } else { tau })
+        let trained = self.trained()?;
+        match &self.sampler {
+            Sampler::Table(settings) => settings.timesteps(trained, steps),
+            _ => trained.timesteps(self.class, steps),
+        }
     }
 
-    /// S of the S₀ timesteps k − 1, 2k − 1, …, S₀·k − 1 with k = ⌊T/S₀⌋, from the noisiest on.
-    fn distilled(&self, steps: usize) -> Result<Timesteps, Error> {
-        let (total, all) = (self.schedule.len(), self.distilled_steps);
-        let steps = require_count("S", steps, 1, all)?;
-        let stride = total / all;
-        // numpy.linspace(0, S₀, S, endpoint=False), rounded down.
-        let share = all as f64 / steps as f64;
-        Timesteps::explicit(total, (0..steps).map(|i| (all - (i as f64 * share) as usize) * stride - 1))
-    }
-
-    /// A [`PlanBuilder`] with the configuration's prediction type and clipping already set, to run another sampler.
+    /// A [`PlanBuilder`] with the configuration's prediction type and clipping already set, to run another sampler along τ.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class without a table.
     ///
     /// ```
     /// # use alphabar::{Ddim, hub::SchedulerConfig};
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#)?;
-    /// // img2img with strength 0.6:
-    /// let tau = config.timesteps(50)?.with_strength(0.6)?;
-    /// let plan = config.plan_builder(&tau).build(&Ddim::new(0.5)?)?;
+    /// let tau = config.timesteps(50)?;
+    /// let plan = config.plan_builder(&tau)?.build(&Ddim::new(0.5)?)?;
     /// # Ok::<(), alphabar::Error>(())
     /// ```
-    pub fn plan_builder<'a>(&'a self, timesteps: &'a Timesteps) -> PlanBuilder<'a> {
-        Plan::builder(&self.schedule, timesteps).prediction(self.prediction).threshold(self.threshold)
+    pub fn plan_builder<'a>(&'a self, timesteps: &'a Timesteps) -> Result<PlanBuilder<'a>, Error> {
+        let builder = Plan::builder(self.schedule()?, timesteps);
+        Ok(builder.prediction(self.prediction()).threshold(self.threshold()))
     }
 
-    /// The plan of S inference steps: [`SchedulerConfig::solver`] along [`SchedulerConfig::timesteps`].
+    /// A [`PlanBuilder`] with the configuration's prediction type and clipping already set, to run another sampler along a path.
     ///
-    /// # Errors
-    /// Those of [`SchedulerConfig::timesteps`] and [`PlanBuilder::build`].
-    pub fn plan(&self, steps: usize) -> Result<Plan, Error> {
-        self.plan_builder(&self.timesteps(steps)?).build(&self.solver())
+    /// ```
+    /// # use alphabar::{Heun, hub::SchedulerConfig};
+    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true}"#)?;
+    /// let path = config.run(10).path()?;
+    /// let plan = config.plan_builder_along(&path).build(&Heun::new())?;
+    /// assert_eq!(plan.len(), 19);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    pub fn plan_builder_along<'a>(&self, path: &'a Path) -> PlanBuilder<'a> {
+        Plan::builder_along(path).prediction(self.prediction()).threshold(self.threshold())
     }
 
-    /// The sampler: DDPM with the configuration's variance, DDIM with η = 1 for Euler ancestral, or DDIM with η = 0.
-    #[must_use]
-    pub fn solver(&self) -> Box<dyn Solver + Send + Sync> {
-        match self.class.method() {
-            Method::Ddpm => Box::new(Ddpm::new(self.variance)),
-            Method::Ddim | Method::Ancestral | Method::Other => Box::new(self.ddim.clone()),
-        }
+    fn trained(&self) -> Result<&Trained, Error> {
+        self.trained.as_ref().ok_or_else(|| self.without_betas())
+    }
+
+    fn without_betas(&self) -> Error {
+        let reason = "has no β schedule; the path of its levels is SchedulerConfig::run(S).path()";
+        config_error("_class_name", self.class.name(), reason)
     }
 
     /// Every setting that is ignored or handled differently than in diffusers, and why, sorted by key.
@@ -445,49 +536,56 @@ impl SchedulerConfig {
         self.class
     }
 
-    /// What the network predicts: `prediction_type`.
+    /// What the network predicts: `prediction_type`, the velocity of a flow, or F of EDM's preconditioning.
     #[must_use]
     pub fn prediction(&self) -> Prediction {
-        self.prediction
+        match &self.sampler {
+            Sampler::Flow(settings) => settings.prediction(),
+            Sampler::Continuous(settings) => settings.prediction(),
+            _ => self.trained.as_ref().map_or(Prediction::Epsilon, |trained| trained.prediction),
+        }
     }
 
     /// Clipping or dynamic thresholding of x̂₀; the latter takes precedence.
     #[must_use]
     pub fn threshold(&self) -> Threshold {
-        self.threshold
+        match &self.sampler {
+            Sampler::Continuous(settings) => settings.threshold(),
+            _ => self.trained.as_ref().map_or(Threshold::None, |trained| trained.threshold),
+        }
     }
 
-    /// How the timesteps are spaced.
+    /// How the timesteps are spaced. `None` for a class without a table of β, as in the next three.
     #[must_use]
-    pub fn spacing(&self) -> Spacing {
-        self.spacing
+    pub fn spacing(&self) -> Option<Spacing> {
+        self.trained.as_ref().map(|trained| trained.spacing)
     }
 
     /// `steps_offset`, for leading spacing.
     #[must_use]
-    pub fn steps_offset(&self) -> usize {
-        self.offset
+    pub fn steps_offset(&self) -> Option<usize> {
+        self.trained.as_ref().map(|trained| trained.offset)
     }
 
     /// The level at which the path ends: `set_alpha_to_one` or `final_sigmas_type`.
     #[must_use]
-    pub fn end(&self) -> PathEnd {
-        self.end
+    pub fn end(&self) -> Option<PathEnd> {
+        self.trained.as_ref().map(|trained| trained.end)
     }
 
     /// DDPM's variance. `fixed_small_log` is another name of `fixed_small`, and `fixed_large_log` of `fixed_large`.
     #[must_use]
-    pub fn variance(&self) -> Variance {
-        self.variance
+    pub fn variance(&self) -> Option<Variance> {
+        self.trained.as_ref().map(|trained| trained.variance)
     }
 
     /// Whether the network returns twice the channels of x, the second half for a learned variance.
     ///
-    /// A plan by [`Ddpm`] uses them. For any other sampler, [`WithoutVariance`](crate::predictor::WithoutVariance) drops that
+    /// A plan by [`Ddpm`](crate::Ddpm) uses them. For any other sampler, [`WithoutVariance`](crate::predictor::WithoutVariance) drops that
     /// half.
     #[must_use]
     pub fn has_learned_variance(&self) -> bool {
-        self.learned_variance
+        self.trained.as_ref().is_some_and(|trained| trained.learned_variance)
     }
 }
 
@@ -517,13 +615,11 @@ fn scheduler_section(mut entries: Entries) -> Result<(Option<String>, Entries), 
 
 /// The entries without the keys of other classes' samplers and of their spacing in σ, which diffusers drops too.
 fn without_keys_of_others(class: SchedulerClass, mut entries: Entries) -> Entries {
-    if class.is_supported() {
-        entries.retain(|key, _| acts(class, key) || !is_of_sampler(key));
-    }
+    entries.retain(|key, _| acts(class, key) || !is_of_sampler(key));
     entries
 }
 
 fn is_of_sampler(key: &str) -> bool {
     let shared = [SchedulerClass::Ddim, SchedulerClass::DdimInverse, SchedulerClass::Ddpm];
-    SIGMA_KEYS.contains(&key) || is_known(key) && !shared.into_iter().any(|class| acts(class, key))
+    is_known(key) && !shared.into_iter().any(|class| acts(class, key))
 }

@@ -72,7 +72,7 @@ impl Run {
     }
 
     fn rescales(&self) -> bool {
-        self.config.schedule().levels().last().unwrap().is_pure_noise()
+        self.config.schedule().unwrap().levels().last().unwrap().is_pure_noise()
     }
 
     fn follows_own_tau(&self) -> bool {
@@ -108,14 +108,14 @@ impl Run {
     fn compat_plan(&self, schedule: &NoiseSchedule) -> Plan {
         let mut tau = self.tau();
         if self.starts_at_zero() {
-            tau = Timesteps::explicit(schedule.len(), [0]).unwrap().ending(self.config.end());
+            tau = Timesteps::explicit(schedule.len(), [0]).unwrap().ending(self.config.end().unwrap());
         }
         let builder: PlanBuilder<'_> =
             Plan::builder(schedule, &tau).prediction(self.config.prediction()).threshold(self.config.threshold());
         match self.class() {
             SchedulerClass::Ddim => compat::ddim(&builder, self.steps(), &self.ddim()),
             SchedulerClass::DdimInverse => compat::ddim_inverse(&builder, self.steps()),
-            _ => compat::ddpm(&builder, &Ddpm::new(self.config.variance())),
+            _ => compat::ddpm(&builder, &Ddpm::new(self.config.variance().unwrap())),
         }
         .unwrap()
     }
@@ -130,7 +130,7 @@ impl Run {
         if self.starts_at_zero() {
             tau = Timesteps::explicit(schedule.len(), [0]).unwrap();
         }
-        let variance = self.config.variance();
+        let variance = self.config.variance().unwrap();
         let builder =
             Plan::builder(schedule, &tau).prediction(self.config.prediction()).threshold(self.config.threshold());
         let mut steps = builder.build(&Ddpm::new(variance)).unwrap().steps().to_vec();
@@ -250,7 +250,7 @@ fn runs_along_their_own_tau_are_the_recorded_ones() {
     let (mut wide, mut narrow, mut own) =
         (Worst::of("runs in f64"), Worst::of("runs in f32"), Worst::of("our runs in f32 against f64"));
     for run in Run::ended().filter(Run::follows_own_tau) {
-        let python = run.exact_steps(run.config.schedule());
+        let python = run.exact_steps(run.config.schedule().unwrap());
         if run.class() != SchedulerClass::Ddpm {
             assert!(run.plan().steps() == python, "{}", run.id());
         }
@@ -279,7 +279,7 @@ fn ddpm_is_that_of_diffusers_but_for_its_f32_and_the_noise_of_a_last_step_above_
         let ours = run.plan();
         let python = run.compat_plan(&run.config.python_tables().unwrap().schedule().unwrap());
         assert_eq!(ours.len(), python.len());
-        let exact = run.exact_steps(run.config.schedule());
+        let exact = run.exact_steps(run.config.schedule().unwrap());
         for (ours, theirs) in ours.steps().iter().zip(python.steps()) {
             assert_eq!((ours.index, ours.t, ours.s), (theirs.index, theirs.t, theirs.s), "{}", run.id());
             let (k, n) = (&ours.coefficients, &theirs.coefficients);
@@ -326,10 +326,10 @@ fn runs_that_leave_their_own_tau_are_compats() {
         assert_eq!(ours.len(), run.steps());
         assert!(ours.steps().windows(2).all(|pair| pair[0].to == pair[1].from), "{}", run.id());
         assert!(!ours.lint().iter().any(|odd| matches!(odd, Lint::Disconnected { .. })), "{}", run.id());
-        let python = run.exact_steps(run.config.schedule());
+        let python = run.exact_steps(run.config.schedule().unwrap());
         // Where the end is the level of t = 0, a last step from t = 1 to t = 0 goes there.
         let same_level =
-            run.steps() == 600 && run.config.end() == PathEnd::FirstLevel && text(run.record, "spacing") == "leading";
+            run.steps() == 600 && run.config.end().unwrap() == PathEnd::FirstLevel && text(run.record, "spacing") == "leading";
         assert!((ours.steps() == python) == same_level, "{}", run.id());
         let (exact, theirs) = (run.recorded("x_f64"), run.recorded("x"));
         let x = run.x::<f32>(&python);
@@ -425,7 +425,7 @@ fn a_step_at_minus_one_is_not_taken() {
 fn a_single_linspace_step_starts_from_the_noisiest_level() {
     let mut seen = 0;
     for run in Run::ended().filter(Run::starts_at_zero) {
-        assert_eq!(run.tau().as_slice(), [run.config.schedule().len() - 1], "{}", run.id());
+        assert_eq!(run.tau().as_slice(), [run.config.schedule().unwrap().len() - 1], "{}", run.id());
         seen += 1;
     }
     assert_eq!(seen, 32);

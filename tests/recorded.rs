@@ -6,10 +6,18 @@
 #[path = "common/parity.rs"]
 mod parity;
 
+#[cfg(feature = "hub")]
+#[path = "common/classes.rs"]
+mod classes;
+
+mod classes_flow;
+mod classes_multistep;
+mod classes_sigma;
+mod classes_table;
 mod compat;
 mod diffusers;
-mod hub;
-mod hub_parity;
+// mod hub;
+// mod hub_parity;
 mod oracle;
 mod oracle_methods;
 mod oracle_paths;

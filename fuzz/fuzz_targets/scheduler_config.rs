@@ -12,9 +12,9 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(config) => {
             let written = config.to_json();
             let read = SchedulerConfig::from_json(&written).expect("what is written is read");
-            assert_eq!((read.schedule(), read.threshold()), (config.schedule(), config.threshold()));
+            assert_eq!((read.schedule(), read.threshold()), (config.schedule().unwrap(), config.threshold()));
             assert_eq!(read.to_json(), written);
-            let total = config.schedule().len();
+            let total = config.schedule().unwrap().len();
             for steps in [1, total.min(7)] {
                 let _ = config.plan(steps).map(|plan| plan.to_string());
             }

@@ -10,18 +10,17 @@ use crate::timesteps::PathEnd;
 
 /// The scheduler class of diffusers that wrote a configuration, or as which it is read.
 ///
-/// [`is_supported`](SchedulerClass::is_supported) says whether this crate has the sampler of a class. Of the other classes
-/// the noise schedule, the prediction type, the clipping and the timesteps are read, and the sampler is DDIM with η = 0.
+/// Each runs as the sampler that it is; the table in [the configurations' page](crate::hub#classes) says which one, and what is done
+/// differently than in Python.
 ///
 /// ```
 /// use alphabar::hub::SchedulerClass;
 ///
 /// let class: SchedulerClass = "EulerDiscreteScheduler".parse()?;
 /// assert_eq!(class, SchedulerClass::EulerDiscrete);
-/// assert!(class.is_supported()); // the Euler step is the DDIM step
 /// // A scheduler of diffusers' former Flax half is read as its PyTorch twin.
 /// assert_eq!("FlaxDDIMScheduler".parse::<SchedulerClass>()?, SchedulerClass::Ddim);
-/// assert!("FlowMatchEulerDiscreteScheduler".parse::<SchedulerClass>().is_err());
+/// assert_eq!("FlowMatchEulerDiscreteScheduler".parse::<SchedulerClass>()?, SchedulerClass::FlowMatchEulerDiscrete);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,19 +72,41 @@ pub enum SchedulerClass {
     Lcm,
     /// `TCDScheduler`.
     Tcd,
+    /// `DPMSolverMultistepInverseScheduler`.
+    DpmSolverMultistepInverse,
+    /// `IPNDMScheduler`.
+    Ipndm,
+    /// `EDMEulerScheduler`.
+    EdmEuler,
+    /// `EDMDPMSolverMultistepScheduler`.
+    EdmDpmSolverMultistep,
+    /// `CosineDPMSolverMultistepScheduler`.
+    CosineDpmSolverMultistep,
+    /// `FlowMatchEulerDiscreteScheduler`.
+    FlowMatchEulerDiscrete,
+    /// `FlowMatchHeunDiscreteScheduler`.
+    FlowMatchHeunDiscrete,
+    /// `FlowMatchLCMScheduler`.
+    FlowMatchLcm,
+    /// `LTXEulerAncestralRFScheduler`.
+    LtxEulerAncestralRf,
+    /// `ScoreSdeVeScheduler`.
+    ScoreSdeVe,
 }
 
-/// The sampler of a class.
+/// Classes that are read, and run, by one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    /// DDIM with η = 0; Euler's step.
-    Ddim,
-    /// DDIM with η = 1; the step of Euler ancestral.
-    Ancestral,
-    /// DDPM.
-    Ddpm,
-    /// None of this crate. DDIM with η = 0 takes its place.
-    Other,
+pub(super) enum Family {
+    /// A β table, sampled in t: DDIM, DDPM, PNDM, LCM, TCD.
+    Table,
+    /// A β table, sampled in σ, one entry after the other: Euler, Heun, LMS, KDPM2, DPM-Solver SDE.
+    Sigma,
+    /// A β table, sampled in λ with earlier outputs: DPM-Solver, DEIS, UniPC, SA-Solver.
+    Multistep,
+    /// Flow matching.
+    Flow,
+    /// Levels by a formula: EDM, Stable Audio, score networks, iPNDM.
+    Continuous,
 }
 
 /// How a class lists its timesteps.
@@ -113,7 +134,7 @@ pub(super) struct Defaults {
 }
 
 impl SchedulerClass {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 33] = [
         Self::Ddim,
         Self::DdimParallel,
         Self::DdimInverse,
@@ -137,6 +158,16 @@ impl SchedulerClass {
         Self::SaSolver,
         Self::Lcm,
         Self::Tcd,
+        Self::DpmSolverMultistepInverse,
+        Self::Ipndm,
+        Self::EdmEuler,
+        Self::EdmDpmSolverMultistep,
+        Self::CosineDpmSolverMultistep,
+        Self::FlowMatchEulerDiscrete,
+        Self::FlowMatchHeunDiscrete,
+        Self::FlowMatchLcm,
+        Self::LtxEulerAncestralRf,
+        Self::ScoreSdeVe,
     ];
 
     /// The name of the class in diffusers.
@@ -166,28 +197,65 @@ impl SchedulerClass {
             Self::SaSolver => "SASolverScheduler",
             Self::Lcm => "LCMScheduler",
             Self::Tcd => "TCDScheduler",
+            Self::DpmSolverMultistepInverse => "DPMSolverMultistepInverseScheduler",
+            Self::Ipndm => "IPNDMScheduler",
+            Self::EdmEuler => "EDMEulerScheduler",
+            Self::EdmDpmSolverMultistep => "EDMDPMSolverMultistepScheduler",
+            Self::CosineDpmSolverMultistep => "CosineDPMSolverMultistepScheduler",
+            Self::FlowMatchEulerDiscrete => "FlowMatchEulerDiscreteScheduler",
+            Self::FlowMatchHeunDiscrete => "FlowMatchHeunDiscreteScheduler",
+            Self::FlowMatchLcm => "FlowMatchLCMScheduler",
+            Self::LtxEulerAncestralRf => "LTXEulerAncestralRFScheduler",
+            Self::ScoreSdeVe => "ScoreSdeVeScheduler",
         }
     }
 
-    /// Whether the sampler of this class is one of this crate, so that
-    /// [`SchedulerConfig::plan`](crate::hub::SchedulerConfig::plan) runs it.
-    ///
-    /// These are DDIM, DDPM and the classes whose step is the same: `EulerDiscreteScheduler` is DDIM with η = 0 and
-    /// `EulerAncestralDiscreteScheduler` is DDIM with η = 1, on the same timesteps and in another scale of x.
-    #[must_use]
-    pub fn is_supported(self) -> bool {
-        self.method() != Method::Other
-    }
-
-    pub(super) fn method(self) -> Method {
+    pub(super) fn family(self) -> Family {
         match self {
-            Self::Ddim | Self::DdimParallel | Self::DdimInverse | Self::CogVideoXDdim | Self::EulerDiscrete => {
-                Method::Ddim
-            }
-            Self::EulerAncestralDiscrete => Method::Ancestral,
-            Self::Ddpm | Self::DdpmParallel | Self::UnClip => Method::Ddpm,
-            _ => Method::Other,
+            Self::Ddim
+            | Self::DdimParallel
+            | Self::DdimInverse
+            | Self::Ddpm
+            | Self::DdpmParallel
+            | Self::UnClip
+            | Self::CogVideoXDdim
+            | Self::CogVideoXDpm
+            | Self::Pndm
+            | Self::Lcm
+            | Self::Tcd => Family::Table,
+            Self::EulerDiscrete
+            | Self::EulerAncestralDiscrete
+            | Self::HeunDiscrete
+            | Self::LmsDiscrete
+            | Self::Kdpm2Discrete
+            | Self::Kdpm2AncestralDiscrete
+            | Self::DpmSolverSde => Family::Sigma,
+            Self::DpmSolverMultistep
+            | Self::DpmSolverMultistepInverse
+            | Self::DpmSolverSinglestep
+            | Self::DeisMultistep
+            | Self::UniPcMultistep
+            | Self::SaSolver => Family::Multistep,
+            Self::FlowMatchEulerDiscrete
+            | Self::FlowMatchHeunDiscrete
+            | Self::FlowMatchLcm
+            | Self::LtxEulerAncestralRf => Family::Flow,
+            Self::Ipndm
+            | Self::EdmEuler
+            | Self::EdmDpmSolverMultistep
+            | Self::CosineDpmSolverMultistep
+            | Self::ScoreSdeVe => Family::Continuous,
         }
+    }
+
+    /// Whether the class is DDPM's.
+    pub(super) fn is_ddpm(self) -> bool {
+        matches!(self, Self::Ddpm | Self::DdpmParallel | Self::UnClip)
+    }
+
+    /// Whether the class has a table of β.
+    pub(super) fn has_betas(self) -> bool {
+        !matches!(self.family(), Family::Flow | Family::Continuous)
     }
 
     /// Whether diffusers steps to t − ⌊T/S⌋, whatever the next timestep is.
@@ -205,6 +273,7 @@ impl SchedulerClass {
             | Self::Kdpm2AncestralDiscrete
             | Self::DpmSolverSde => List::Fractional,
             Self::DpmSolverMultistep
+            | Self::DpmSolverMultistepInverse
             | Self::DpmSolverSinglestep
             | Self::DeisMultistep
             | Self::UniPcMultistep
@@ -278,12 +347,8 @@ impl core::str::FromStr for SchedulerClass {
     fn from_str(name: &str) -> Result<Self, Error> {
         let plain = name.strip_prefix("Flax").unwrap_or(name);
         Self::ALL.into_iter().find(|class| class.name() == plain).ok_or_else(|| {
-            let reason = if name.starts_with("Flow") {
-                "is not supported: flow-matching schedulers have no β schedule; make the path with Flow (Flow::sd3, Flow::flux, …)"
-            } else {
-                "is not supported; hub::SchedulerClass lists the classes that are. To read the file as one of them use \
-                 SchedulerConfig::from_json_as"
-            };
+            let reason = "is not supported; hub::SchedulerClass lists the classes that are. To read the file as one of them use \
+                          SchedulerConfig::from_json_as";
             config_error("_class_name", name, reason)
         })
     }

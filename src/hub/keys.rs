@@ -8,13 +8,25 @@ use crate::hub::SchedulerClass;
 /// example, or `timestep_spacing` of `LCMScheduler`.
 pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
     use SchedulerClass::{
-        CogVideoXDdim, CogVideoXDpm, Ddim, DdimInverse, DdimParallel, Ddpm, DdpmParallel, DeisMultistep,
-        DpmSolverMultistep, DpmSolverSde, DpmSolverSinglestep, EulerAncestralDiscrete, EulerDiscrete, HeunDiscrete,
-        Kdpm2AncestralDiscrete, Kdpm2Discrete, Lcm, LmsDiscrete, Pndm, SaSolver, Tcd, UnClip, UniPcMultistep,
+        CogVideoXDdim, CogVideoXDpm, CosineDpmSolverMultistep, Ddim, DdimInverse, DdimParallel, Ddpm, DdpmParallel,
+        DeisMultistep, DpmSolverMultistep, DpmSolverMultistepInverse, DpmSolverSde, DpmSolverSinglestep,
+        EdmDpmSolverMultistep, EdmEuler, EulerAncestralDiscrete, EulerDiscrete, FlowMatchEulerDiscrete,
+        FlowMatchHeunDiscrete, FlowMatchLcm, HeunDiscrete, Ipndm, Kdpm2AncestralDiscrete, Kdpm2Discrete, Lcm,
+        LmsDiscrete, LtxEulerAncestralRf, Pndm, SaSolver, ScoreSdeVe, Tcd, UnClip, UniPcMultistep,
     };
+    let has_betas = class.has_betas();
+    let preconditioned = matches!(class, EdmEuler | EdmDpmSolverMultistep | CosineDpmSolverMultistep);
+    let flow_match = matches!(class, FlowMatchEulerDiscrete | FlowMatchLcm);
+    let dpm_solver = matches!(class, DpmSolverMultistep | DpmSolverMultistepInverse | DpmSolverSinglestep);
+    let lambda = dpm_solver || matches!(class, DeisMultistep | UniPcMultistep);
     match key {
-        "num_train_timesteps" | "beta_schedule" | "prediction_type" => true,
-        "beta_start" | "beta_end" | "trained_betas" => class != UnClip,
+        "num_train_timesteps" => {
+            has_betas || flow_match || matches!(class, FlowMatchHeunDiscrete | LtxEulerAncestralRf)
+        }
+        "beta_schedule" => has_betas,
+        "prediction_type" => has_betas || preconditioned,
+        "beta_start" | "beta_end" => has_betas && class != UnClip,
+        "trained_betas" => has_betas && class != UnClip || class == Ipndm,
         "snr_shift_scale" => matches!(class, CogVideoXDdim | CogVideoXDpm),
         "rescale_betas_zero_snr" => matches!(
             class,
@@ -34,59 +46,63 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
         "clip_sample" | "clip_sample_range" => {
             matches!(class, Ddim | DdimParallel | DdimInverse | Ddpm | DdpmParallel | UnClip | HeunDiscrete | Lcm)
         }
-        "thresholding" | "dynamic_thresholding_ratio" | "sample_max_value" => matches!(
-            class,
-            Ddim | DdimParallel
-                | Ddpm
-                | DdpmParallel
-                | DpmSolverMultistep
-                | DpmSolverSinglestep
-                | DeisMultistep
-                | UniPcMultistep
-                | SaSolver
-                | Lcm
-        ),
-        "timestep_spacing" | "steps_offset" => !matches!(class, UnClip | DpmSolverSinglestep | Lcm | Tcd),
+        "thresholding" | "dynamic_thresholding_ratio" | "sample_max_value" => {
+            lambda
+                || matches!(class, Ddim | DdimParallel | Ddpm | DdpmParallel | SaSolver | Lcm | EdmDpmSolverMultistep)
+        }
+        "timestep_spacing" | "steps_offset" => has_betas && !matches!(class, UnClip | DpmSolverSinglestep | Lcm | Tcd),
         "set_alpha_to_one" => {
             matches!(class, Ddim | DdimParallel | DdimInverse | CogVideoXDdim | CogVideoXDpm | Pndm | Lcm | Tcd)
         }
         "set_alpha_to_zero" => class == DdimInverse,
         "final_sigmas_type" => {
-            matches!(class, EulerDiscrete | DpmSolverMultistep | DpmSolverSinglestep | UniPcMultistep)
+            preconditioned || matches!(class, EulerDiscrete | DpmSolverMultistep | DpmSolverSinglestep | UniPcMultistep)
         }
-        "variance_type" => {
-            matches!(class, Ddpm | DdpmParallel | UnClip | DpmSolverMultistep | DpmSolverSinglestep | SaSolver)
+        "variance_type" => dpm_solver || matches!(class, Ddpm | DdpmParallel | UnClip | SaSolver),
+        "use_karras_sigmas" | "use_exponential_sigmas" | "use_beta_sigmas" => {
+            lambda
+                || flow_match
+                || matches!(
+                    class,
+                    EulerDiscrete
+                        | HeunDiscrete
+                        | LmsDiscrete
+                        | Kdpm2Discrete
+                        | Kdpm2AncestralDiscrete
+                        | DpmSolverSde
+                        | SaSolver
+                )
         }
-        "use_karras_sigmas" | "use_exponential_sigmas" | "use_beta_sigmas" => matches!(
-            class,
-            EulerDiscrete
-                | HeunDiscrete
-                | LmsDiscrete
-                | Kdpm2Discrete
-                | Kdpm2AncestralDiscrete
-                | DpmSolverSde
-                | DpmSolverMultistep
-                | DpmSolverSinglestep
-                | DeisMultistep
-                | UniPcMultistep
-                | SaSolver
-        ),
         "interpolation_type" | "timestep_type" => class == EulerDiscrete,
-        "sigma_min" | "sigma_max" => matches!(class, EulerDiscrete | UniPcMultistep),
-        "use_lu_lambdas" | "euler_at_final" => class == DpmSolverMultistep,
-        "solver_order" | "solver_type" | "use_dynamic_shifting" | "time_shift_type" => {
-            matches!(class, DpmSolverMultistep | DpmSolverSinglestep | DeisMultistep | UniPcMultistep)
+        "sigma_min" | "sigma_max" => preconditioned || matches!(class, EulerDiscrete | UniPcMultistep | ScoreSdeVe),
+        "sigma_data" | "sigma_schedule" | "rho" => preconditioned,
+        "use_lu_lambdas" => class == DpmSolverMultistep,
+        "euler_at_final" => {
+            matches!(
+                class,
+                DpmSolverMultistep | DpmSolverMultistepInverse | EdmDpmSolverMultistep | CosineDpmSolverMultistep
+            )
         }
-        "algorithm_type" => matches!(class, DpmSolverMultistep | DpmSolverSinglestep | DeisMultistep | SaSolver),
-        "lower_order_final" | "use_flow_sigmas" | "flow_shift" => {
-            matches!(class, DpmSolverMultistep | DpmSolverSinglestep | DeisMultistep | UniPcMultistep | SaSolver)
-        }
-        "lambda_min_clipped" => matches!(class, DpmSolverMultistep | DpmSolverSinglestep | SaSolver),
-        "predict_x0" | "disable_corrector" | "solver_p" | "shift_terminal" => class == UniPcMultistep,
+        "solver_order" | "solver_type" => lambda || matches!(class, EdmDpmSolverMultistep | CosineDpmSolverMultistep),
+        "use_dynamic_shifting" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
+        "time_shift_type" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
+        "algorithm_type" => dpm_solver || matches!(class, DeisMultistep | SaSolver | EdmDpmSolverMultistep),
+        "lower_order_final" => lambda || matches!(class, SaSolver | EdmDpmSolverMultistep | CosineDpmSolverMultistep),
+        "use_flow_sigmas" | "flow_shift" => lambda || class == SaSolver,
+        "lambda_min_clipped" => dpm_solver || class == SaSolver,
+        "predict_x0" | "disable_corrector" | "solver_p" => class == UniPcMultistep,
+        "shift_terminal" => flow_match || class == UniPcMultistep,
         "predictor_order" | "corrector_order" | "tau_func" => class == SaSolver,
         "noise_sampler_seed" => class == DpmSolverSde,
         "skip_prk_steps" => class == Pndm,
-        "original_inference_steps" | "timestep_scaling" => matches!(class, Lcm | Tcd),
+        "original_inference_steps" => matches!(class, Lcm | Tcd),
+        "timestep_scaling" => class == Lcm,
+        "shift" => flow_match || class == FlowMatchHeunDiscrete,
+        "base_shift" | "max_shift" | "base_image_seq_len" | "max_image_seq_len" | "invert_sigmas" => flow_match,
+        "stochastic_sampling" => class == FlowMatchEulerDiscrete,
+        "scale_factors" | "upscale_mode" => class == FlowMatchLcm,
+        "eta" | "s_noise" => class == LtxEulerAncestralRf,
+        "snr" | "sampling_eps" | "correct_steps" => class == ScoreSdeVe,
         _ => false,
     }
 }
@@ -95,17 +111,6 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
 pub(super) fn is_known(key: &str) -> bool {
     SchedulerClass::ALL.into_iter().any(|class| acts(class, key))
 }
-
-/// The keys with which diffusers spaces steps in σ.
-pub(super) const SIGMA_KEYS: [&str; 7] = [
-    "interpolation_type",
-    "sigma_max",
-    "sigma_min",
-    "use_beta_sigmas",
-    "use_exponential_sigmas",
-    "use_karras_sigmas",
-    "use_lu_lambdas",
-];
 
 /// Arguments of `step()` in diffusers, which some write into a file.
 pub(super) const STEP_ARGUMENTS: [&str; 5] = ["eta", "s_churn", "s_noise", "s_tmax", "s_tmin"];

@@ -33,16 +33,6 @@ pub enum Note {
     },
     /// A setting that has another effect than in diffusers.
     Differs(Difference),
-    /// A missing key whose default differs between the file's class and `DDIMScheduler`. The default of the file's class is
-    /// used. Call [`with_class(SchedulerClass::Ddim)`](crate::hub::SchedulerConfig::with_class) for the other.
-    Default {
-        /// The key.
-        key: &'static str,
-        /// The value that is used.
-        taken: &'static str,
-        /// The default of `DDIMScheduler`.
-        ddim: &'static str,
-    },
     /// The last step goes from t = 0 to t = 0, as in diffusers: a wasted network call.
     StandsStill,
 }
@@ -51,10 +41,8 @@ pub enum Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// It belongs to a sampler that is not in this crate.
-    Method,
-    /// It spaces steps in σ, which is not supported.
-    SigmaSpacing,
+    /// It does nothing beside the other settings of this file.
+    Unused,
     /// The class of the configuration does not use it, in diffusers either.
     NotOfClass(SchedulerClass),
     /// In diffusers it is an argument of `step()`, and not a setting.
@@ -75,8 +63,8 @@ pub enum Ignored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Difference {
-    /// The sampler of this class is not in this crate.
-    Method(SchedulerClass),
+    /// A departure of diffusers from what its class is meant to compute, which [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces.
+    Quirk(&'static Quirk),
     /// The DDIM of diffusers steps to t − ⌊T/S⌋, whatever the spacing.
     Predecessor,
     /// The DDIM of diffusers does not end the path at its last step if the offset is as large as ⌊T/S⌋.
@@ -120,13 +108,46 @@ pub enum Difference {
     Flax(SchedulerClass),
 }
 
+/// What diffusers computes differently from what its class is meant to compute. [`SchedulerConfig::compat`] reproduces it.
+///
+/// [`SchedulerConfig::compat`]: crate::hub::SchedulerConfig::compat
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Quirk {
+    /// The key that it is about.
+    pub key: &'static str,
+    /// What is done here.
+    pub here: &'static str,
+    /// What diffusers does.
+    pub diffusers: &'static str,
+    /// The largest relative difference of x that was measured, over the runs recorded for the tests.
+    pub by: f64,
+}
+
+impl Eq for Quirk {}
+
+impl core::hash::Hash for Quirk {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        (self.key, self.here, self.diffusers).hash(state);
+    }
+}
+
+impl fmt::Display for Quirk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { here, diffusers, by, .. } = self;
+        write!(
+            f,
+            "{here}; diffusers {diffusers}. The results differ by up to {by:.0e} (relative). To reproduce it use compat()"
+        )
+    }
+}
+
 impl Note {
     /// The key that it is about.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
             Self::Unknown { key } | Self::Ignored { key, .. } => key,
-            Self::Default { key, .. } => key,
             Self::Differs(difference) => difference.key(),
             Self::StandsStill => "timestep_spacing",
         }
@@ -138,7 +159,8 @@ impl Difference {
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
-            Self::Method(_) | Self::Flax(_) => "_class_name",
+            Self::Quirk(quirk) => quirk.key,
+            Self::Flax(_) => "_class_name",
             Self::Predecessor
             | Self::TrailingLength
             | Self::LinspaceSingle
@@ -163,11 +185,6 @@ impl fmt::Display for Note {
             Self::Unknown { .. } => f.write_str("unknown key, ignored (check the spelling)"),
             Self::Ignored { reason, .. } => write!(f, "ignored: {reason}"),
             Self::Differs(difference) => difference.fmt(f),
-            Self::Default { taken, ddim, .. } => write!(
-                f,
-                "missing; using {taken}, the default of its class. DDIMScheduler would use {ddim}: \
-                 with_class(SchedulerClass::Ddim)"
-            ),
             Self::StandsStill => f.write_str(
                 "the last step goes from t = 0 to t = 0, as in diffusers: a wasted network call. For another end take \
                  timesteps(S) and .ending(PathEnd::Clean)",
@@ -179,8 +196,7 @@ impl fmt::Display for Note {
 impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method => f.write_str("belongs to a sampler that alphabar does not have"),
-            Self::SigmaSpacing => f.write_str("plan() uses timestep_spacing; for this spacing build with Plan::builder_along(&Path::karras(config.schedule(), S)?) or another Path"),
+            Self::Unused => f.write_str("does nothing beside the other settings of this file"),
             Self::NotOfClass(class) => write!(f, "{class} does not use it, in diffusers either"),
             Self::StepArgument => f.write_str(
                 "an argument of step() in diffusers, and not a setting. To choose η use plan_builder and Ddim::new",
@@ -199,9 +215,7 @@ impl fmt::Display for Ignored {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method(class) => {
-                write!(f, "{class} is not implemented; plan() uses DDIM with η = 0 instead. Images will differ")
-            }
+            Self::Quirk(quirk) => quirk.fmt(f),
             Self::Predecessor => f.write_str(
                 "each step goes to the next timestep; diffusers goes to t − ⌊T/S⌋, another level under this spacing. To \
                  reproduce diffusers use compat::ddim",

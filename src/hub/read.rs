@@ -4,59 +4,53 @@ use std::collections::BTreeSet;
 
 use crate::coefficients::Threshold;
 use crate::error::Error;
-use crate::hub::class::{List, Method};
+use crate::hub::class::{Family, List};
 use crate::hub::json::{Entries, Entry, config_error, shortened};
-use crate::hub::keys::{REMOVED_KEYS, SIGMA_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
-use crate::hub::tables::{Family, Recipe};
-use crate::hub::{Difference, Ignored, Note, SchedulerClass, SchedulerConfig, Spacing};
+use crate::hub::keys::{REMOVED_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
+use crate::hub::recipe::{Curve, Recipe};
+use crate::hub::trained::Trained;
+use crate::hub::{
+    Difference, Ignored, Note, Quirk, Sampler, SchedulerClass, SchedulerConfig, Spacing, continuous, flow, multistep,
+    sigma, table,
+};
 use crate::prediction::Prediction;
 use crate::schedule::MAX_TRAIN_STEPS;
-use crate::solver::{Ddim, Variance};
+use crate::solver::Variance;
 use crate::timesteps::PathEnd;
 
 impl SchedulerConfig {
     pub(super) fn from_entries(class: SchedulerClass, entries: Entries) -> Result<Self, Error> {
         let seen = BTreeSet::from(["_class_name", "_diffusers_version"]);
         let mut reader = Reader { class, entries: &entries, seen, notes: Vec::new() };
-        reader.check_is_diffusion()?;
-        let recipe = reader.recipe()?;
-        let prediction = reader.prediction()?;
-        let recipe = reader.shift_and_rescaling(recipe, prediction)?;
-        let schedule = recipe.schedule()?;
-        let threshold = reader.threshold()?;
-        let end = reader.end()?;
-        let (spacing, offset) = reader.spacing(schedule.len(), end)?;
-        let distilled_steps = reader.distilled_steps(schedule.len())?;
-        let (variance, learned_variance) = reader.variance()?;
-        if class.method() == Method::Other {
-            reader.differs(Difference::Method(class));
-        }
+        let (trained, sampler) = match class.family() {
+            Family::Table => {
+                let trained = reader.trained()?;
+                let settings = table::Settings::read(&mut reader, &trained)?;
+                (Some(trained), Sampler::Table(settings))
+            }
+            Family::Sigma => {
+                let trained = reader.trained()?;
+                let settings = sigma::Settings::read(&mut reader, &trained)?;
+                (Some(trained), Sampler::Sigma(settings))
+            }
+            Family::Multistep => {
+                let trained = reader.trained()?;
+                let settings = multistep::Settings::read(&mut reader, &trained)?;
+                (Some(trained), Sampler::Multistep(settings))
+            }
+            Family::Flow => (None, Sampler::Flow(flow::Settings::read(&mut reader)?)),
+            Family::Continuous => (None, Sampler::Continuous(continuous::Settings::read(&mut reader)?)),
+        };
         reader.note_the_rest();
         let mut notes = reader.notes;
         notes.sort_by(|a, b| a.key().cmp(b.key()));
-        let ddim = if class.method() == Method::Ancestral { Ddim::new(1.0)? } else { Ddim::deterministic() };
-        Ok(Self {
-            class,
-            entries,
-            recipe,
-            schedule,
-            prediction,
-            threshold,
-            spacing,
-            offset,
-            distilled_steps,
-            end,
-            ddim,
-            variance,
-            learned_variance,
-            notes,
-        })
+        Ok(Self { class, entries, trained, sampler, imitates: None, notes })
     }
 }
 
 /// The entries as a class reads them, which of them have been looked at, and what is to be said about them.
-struct Reader<'a> {
-    class: SchedulerClass,
+pub(super) struct Reader<'a> {
+    pub(super) class: SchedulerClass,
     entries: &'a Entries,
     seen: BTreeSet<&'static str>,
     notes: Vec<Note>,
@@ -64,17 +58,68 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A key, whatever the class does with it.
-    fn peek(&self, key: &'static str) -> Option<Entry<'a>> {
+    pub(super) fn peek(&self, key: &'static str) -> Option<Entry<'a>> {
         self.entries.get(key).map(|text| Entry { key, text })
     }
 
     /// A key that acts in this class. Others stay unread, and [`Reader::note_the_rest`] reports them.
-    fn get(&mut self, key: &'static str) -> Option<Entry<'a>> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Entry<'a>> {
         if !acts(self.class, key) {
             return None;
         }
         self.seen.insert(key);
         self.peek(key)
+    }
+
+    /// A key with a value: `null` is as good as no key.
+    pub(super) fn given(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        self.get(key).filter(|entry| !entry.is_null())
+    }
+
+    /// A switch. `null` is off, as in Python.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, Error> {
+        self.get(key).map_or(Ok(default), |entry| entry.flag())
+    }
+
+    /// A number for which `holds`.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        default: f64,
+        holds: impl Fn(f64) -> bool,
+        not: &str,
+    ) -> Result<f64, Error> {
+        number(self.given(key), default, holds, not)
+    }
+
+    /// A number for which `holds`, if there is one.
+    pub(super) fn optional(
+        &mut self,
+        key: &'static str,
+        holds: impl Fn(f64) -> bool,
+        not: &str,
+    ) -> Result<Option<f64>, Error> {
+        self.given(key).map(|entry| number(Some(entry), 0.0, &holds, not)).transpose()
+    }
+
+    /// A whole number of `min..=max`.
+    pub(super) fn count(&mut self, key: &'static str, default: usize, min: usize, max: usize) -> Result<usize, Error> {
+        self.given(key).map_or(Ok(default), |entry| entry.count(min, max))
+    }
+
+    /// One of these words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        choices: &[(&'static str, T)],
+    ) -> Result<T, Error> {
+        let Some(entry) = self.given(key) else { return Ok(default) };
+        let word = entry.word()?;
+        choices.iter().find(|(name, _)| *name == word).map(|(_, choice)| *choice).ok_or_else(|| {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            entry.error(format!("is none of {}", names.join(", ")))
+        })
     }
 
     /// A key, or the one of early versions that it has replaced.
@@ -89,38 +134,36 @@ impl<'a> Reader<'a> {
         Some(entry)
     }
 
-    fn differs(&mut self, difference: Difference) {
+    pub(super) fn differs(&mut self, difference: Difference) {
         self.notes.push(Note::Differs(difference));
     }
 
-    fn ignored(&mut self, key: &str, reason: Ignored) {
+    /// Notes that the default and diffusers differ.
+    pub(super) fn quirk(&mut self, quirk: &'static Quirk) {
+        self.differs(Difference::Quirk(quirk));
+    }
+
+    pub(super) fn ignored(&mut self, key: &str, reason: Ignored) {
         self.notes.push(Note::Ignored { key: key.to_owned(), reason });
     }
 
-    fn ignored_if_given<const N: usize>(&mut self, entries: [Option<Entry<'_>>; N], reason: Ignored) {
+    pub(super) fn ignored_if_given<const N: usize>(&mut self, entries: [Option<Entry<'_>>; N], reason: Ignored) {
         for entry in entries.into_iter().flatten() {
             self.ignored(entry.key, reason);
         }
     }
 
-    /// Notes a default that is not `DDIMScheduler`'s, if DDIM takes the place of a missing sampler.
-    fn default(&mut self, key: &'static str, taken: &'static str, ddim: &'static str) {
-        if self.class.method() == Method::Other && taken != ddim && !self.entries.contains_key(key) {
-            self.notes.push(Note::Default { key, taken, ddim });
-        }
-    }
-
-    /// Refuses configurations of networks that do not receive a timestep of a β schedule.
-    fn check_is_diffusion(&self) -> Result<(), Error> {
-        check_has_betas(self.entries)?;
-        if let Some(entry) = self.peek("timestep_type").filter(|_| acts(self.class, "timestep_type")) {
-            // With other predictions diffusers ignores it.
-            let is_v = self.peek("prediction_type").is_some_and(|entry| entry.text == "\"v_prediction\"");
-            if entry.word()? == "continuous" && is_v {
-                return Err(entry.error("is not supported: the network expects σ, not a training timestep"));
-            }
-        }
-        Ok(())
+    /// What all classes with a table of β read.
+    fn trained(&mut self) -> Result<Trained, Error> {
+        let recipe = self.recipe()?;
+        let prediction = self.prediction()?;
+        let recipe = self.shift_and_rescaling(recipe, prediction)?;
+        let schedule = recipe.schedule()?;
+        let threshold = self.threshold()?;
+        let end = self.end()?;
+        let (spacing, offset) = self.spacing(schedule.len(), end)?;
+        let (variance, learned_variance) = self.variance()?;
+        Ok(Trained { recipe, schedule, prediction, threshold, spacing, offset, end, variance, learned_variance })
     }
 
     fn recipe(&mut self) -> Result<Recipe, Error> {
@@ -137,34 +180,24 @@ impl<'a> Reader<'a> {
             if betas.len() != total {
                 return Err(entry.error(format!("holds {} numbers for num_train_timesteps = {total}", betas.len())));
             }
-            return Ok(recipe(Family::Trained(betas)));
+            return Ok(recipe(Curve::Trained(betas)));
         }
         let family = match name {
             Some(entry) => entry.word()?,
             None => defaults.beta_schedule.to_owned(),
         };
-        if name.is_none() {
-            self.default("beta_schedule", defaults.beta_schedule, "linear");
-        } else if !self.class.takes_beta_schedule(&family) {
+        if name.is_some() && !self.class.takes_beta_schedule(&family) {
             self.differs(Difference::BetaSchedule(self.class));
         }
-        if let Some(fixed) = Family::without_ends(&family) {
+        if let Some(fixed) = Curve::without_ends(&family) {
             self.ignored_if_given([start, end], Ignored::FixedSchedule);
             return Ok(recipe(fixed));
         }
-        if defaults.beta_end != 0.02 {
-            if start.is_none() {
-                self.default("beta_start", "0.00085", "0.0001");
-            }
-            if end.is_none() {
-                self.default("beta_end", "0.012", "0.02");
-            }
-        }
         let beta = |entry, default| number(entry, default, |beta| beta > 0.0 && beta < 1.0, "is not inside (0, 1)");
         let (start, end) = (beta(start, defaults.beta_start)?, beta(end, defaults.beta_end)?);
-        Family::with_ends(&family, start, end)
+        Curve::with_ends(&family, start, end)
             .map(recipe)
-            .ok_or_else(|| config_error("beta_schedule", &family, format!("is none of {}", Family::NAMES.join(", "))))
+            .ok_or_else(|| config_error("beta_schedule", &family, format!("is none of {}", Curve::NAMES.join(", "))))
     }
 
     /// `prediction_type`, which was `predict_epsilon` in diffusers up to 0.8.
@@ -177,10 +210,7 @@ impl<'a> Reader<'a> {
                 "sample" => Prediction::Sample,
                 "original_sample" if self.class == SchedulerClass::EulerDiscrete => Prediction::Sample,
                 "v_prediction" => Prediction::Velocity,
-                word if !self.class.is_supported() && word == "flow_prediction" => {
-                    return Err(entry
-                        .error("is not supported: flow-matching models have no β schedule; make the path with Flow"));
-                }
+                "flow_prediction" if acts(self.class, "use_flow_sigmas") => Prediction::Flow,
                 _ => return Err(entry.error("is none of epsilon, sample, v_prediction")),
             },
         };
@@ -205,7 +235,7 @@ impl<'a> Reader<'a> {
 
     fn shift_and_rescaling(&mut self, mut recipe: Recipe, prediction: Prediction) -> Result<Recipe, Error> {
         let default = self.class.defaults().snr_shift_scale;
-        recipe.shift = number(self.get("snr_shift_scale"), default, |shift| shift > 0.0, "is not positive")?;
+        recipe.shift = number(self.given("snr_shift_scale"), default, |shift| shift > 0.0, "is not positive")?;
         recipe.rescales = self.get("rescale_betas_zero_snr").map_or(Ok(false), |entry| entry.flag())?;
         if recipe.rescales {
             self.differs(if prediction == Prediction::Epsilon {
@@ -238,9 +268,6 @@ impl<'a> Reader<'a> {
             });
         }
         self.ignored_if_given([ratio, max], Ignored::Off("thresholding"));
-        if clip.is_none() {
-            self.default("clip_sample", if default { "true" } else { "false" }, "true");
-        }
         if clips {
             return Ok(Threshold::Clip(number(range, 1.0, |range| range > 0.0, "is not positive")?));
         }
@@ -265,10 +292,7 @@ impl<'a> Reader<'a> {
                 given = Some(former);
             }
         }
-        let Some(entry) = given else {
-            self.default("set_alpha_to_one", if default == PathEnd::Clean { "true" } else { "false" }, "true");
-            return Ok(default);
-        };
+        let Some(entry) = given else { return Ok(default) };
         Ok(if entry.flag()? { PathEnd::Clean } else { PathEnd::FirstLevel })
     }
 
@@ -278,9 +302,6 @@ impl<'a> Reader<'a> {
             let word = entry.word()?;
             word.parse().map_err(|_| entry.error("is none of leading, trailing, linspace"))?
         } else {
-            if class.list() != List::Distilled {
-                self.default("timestep_spacing", default.name(), "leading");
-            }
             default
         };
         let offset = match self.get("steps_offset") {
@@ -302,7 +323,7 @@ impl<'a> Reader<'a> {
     /// How the path differs from that of diffusers.
     fn note_spacing(&mut self, spacing: Spacing, offset: usize, end: PathEnd) {
         let (class, list) = (self.class, self.class.list());
-        let is_ddpm = class.method() == Method::Ddpm;
+        let is_ddpm = class.is_ddpm();
         match spacing {
             Spacing::Leading => {
                 // With offset 1 and the end at t = 0, the two are the same level.
@@ -337,16 +358,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// How many timesteps an LCM was distilled for.
-    fn distilled_steps(&mut self, total: usize) -> Result<usize, Error> {
-        match self.get("original_inference_steps") {
-            Some(entry) => entry.count(1, total),
-            None => Ok(total.min(50)),
-        }
-    }
-
+    /// The variance of DDPM, and whether the network predicts one.
     fn variance(&mut self) -> Result<(Variance, bool), Error> {
-        let is_ddpm = self.class.method() == Method::Ddpm;
+        let is_ddpm = self.class.is_ddpm();
         let Some(entry) = self.peek("variance_type").filter(|entry| !entry.is_null()) else {
             if is_ddpm {
                 self.seen.insert("variance_type");
@@ -393,7 +407,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let reason = if acts(self.class, name) {
-                if SIGMA_KEYS.contains(&name) { Ignored::SigmaSpacing } else { Ignored::Method }
+                Ignored::Unused
             } else if STEP_ARGUMENTS.contains(&name) {
                 Ignored::StepArgument
             } else if REMOVED_KEYS.iter().any(|(former, _)| *former == name) {
@@ -409,18 +423,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Refuses flow matching, whatever the class.
-pub(super) fn check_has_betas(entries: &Entries) -> Result<(), Error> {
-    let Some(text) = entries.get("use_flow_sigmas") else { return Ok(()) };
-    let entry = Entry { key: "use_flow_sigmas", text };
-    if entry.flag()? {
-        Err(entry.error("is not supported: flow-matching models have no β schedule; make the path with Flow"))
-    } else {
-        Ok(())
-    }
-}
-
-fn number(entry: Option<Entry<'_>>, default: f64, holds: impl Fn(f64) -> bool, not: &str) -> Result<f64, Error> {
+pub(super) fn number(
+    entry: Option<Entry<'_>>,
+    default: f64,
+    holds: impl Fn(f64) -> bool,
+    not: &str,
+) -> Result<f64, Error> {
     let Some(entry) = entry else { return Ok(default) };
     let number = entry.number()?;
     if holds(number) { Ok(number) } else { Err(entry.error(not)) }

@@ -2,13 +2,12 @@
 
 use crate::compat::Tables;
 use crate::error::Error;
-use crate::hub::SchedulerConfig;
 use crate::hub::json::{config_error, few_digits};
 use crate::schedule::NoiseSchedule;
 
 /// `beta_schedule` with its ends, or `trained_betas`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Family {
+pub(super) enum Curve {
     Trained(Vec<f64>),
     Linear(f64, f64),
     ScaledLinear(f64, f64),
@@ -21,14 +20,14 @@ pub(super) enum Family {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Recipe {
     pub(super) total: usize,
-    pub(super) family: Family,
+    pub(super) family: Curve,
     /// The factor by which the SNR is divided, 1 for none.
     pub(super) shift: f64,
     /// To zero terminal SNR.
     pub(super) rescales: bool,
 }
 
-impl Family {
+impl Curve {
     pub(super) const NAMES: [&str; 5] = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"];
 
     pub(super) fn without_ends(name: &str) -> Option<Self> {
@@ -68,12 +67,12 @@ impl Recipe {
     pub(super) fn schedule(&self) -> Result<NoiseSchedule, Error> {
         let total = self.total;
         let schedule = match &self.family {
-            Family::Trained(betas) => NoiseSchedule::from_betas(betas.iter().copied()),
-            Family::Linear(start, end) => NoiseSchedule::linear(total, *start, *end),
-            Family::ScaledLinear(start, end) => NoiseSchedule::scaled_linear(total, *start, *end),
-            Family::Sigmoid(start, end) => NoiseSchedule::sigmoid(total, *start, *end),
-            Family::Cosine => NoiseSchedule::cosine(total),
-            Family::Laplace => diffusers_laplace(total),
+            Curve::Trained(betas) => NoiseSchedule::from_betas(betas.iter().copied()),
+            Curve::Linear(start, end) => NoiseSchedule::linear(total, *start, *end),
+            Curve::ScaledLinear(start, end) => NoiseSchedule::scaled_linear(total, *start, *end),
+            Curve::Sigmoid(start, end) => NoiseSchedule::sigmoid(total, *start, *end),
+            Curve::Cosine => NoiseSchedule::cosine(total),
+            Curve::Laplace => diffusers_laplace(total),
         };
         let schedule = shifted(schedule.map_err(|error| self.error(&error))?, self.shift)?;
         if !self.rescales {
@@ -84,15 +83,15 @@ impl Recipe {
         })
     }
 
-    fn tables(&self) -> Result<Tables, Error> {
+    pub(super) fn tables(&self) -> Result<Tables, Error> {
         let total = self.total;
         let tables = match &self.family {
-            Family::Trained(betas) => Tables::from_betas(betas.iter().copied()),
-            Family::Linear(start, end) => Tables::linear(total, *start, *end),
-            Family::ScaledLinear(start, end) => Tables::scaled_linear(total, *start, *end),
-            Family::Sigmoid(start, end) => Tables::sigmoid(total, *start, *end),
-            Family::Cosine => Tables::cosine(total),
-            Family::Laplace => Tables::laplace(total),
+            Curve::Trained(betas) => Tables::from_betas(betas.iter().copied()),
+            Curve::Linear(start, end) => Tables::linear(total, *start, *end),
+            Curve::ScaledLinear(start, end) => Tables::scaled_linear(total, *start, *end),
+            Curve::Sigmoid(start, end) => Tables::sigmoid(total, *start, *end),
+            Curve::Cosine => Tables::cosine(total),
+            Curve::Laplace => Tables::laplace(total),
         }?;
         if self.shift != 1.0 {
             return Err(unsupported_shift(self.shift));
@@ -104,7 +103,7 @@ impl Recipe {
     fn error(&self, error: &Error) -> Error {
         let (key, name) = (self.family.key(), self.family.name());
         match error {
-            Error::Beta { t, value } if matches!(self.family, Family::Trained(_)) => {
+            Error::Beta { t, value } if matches!(self.family, Curve::Trained(_)) => {
                 config_error(format!("{key}[{t}]"), &few_digits(*value), "is not inside (0, 1)")
             }
             Error::AlphaBar { t, value } => {
@@ -145,28 +144,4 @@ fn diffusers_laplace(total: usize) -> Result<NoiseSchedule, Error> {
         let snr = libm::exp(log_snr);
         (snr / (1.0 + snr)).sqrt()
     })
-}
-
-impl SchedulerConfig {
-    /// The `f32` tables that diffusers makes of this configuration, for [`compat`](crate::compat).
-    ///
-    /// [`SchedulerConfig::schedule`] is the exact schedule.
-    ///
-    /// # Errors
-    /// Those of [`Tables`]; none for the configurations of released models.
-    ///
-    /// ```
-    /// use alphabar::{Ddim, Plan, compat, hub::SchedulerConfig};
-    ///
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "linspace"}"#)?;
-    /// // The image of diffusers, from the same noise:
-    /// let (schedule, tau) = (config.python_tables()?.schedule()?, config.timesteps(20)?);
-    /// let builder = Plan::builder(&schedule, &tau).prediction(config.prediction()).threshold(config.threshold());
-    /// let plan = compat::ddim(&builder, 20, &Ddim::deterministic())?;
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[doc(alias = "alphas_cumprod")]
-    pub fn python_tables(&self) -> Result<Tables, Error> {
-        self.recipe.tables()
-    }
 }

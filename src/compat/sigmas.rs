@@ -1,0 +1,115 @@
+//! How diffusers makes lists of σ and t from a table of ᾱ.
+//!
+//! Its classes hold σ = √((1−ᾱ)/ᾱ) of every t. A list of t becomes a list of σ by linear interpolation in σ, and a list of σ a list of t by
+//! linear interpolation in ln σ: neither is the inverse of the other.
+
+use super::Precision;
+use crate::error::Error;
+use crate::level::NoiseLevel;
+use crate::path::Point;
+use crate::schedule::NoiseSchedule;
+use crate::spacing;
+
+/// σ of every t, and its logarithm, as diffusers holds them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sigmas {
+    sigmas: Vec<f64>,
+    logs: Vec<f64>,
+    precision: Precision,
+}
+
+impl Precision {
+    /// A number as an array of this precision holds it.
+    pub(crate) fn hold(self, value: f64) -> f64 {
+        match self {
+            Self::F32 => f64::from(value as f32),
+            Self::F64 => value,
+        }
+    }
+}
+
+impl Sigmas {
+    /// The table of a schedule of this precision. Classes that divide by √ᾱ hold 2⁻²⁴ for ᾱ = 0.
+    pub(crate) fn new(schedule: &NoiseSchedule, precision: Precision) -> Self {
+        let sigma = |level: &NoiseLevel| match level.alpha_bar() {
+            0.0 => (1.0 - ZERO_SNR_FLOOR) / ZERO_SNR_FLOOR,
+            alpha_bar => match precision {
+                // f32 throughout: the difference, the quotient and the root are rounded.
+                Precision::F32 => f64::from((1.0 - alpha_bar as f32) / alpha_bar as f32),
+                Precision::F64 => level.one_minus_alpha_bar() / alpha_bar,
+            },
+        };
+        let sigmas = schedule.levels().iter().map(|level| precision.hold(sigma(level).sqrt()));
+        let sigmas: Vec<f64> = sigmas.collect();
+        let logs = sigmas.iter().map(|sigma| precision.hold(libm::log(*sigma))).collect();
+        Self { sigmas, logs, precision }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// σ of t = T − 1.
+    pub(crate) fn max(&self) -> f64 {
+        self.sigmas.last().copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// σ of t = 0.
+    pub(crate) fn min(&self) -> f64 {
+        self.sigmas.first().copied().unwrap_or(0.0)
+    }
+
+    /// σ of a t, linear between two entries: `numpy.interp`.
+    pub(crate) fn at(&self, t: f64) -> f64 {
+        let below = (t.max(0.0) as usize).min(self.sigmas.len().saturating_sub(1));
+        let entry = |index: usize| self.sigmas.get(index).copied();
+        match (entry(below), entry(below + 1)) {
+            (Some(low), Some(high)) => low + (high - low) * (t - below as f64).max(0.0),
+            (low, _) => low.unwrap_or(0.0),
+        }
+    }
+
+    /// t of a σ, linear in ln σ between two entries, within the table: `_sigma_to_t`.
+    pub(crate) fn time_of(&self, sigma: f64) -> f64 {
+        let log = libm::log(sigma.max(1e-10));
+        let above = self.logs.partition_point(|entry| *entry <= log);
+        let low = above.saturating_sub(1).min(self.logs.len().saturating_sub(2));
+        match (self.logs.get(low), self.logs.get(low + 1)) {
+            (Some(below), Some(above)) => {
+                let share = ((below - log) / (below - above)).clamp(0.0, 1.0);
+                (1.0 - share) * low as f64 + share * (low + 1) as f64
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// A point of a variance-preserving plan: σ rounded as diffusers holds it, and what the network is told.
+    pub(crate) fn point(&self, t: f64, sigma: f64) -> Result<Point, Error> {
+        Ok(Point::new(t, NoiseLevel::from_sigma(self.precision.hold(sigma))?))
+    }
+}
+
+/// What diffusers holds for ᾱ = 0 where it divides by √ᾱ.
+const ZERO_SNR_FLOOR: f64 = 1.0 / 16_777_216.0;
+
+/// How S values of σ lie between two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// `use_karras_sigmas`, ρ = 7.
+    Karras,
+    /// `use_exponential_sigmas`.
+    Exponential,
+    /// `use_beta_sigmas`, α = β = 0.6.
+    Beta,
+}
+
+impl Spread {
+    /// S values from the largest to the smallest.
+    pub(crate) fn between(self, steps: usize, max: f64, min: f64) -> Result<Vec<f64>, Error> {
+        match self {
+            Self::Karras => spacing::karras(steps, max, min, spacing::KARRAS_RHO),
+            Self::Exponential => spacing::exponential(steps, max, min),
+            Self::Beta => spacing::beta(steps, max, min, 0.6, 0.6),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Classes of diffusers beside diffusers itself: `tests/parity/classes_flow.json`, recorded by `tests/parity/classes.py`.
+
+#![cfg(feature = "hub")]
+
+use crate::classes::compare;
+
+#[test]
+fn all_runs_meet_python() {
+    compare("flow");
+}
