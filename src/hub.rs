@@ -190,7 +190,7 @@ impl SchedulerConfig {
     /// Missing keys have the defaults of that class, as with `DDIMScheduler.from_config` of diffusers.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::from_json`].
+    /// As [`SchedulerConfig::from_json`]; [`Error::Config`] for the file of a flow-matching model as a class with a β schedule.
     ///
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
@@ -202,7 +202,8 @@ impl SchedulerConfig {
     /// ```
     #[doc(alias = "from_config")]
     pub fn from_json_as(text: &str, class: SchedulerClass) -> Result<Self, Error> {
-        let (_, entries) = scheduler_section(json::entries(text)?)?;
+        let (name, entries) = scheduler_section(json::entries(text)?)?;
+        check_is_of_one_model(name.and_then(|name| name.parse().ok()), &entries, class)?;
         Self::from_entries(class, without_keys_of_others(class, entries))
     }
 
@@ -322,6 +323,7 @@ impl SchedulerConfig {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {
+        check_is_of_one_model(Some(self.class), &self.entries, class)?;
         let entries = if class == self.class { self.entries } else { without_keys_of_others(class, self.entries) };
         Ok(Self { imitates: self.imitates, ..Self::from_entries(class, entries)? })
     }
@@ -611,6 +613,24 @@ fn scheduler_section(mut entries: Entries) -> Result<(Option<String>, Entries), 
         return Ok((Some(name), entries));
     }
     Ok((None, entries))
+}
+
+/// Refuses to read the file of a flow as a class with a table of β, and the other way around: the network is what it is.
+fn check_is_of_one_model(from: Option<SchedulerClass>, entries: &Entries, to: SchedulerClass) -> Result<(), Error> {
+    let key = "use_flow_sigmas";
+    let text = entries.get(key).map_or("false", |text| text);
+    let has_flow_sigmas = Entry { key, text }.flag()?;
+    let was_flow = has_flow_sigmas || from.is_some_and(SchedulerClass::is_flow);
+    let is_flow = to.is_flow() || has_flow_sigmas && acts(to, key);
+    if from.is_none_or(|from| from == to) && !has_flow_sigmas || was_flow == is_flow {
+        return Ok(());
+    }
+    let reason = if is_flow {
+        "is of a model with a β schedule, which no flow-matching class can sample"
+    } else {
+        "is of a flow-matching model, which has no β schedule: read it as a flow-matching class, or set use_flow_sigmas for one that has it"
+    };
+    Err(config_error("_class_name", from.map_or("(none)", SchedulerClass::name), reason))
 }
 
 /// The entries without the keys of other classes' samplers and of their spacing in σ, which diffusers drops too.

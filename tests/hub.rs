@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use alphabar::hub::{Difference, GuidedDiffusion, Ignored, Note, SchedulerClass, SchedulerConfig, Spacing};
 use alphabar::{
-    BoxError, Conditioning, Ddim, Ddpm, Direction, Draw, Error, MAX_TRAIN_STEPS, NoiseSchedule, PathEnd, Plan, Point,
-    Prediction, Threshold, Timesteps, Variance, noise, sample,
+    BoxError, Conditioning, Ddim, Ddpm, Direction, Draw, Error, MAX_TRAIN_STEPS, NoiseSchedule, PathEnd, Plan, Pndm,
+    Point, Prediction, Threshold, Timesteps, Variance, noise, sample,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -54,21 +54,23 @@ fn stable_diffusion_1_5() {
     assert_eq!(config.class(), SchedulerClass::Pndm);
     assert_eq!(config.schedule().unwrap(), &NoiseSchedule::scaled_linear(1000, 0.00085, 0.012).unwrap());
     assert_eq!((config.prediction(), config.threshold()), (Prediction::Epsilon, Threshold::None));
-    assert_eq!((config.spacing(), config.steps_offset(), config.end().unwrap()), (Spacing::Leading, 1, PathEnd::FirstLevel));
     assert_eq!(
-        config.notes(),
-        [Note::Differs(Difference::Method(SchedulerClass::Pndm)), ignored("skip_prk_steps", Ignored::Method),]
+        (config.spacing(), config.steps_offset(), config.end()),
+        (Some(Spacing::Leading), Some(1), Some(PathEnd::FirstLevel))
     );
+    assert_eq!(config.notes(), []);
     let tau = Timesteps::leading(1000, 50, 1).unwrap().ending(PathEnd::FirstLevel);
     assert_eq!(config.timesteps(50).unwrap(), tau);
-    assert_eq!(config.plan(50).unwrap(), Plan::new(config.schedule().unwrap(), &tau, &Ddim::deterministic()).unwrap());
+    let plan = config.plan(50).unwrap();
+    assert_eq!(plan, Plan::new(config.schedule().unwrap(), &tau, &Pndm::plms()).unwrap());
+    assert_eq!(plan.len(), 51);
 }
 
 #[test]
 fn stable_diffusion_2_1() {
     let config = published("stable-diffusion-2-1");
     assert_eq!((config.class(), config.prediction()), (SchedulerClass::Ddim, Prediction::Velocity));
-    assert_eq!((config.steps_offset(), config.end().unwrap()), (1, PathEnd::FirstLevel));
+    assert_eq!((config.steps_offset(), config.end()), (Some(1), Some(PathEnd::FirstLevel)));
     assert_eq!(config.threshold(), Threshold::None);
     assert_eq!(config.notes(), [ignored("skip_prk_steps", Ignored::NotOfClass(SchedulerClass::Ddim))]);
     assert_eq!(config.plan(20).unwrap().prediction(), Prediction::Velocity);
@@ -79,7 +81,7 @@ fn stable_diffusion_xl() {
     let config = published("stable-diffusion-xl-base-1.0");
     let class = SchedulerClass::EulerDiscrete;
     // Its file has `set_alpha_to_one: false`, which Euler's code never reads.
-    assert_eq!((config.class(), config.spacing(), config.end().unwrap()), (class, Spacing::Leading, PathEnd::Clean));
+    assert_eq!((config.class(), config.spacing(), config.end()), (class, Some(Spacing::Leading), Some(PathEnd::Clean)));
     // `clip_sample` and `use_karras_sigmas` are false, and need no word.
     let left_over = ["sample_max_value", "set_alpha_to_one", "skip_prk_steps"];
     assert_eq!(config.notes(), left_over.map(|key| ignored(key, Ignored::NotOfClass(class))));
@@ -90,7 +92,7 @@ fn a_v_model_of_zero_terminal_snr() {
     let config = published("hunyuan3d-paint-zero-snr");
     let schedule = NoiseSchedule::stable_diffusion().unwrap().rescale_zero_terminal_snr().unwrap();
     assert_eq!(config.schedule().unwrap(), &schedule);
-    assert_eq!((config.spacing(), config.end().unwrap()), (Spacing::Trailing, PathEnd::Clean));
+    assert_eq!((config.spacing(), config.end()), (Some(Spacing::Trailing), Some(PathEnd::Clean)));
     assert_eq!(
         config.notes(),
         [
@@ -102,7 +104,7 @@ fn a_v_model_of_zero_terminal_snr() {
     );
     // Where Python's first step is NaN.
     let tau = config.timesteps(10).unwrap();
-    let plan = config.plan_builder(&tau).build(&Ddim::new(1.0).unwrap()).unwrap();
+    let plan = config.plan_builder(&tau).unwrap().build(&Ddim::new(1.0).unwrap()).unwrap();
     assert_eq!(plan.steps()[0].from.alpha_bar(), 0.0);
     assert!(plan.steps()[0].coefficients.x.is_finite());
 }
@@ -136,7 +138,7 @@ fn networks_with_a_learned_variance() {
     assert_eq!((dit.class(), dit.notes()), (SchedulerClass::Ddim, &[][..]));
 
     let fit = published("fitv2-learned-range");
-    assert_eq!((fit.variance(), fit.has_learned_variance()), (Variance::LearnedRange, true));
+    assert_eq!((fit.variance(), fit.has_learned_variance()), (Some(Variance::LearnedRange), true));
     assert_eq!(fit.plan(9).unwrap().steps()[0].learned_noise.map(|k| k > 0.0), Some(true));
     assert_eq!(
         fit.notes(),
@@ -220,7 +222,10 @@ fn python_loads_what_is_written_with_the_same_values() {
             assert_eq!(&ours, list, "{name}");
         }
         let of = |key: &str| loaded["config"].get(key).cloned().unwrap_or(Value::Null);
-        if config.class().is_supported() {
+        if matches!(
+            config.class(),
+            SchedulerClass::Ddim | SchedulerClass::Ddpm | SchedulerClass::DdimInverse | SchedulerClass::EulerDiscrete
+        ) {
             let prediction = match config.prediction() {
                 Prediction::Epsilon => "epsilon",
                 Prediction::Velocity => "v_prediction",
@@ -274,14 +279,14 @@ fn defaults_are_those_of_the_classes_of_diffusers() {
         assert_eq!(config.schedule().unwrap(), &schedule, "{name}");
         // Samplers that work in σ have "linspace" without a key for it; UnCLIP too. LCM and TCD do not read theirs.
         let spacing = of("timestep_spacing", json!("linspace"));
-        assert_eq!(spacing, config.spacing().to_string(), "{name}");
-        assert_eq!(of("steps_offset", json!(0)), config.steps_offset(), "{name}");
+        assert_eq!(spacing, config.spacing().unwrap().to_string(), "{name}");
+        assert_eq!(of("steps_offset", json!(0)), config.steps_offset().unwrap(), "{name}");
         // CogVideoX's code has no clip, though its constructor takes one.
         let clips = of("clip_sample", json!(false)) == true && !name.starts_with("CogVideoX");
         assert_eq!(config.threshold(), if clips { Threshold::Clip(1.0) } else { Threshold::None }, "{name}");
-        // DEIS and SA-Solver end at σ of t = 0, without a key for it.
-        let clean =
-            of("set_alpha_to_one", json!(!matches!(class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver)));
+        // DEIS and SA-Solver end at σ of t = 0, without a key for it; TCD, too, whatever its key says.
+        let at_first = matches!(class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
+        let clean = if class == SchedulerClass::Tcd { json!(false) } else { of("set_alpha_to_one", json!(!at_first)) };
         assert_eq!(config.end().unwrap() == PathEnd::Clean, clean == true, "{name}");
         assert_eq!(of("final_sigmas_type", json!("zero")), "zero");
         assert_eq!(config.variance().unwrap(), Variance::Posterior);
@@ -292,7 +297,10 @@ fn defaults_are_those_of_the_classes_of_diffusers() {
     }
     // Another end of β would not be seen in ᾱ[999] alone.
     let sde = read(&bare("DPMSolverSDEScheduler")).unwrap();
-    assert!((sde.schedule().betas()[999] - 0.012).abs() < 1e-15 && (sde.schedule().betas()[0] - 0.00085).abs() < 1e-15);
+    assert!(
+        (sde.schedule().unwrap().betas()[999] - 0.012).abs() < 1e-15
+            && (sde.schedule().unwrap().betas()[0] - 0.00085).abs() < 1e-15
+    );
 }
 
 /// The keys that a constructor takes and no code reads; LCM's strides come from `original_inference_steps`.
@@ -300,8 +308,10 @@ fn idle(class: SchedulerClass) -> &'static [&'static str] {
     const CLIPS: [&str; 3] = ["clip_sample", "clip_sample_range", "sample_max_value"];
     match class {
         SchedulerClass::CogVideoXDdim | SchedulerClass::CogVideoXDpm => &CLIPS,
-        SchedulerClass::Lcm => &["timestep_spacing", "steps_offset"],
+        SchedulerClass::Lcm => &["timestep_spacing", "steps_offset", "set_alpha_to_one"],
         SchedulerClass::Tcd => &[
+            "set_alpha_to_one",
+            "timestep_scaling",
             "timestep_spacing",
             "steps_offset",
             "clip_sample",
@@ -375,7 +385,7 @@ fn a_key_acts_in_the_classes_that_have_it_and_is_noted_in_the_others() {
             let changed = read(&with).unwrap();
             let same = |a: &SchedulerConfig, b: &SchedulerConfig| {
                 (
-                    a.schedule() == b.schedule(),
+                    a.schedule().unwrap() == b.schedule().unwrap(),
                     a.prediction(),
                     a.threshold(),
                     a.end(),
@@ -383,6 +393,7 @@ fn a_key_acts_in_the_classes_that_have_it_and_is_noted_in_the_others() {
                     a.has_learned_variance(),
                 ) == (true, b.prediction(), b.threshold(), b.end(), b.variance(), b.has_learned_variance())
                     && a.timesteps(7).unwrap() == b.timesteps(7).unwrap()
+                    && a.plan(7).ok() == b.plan(7).ok()
             };
             let has = defaults.get(*key).is_some() && !idle(class).contains(key);
             let nothing_to_do = base.get(*key) == Some(value) || defaults.get(*key) == Some(value);
@@ -481,7 +492,6 @@ fn euler_is_ddim() {
         let json = json!({"_class_name": class, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
             "timestep_spacing": "trailing"});
         let config = read(&json).unwrap();
-        assert!(config.class().is_supported());
         assert_eq!(config.notes(), [Note::Differs(Difference::TrailingLength)]);
         let plan = config.plan(10).unwrap();
         assert_eq!(plan, Plan::new(&schedule, &tau, &Ddim::new(f64::from(u8::from(ancestral))).unwrap()).unwrap());
@@ -507,13 +517,16 @@ fn euler_is_ddim() {
     assert!((x(config.plan(1).unwrap()) - 4.408_312_989).abs() < 1e-8);
     // On the tables of diffusers; 4.418101 if it ended at t = 0.
     let tables = config.python_tables().unwrap().schedule().unwrap();
-    assert!((x(Plan::new(&tables, &config.timesteps(1).unwrap(), &config.solver()).unwrap()) - 4.408_314).abs() < 1e-6);
+    assert!(
+        (x(Plan::new(&tables, &config.timesteps(1).unwrap(), &Ddim::deterministic()).unwrap()) - 4.408_314).abs()
+            < 1e-6
+    );
     for key in ["set_alpha_to_one", "clip_sample", "thresholding"] {
         assert!(config.notes().contains(&ignored(key, Ignored::NotOfClass(SchedulerClass::EulerDiscrete))));
     }
     // The end that it does have.
     let json = json!({"_class_name": "EulerDiscreteScheduler", "final_sigmas_type": "sigma_min"});
-    assert_eq!(read(&json).unwrap().end(), PathEnd::FirstLevel);
+    assert_eq!(read(&json).unwrap().end(), Some(PathEnd::FirstLevel));
 }
 
 #[test]
@@ -583,19 +596,8 @@ fn the_inverse_scheduler_encodes_towards_its_destination() {
 
 #[test]
 fn another_class_has_other_defaults() {
-    let class = SchedulerClass::LmsDiscrete;
     let lms = read(&json!({"_class_name": "LMSDiscreteScheduler"})).unwrap();
-    let default = |key, taken, ddim| Note::Default { key, taken, ddim };
-    assert_eq!(
-        lms.notes(),
-        [
-            Note::Differs(Difference::Method(class)),
-            default("clip_sample", "false", "true"),
-            default("timestep_spacing", "linspace", "leading"),
-            Note::Differs(Difference::LinspaceSingle),
-            Note::Differs(Difference::List(class)),
-        ]
-    );
+    assert_eq!((lms.spacing(), lms.threshold()), (Some(Spacing::Linspace), Threshold::None));
     assert_eq!(lms.with_class(SchedulerClass::Ddim).unwrap().plan(9).unwrap(), {
         let ddim = read(&json!({"_class_name": "DDIMScheduler"})).unwrap();
         ddim.plan(9).unwrap()
@@ -614,9 +616,8 @@ fn every_note_has_a_key_of_the_file_or_of_a_default_and_a_reason() {
                 assert!(line.starts_with(&format!("{}: ", note.key())) && line.len() > note.key().len() + 10, "{line}");
                 let default = matches!(
                     note,
-                    Note::Default { .. }
-                        | Note::StandsStill
-                        | Note::Differs(Difference::List(_) | Difference::LinspaceSingle)
+                    Note::StandsStill
+                        | Note::Differs(Difference::Quirk(_) | Difference::List(_) | Difference::LinspaceSingle)
                 );
                 assert!(default || entries.get(note.key()).is_some(), "{name}: {line}");
             }
@@ -698,11 +699,11 @@ fn only_the_plan_that_needs_x0_at_pure_noise_is_refused() {
     }
     assert!(matches!(config.plan(1000), Err(Error::LeadingOffset { t: 1000, .. })));
     let steps = Timesteps::explicit(1000, [998, 500]).unwrap();
-    assert!(config.plan_builder(&steps).build(&config.solver()).is_ok());
+    assert!(config.plan_builder(&steps).unwrap().build(&Ddim::deterministic()).is_ok());
     // The classes without that key leave their schedule alone.
     let json = json!({"_class_name": "HeunDiscreteScheduler", "rescale_betas_zero_snr": true, "beta_start": 1e-4, "beta_end": 0.02});
     let heun = read(&json).unwrap();
-    assert_eq!(heun.schedule(), &NoiseSchedule::ddpm().unwrap());
+    assert_eq!(heun.schedule().unwrap(), &NoiseSchedule::ddpm().unwrap());
     assert!(
         heun.notes().contains(&ignored("rescale_betas_zero_snr", Ignored::NotOfClass(SchedulerClass::HeunDiscrete)))
     );
@@ -796,15 +797,18 @@ fn a_file_is_read_as_a_class_of_ones_choice() {
     assert!(SchedulerConfig::from_json(other).is_err());
     assert!(SchedulerConfig::from_json_as(other, SchedulerClass::Ddim).is_ok());
     let flow = r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#;
-    for error in [SchedulerConfig::from_json(flow), SchedulerConfig::from_json_as(flow, SchedulerClass::Ddim)] {
-        assert!(error.unwrap_err().to_string().contains("no β schedule"));
-    }
-    let flow = r#"{"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true}"#;
     let error = SchedulerConfig::from_json_as(flow, SchedulerClass::Ddim).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "use_flow_sigmas = true is not supported: flow-matching models have no β schedule; make the path with Flow"
-    );
+    assert!(error.to_string().contains("flow-matching model, which has no β schedule"), "{error}");
+    let flow = SchedulerConfig::from_json(flow).unwrap();
+    assert!(flow.clone().with_class(SchedulerClass::Ddpm).is_err() && flow.schedule().is_err());
+    assert!(flow.with_class(SchedulerClass::FlowMatchHeunDiscrete).is_ok());
+    let flow =
+        r#"{"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true, "prediction_type": "flow_prediction"}"#;
+    assert!(SchedulerConfig::from_json_as(flow, SchedulerClass::Ddim).is_err());
+    assert!(SchedulerConfig::from_json_as(flow, SchedulerClass::FlowMatchEulerDiscrete).is_ok());
+    assert!(SchedulerConfig::from_json_as(flow, SchedulerClass::DpmSolverMultistep).is_ok());
+    let table = r#"{"_class_name": "DDIMScheduler"}"#;
+    assert!(SchedulerConfig::from_json_as(table, SchedulerClass::FlowMatchLcm).is_err());
 }
 
 /// LeRobot's policy and diffusion policy's, after its YAML.
@@ -815,14 +819,20 @@ fn robots_files_are_read_for_their_scheduler() {
         "beta_end": 0.02, "prediction_type": "epsilon", "clip_sample": true, "clip_sample_range": 1.0,
         "num_inference_steps": null});
     let config = read(&lerobot).unwrap();
-    assert_eq!((config.class(), config.schedule().unwrap()), (SchedulerClass::Ddim, &NoiseSchedule::cosine(100).unwrap()));
+    assert_eq!(
+        (config.class(), config.schedule().unwrap()),
+        (SchedulerClass::Ddim, &NoiseSchedule::cosine(100).unwrap())
+    );
     assert_eq!(config.notes(), ["beta_end", "beta_start"].map(|key| ignored(key, Ignored::FixedSchedule)));
     let section = json!({"_target_": "diffusers.schedulers.scheduling_ddpm.DDPMScheduler", "num_train_timesteps": 100,
         "beta_schedule": "squaredcos_cap_v2", "variance_type": "fixed_small", "clip_sample": true});
     let policy = json!({"horizon": 16, "noise_scheduler": section});
     for file in [&section, &policy] {
         let config = read(file).unwrap();
-        assert_eq!((config.class(), config.schedule().unwrap().len(), config.notes()), (SchedulerClass::Ddpm, 100, &[][..]));
+        assert_eq!(
+            (config.class(), config.schedule().unwrap().len(), config.notes()),
+            (SchedulerClass::Ddpm, 100, &[][..])
+        );
     }
     assert_eq!(
         SchedulerConfig::from_json_as(&policy.to_string(), SchedulerClass::Ddim).unwrap().class(),
@@ -898,9 +908,9 @@ fn flax_unclip_and_cogvideox() {
 
     // DDPM along UnCLIP's list.
     let unclip = read(&json!({"_class_name": "UnCLIPScheduler", "variance_type": "learned_range"})).unwrap();
-    assert_eq!((unclip.notes(), unclip.variance()), (&[][..], Variance::LearnedRange));
+    assert_eq!((unclip.notes(), unclip.variance()), (&[][..], Some(Variance::LearnedRange)));
     let tau = Timesteps::linspace(1000, 25).unwrap();
-    let builder = Plan::builder(unclip.schedule(), &tau).threshold(Threshold::Clip(1.0));
+    let builder = Plan::builder(unclip.schedule().unwrap(), &tau).threshold(Threshold::Clip(1.0));
     assert_eq!(unclip.plan(25).unwrap(), builder.build(&Ddpm::new(Variance::LearnedRange)).unwrap());
     let json = json!({"_class_name": "UnCLIPScheduler", "beta_end": 0.5, "prediction_type": "v_prediction", "beta_schedule": "linear"});
     let unclip = read(&json).unwrap();
@@ -916,11 +926,11 @@ fn flax_unclip_and_cogvideox() {
     let json = json!({"_class_name": "CogVideoXDDIMScheduler", "snr_shift_scale": 1.0, "prediction_type": "sample",
         "clip_sample": true});
     let cog = read(&json).unwrap();
-    assert!(cog.class().is_supported() && cog.threshold() == Threshold::None);
+    assert_eq!(cog.threshold(), Threshold::None);
     assert_eq!(cog.notes(), [ignored("clip_sample", Ignored::NotOfClass(SchedulerClass::CogVideoXDdim))]);
     // By default the SNR is divided by 3: ᾱ/(3 − 2·ᾱ).
     let shifted = read(&json!({"_class_name": "CogVideoXDDIMScheduler", "prediction_type": "sample"})).unwrap();
-    for (shifted, plain) in shifted.schedule().levels().iter().zip(cog.schedule().levels()) {
+    for (shifted, plain) in shifted.schedule().unwrap().levels().iter().zip(cog.schedule().unwrap().levels()) {
         let right = plain.alpha_bar() / (3.0 - 2.0 * plain.alpha_bar());
         assert!((shifted.alpha_bar() / right - 1.0).abs() < 1e-14);
     }
@@ -961,25 +971,19 @@ fn what_makes_no_sense_is_an_error_that_names_the_key() {
             json!({"num_train_timesteps": 2}),
         ),
         ("trained_betas[1]", vec![json!(null)], json!({"num_train_timesteps": 2, "trained_betas": [0.1, 1.0]})),
-        ("prediction_type", vec![json!("v"), json!("flow_prediction"), json!(null)], json!({})),
+        ("prediction_type", vec![json!("v"), json!("flow_prediction")], json!({})),
         ("clip_sample", vec![json!(1), json!("true")], json!({})),
-        ("clip_sample_range", vec![json!(0), json!(-1), json!("NaN"), json!(null)], json!({})),
+        ("clip_sample_range", vec![json!(0), json!(-1), json!("NaN")], json!({})),
         ("dynamic_thresholding_ratio", vec![json!(1.1), json!(-0.1), json!("x")], json!({"thresholding": true})),
-        ("sample_max_value", vec![json!(0.5), json!(null)], json!({"thresholding": true})),
+        ("sample_max_value", vec![json!(0.5)], json!({"thresholding": true})),
         ("thresholding", vec![json!(0)], json!({})),
-        ("timestep_spacing", vec![json!("karras"), json!(null)], json!({})),
+        ("timestep_spacing", vec![json!("karras")], json!({})),
         ("steps_offset", vec![json!(-1), json!(1000), json!(0.5)], json!({})),
         ("set_alpha_to_one", vec![json!("yes")], json!({"_class_name": "DDIMScheduler"})),
         ("rescale_betas_zero_snr", vec![json!("yes"), json!(1)], json!({})),
         ("rescale_betas_zero_snr", vec![json!(true)], json!({"num_train_timesteps": 1, "prediction_type": "sample"})),
         ("variance_type", vec![json!("fixed"), json!(1)], json!({})),
-        ("use_flow_sigmas", vec![json!(true)], json!({"_class_name": "DPMSolverMultistepScheduler"})),
-        (
-            "timestep_type",
-            vec![json!("continuous")],
-            json!({"_class_name": "EulerDiscreteScheduler", "prediction_type": "v_prediction"}),
-        ),
-        ("final_sigmas_type", vec![json!("none"), json!(null)], json!({"_class_name": "EulerDiscreteScheduler"})),
+        ("final_sigmas_type", vec![json!("none")], json!({"_class_name": "EulerDiscreteScheduler"})),
         ("original_inference_steps", vec![json!(0), json!(1001), json!("50")], json!({"_class_name": "LCMScheduler"})),
         (
             "snr_shift_scale",
@@ -1080,7 +1084,7 @@ fn check(result: &Result<SchedulerConfig, Error>, text: &str) -> Result<(), Test
     match result {
         Ok(config) => {
             let again = SchedulerConfig::from_json(&config.to_json()).unwrap();
-            prop_assert_eq!(again.schedule(), config.schedule().unwrap());
+            prop_assert_eq!(again.schedule().ok(), config.schedule().ok());
             prop_assert_eq!(again.to_json(), config.to_json());
             // Impossible ones are errors.
             let _ = config.plan(config.schedule().unwrap().len().min(5));

@@ -95,11 +95,11 @@ impl Run {
     /// Ours.
     fn plan(&self) -> Plan {
         let tau = self.tau();
-        let builder = self.config.plan_builder(&tau);
+        let builder = self.config.plan_builder(&tau).unwrap();
         if self.class() == SchedulerClass::Ddim {
             builder.build(&self.ddim())
         } else {
-            builder.build(&self.config.solver())
+            builder.build(&self.config.run(self.steps()).solver().unwrap())
         }
         .unwrap()
     }
@@ -328,8 +328,9 @@ fn runs_that_leave_their_own_tau_are_compats() {
         assert!(!ours.lint().iter().any(|odd| matches!(odd, Lint::Disconnected { .. })), "{}", run.id());
         let python = run.exact_steps(run.config.schedule().unwrap());
         // Where the end is the level of t = 0, a last step from t = 1 to t = 0 goes there.
-        let same_level =
-            run.steps() == 600 && run.config.end().unwrap() == PathEnd::FirstLevel && text(run.record, "spacing") == "leading";
+        let same_level = run.steps() == 600
+            && run.config.end().unwrap() == PathEnd::FirstLevel
+            && text(run.record, "spacing") == "leading";
         assert!((ours.steps() == python) == same_level, "{}", run.id());
         let (exact, theirs) = (run.recorded("x_f64"), run.recorded("x"));
         let x = run.x::<f32>(&python);

@@ -18,16 +18,6 @@ pub(crate) struct Sigmas {
     precision: Precision,
 }
 
-impl Precision {
-    /// A number as an array of this precision holds it.
-    pub(crate) fn hold(self, value: f64) -> f64 {
-        match self {
-            Self::F32 => f64::from(value as f32),
-            Self::F64 => value,
-        }
-    }
-}
-
 impl Sigmas {
     /// The table of a schedule of this precision. Classes that divide by √ᾱ hold 2⁻²⁴ for ᾱ = 0.
     pub(crate) fn new(schedule: &NoiseSchedule, precision: Precision) -> Self {

@@ -253,6 +253,11 @@ impl SchedulerClass {
         matches!(self, Self::Ddpm | Self::DdpmParallel | Self::UnClip)
     }
 
+    /// Whether the class samples flows alone.
+    pub(super) fn is_flow(self) -> bool {
+        self.family() == Family::Flow
+    }
+
     /// Whether the class has a table of β.
     pub(super) fn has_betas(self) -> bool {
         !matches!(self.family(), Family::Flow | Family::Continuous)
@@ -260,7 +265,10 @@ impl SchedulerClass {
 
     /// Whether diffusers steps to t − ⌊T/S⌋, whatever the next timestep is.
     pub(super) fn steps_by_stride(self) -> bool {
-        matches!(self, Self::Ddim | Self::DdimParallel | Self::DdimInverse | Self::CogVideoXDdim)
+        matches!(
+            self,
+            Self::Ddim | Self::DdimParallel | Self::DdimInverse | Self::CogVideoXDdim | Self::CogVideoXDpm | Self::Pndm
+        )
     }
 
     pub(super) fn list(self) -> List {
@@ -292,7 +300,7 @@ impl SchedulerClass {
             Self::UnClip => (1e-4, 0.02, "squaredcos_cap_v2"),
             _ => (1e-4, 0.02, "linear"),
         };
-        let ends_at_first = matches!(self, Self::Pndm | Self::DeisMultistep | Self::SaSolver);
+        let ends_at_first = matches!(self, Self::Pndm | Self::Tcd | Self::DeisMultistep | Self::SaSolver);
         Defaults {
             beta_start,
             beta_end,

@@ -200,10 +200,21 @@ impl Entry<'_> {
         serde_json::from_str(self.text).map_err(|_| self.error("is not a finite number"))
     }
 
+    /// A number, or an infinity, which Python writes as a bare word.
+    pub(super) fn number_or_infinity(&self) -> Result<f64, Error> {
+        match self.text {
+            "\"-Infinity\"" => Ok(f64::NEG_INFINITY),
+            "\"Infinity\"" => Ok(f64::INFINITY),
+            _ => self.number(),
+        }
+    }
+
     /// A whole number of `min..=max`.
     pub(super) fn count(&self, min: usize, max: usize) -> Result<usize, Error> {
-        let count: Option<u64> = serde_json::from_str(self.text).ok();
-        let count = count.and_then(|count| usize::try_from(count).ok()).filter(|count| (min..=max).contains(count));
+        // Also as 1e3 or 1000.0; no limit is above 2⁵³.
+        let count: Option<f64> = serde_json::from_str(self.text).ok();
+        let count = count.filter(|count| *count >= 0.0 && *count <= max as f64 && count.fract() == 0.0);
+        let count = count.map(|count| count as usize).filter(|count| (min..=max).contains(count));
         count.ok_or_else(|| self.error(format!("is not a whole number of {min}..={max}")))
     }
 

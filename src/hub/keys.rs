@@ -52,7 +52,7 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
         }
         "timestep_spacing" | "steps_offset" => has_betas && !matches!(class, UnClip | DpmSolverSinglestep | Lcm | Tcd),
         "set_alpha_to_one" => {
-            matches!(class, Ddim | DdimParallel | DdimInverse | CogVideoXDdim | CogVideoXDpm | Pndm | Lcm | Tcd)
+            matches!(class, Ddim | DdimParallel | DdimInverse | CogVideoXDdim | CogVideoXDpm | Pndm)
         }
         "set_alpha_to_zero" => class == DdimInverse,
         "final_sigmas_type" => {

@@ -168,12 +168,13 @@ impl<'a> Reader<'a> {
 
     fn recipe(&mut self) -> Result<Recipe, Error> {
         let defaults = self.class.defaults();
-        let total = match self.get_or_former("num_train_timesteps", "timesteps") {
+        let total = match self.get_or_former("num_train_timesteps", "timesteps").filter(|entry| !entry.is_null()) {
             Some(entry) => entry.count(1, MAX_TRAIN_STEPS)?,
             None => 1000,
         };
-        let (start, end, name) = (self.get("beta_start"), self.get("beta_end"), self.get("beta_schedule"));
-        let recipe = |family| Recipe { total, family, shift: 1.0, rescales: false };
+        let (start, end, name) = (self.given("beta_start"), self.given("beta_end"), self.given("beta_schedule"));
+        let in_alpha_bar = acts(self.class, "snr_shift_scale");
+        let recipe = |curve| Recipe { total, curve, shift: 1.0, rescales: false, in_alpha_bar };
         if let Some(entry) = self.get("trained_betas").filter(|entry| !entry.is_null()) {
             self.ignored_if_given([start, end, name], Ignored::TrainedBetas);
             let betas = entry.numbers()?;
@@ -202,7 +203,7 @@ impl<'a> Reader<'a> {
 
     /// `prediction_type`, which was `predict_epsilon` in diffusers up to 0.8.
     fn prediction(&mut self) -> Result<Prediction, Error> {
-        let given = self.get("prediction_type");
+        let given = self.given("prediction_type");
         let prediction = match given {
             None => Prediction::Epsilon,
             Some(entry) => match entry.word()?.as_str() {
@@ -251,11 +252,11 @@ impl<'a> Reader<'a> {
 
     fn threshold(&mut self) -> Result<Threshold, Error> {
         let clip = self.get_or_former("clip_sample", "clip_predicted_image");
-        let range = self.get("clip_sample_range");
+        let range = self.given("clip_sample_range");
         let default = self.class.defaults().clip_sample;
         let clips = clip.map_or(Ok(default), |entry| entry.flag())?;
         let dynamic = self.get("thresholding").map_or(Ok(false), |entry| entry.flag())?;
-        let (ratio, max) = (self.get("dynamic_thresholding_ratio"), self.get("sample_max_value"));
+        let (ratio, max) = (self.given("dynamic_thresholding_ratio"), self.given("sample_max_value"));
         if dynamic {
             if clips {
                 self.ignored_if_given([clip, range], Ignored::Thresholding);
@@ -277,7 +278,7 @@ impl<'a> Reader<'a> {
 
     fn end(&mut self) -> Result<PathEnd, Error> {
         let default = self.class.defaults().end;
-        if let Some(entry) = self.get("final_sigmas_type") {
+        if let Some(entry) = self.given("final_sigmas_type") {
             return match entry.word()?.as_str() {
                 "zero" => Ok(PathEnd::Clean),
                 "sigma_min" => Ok(PathEnd::FirstLevel),
@@ -298,13 +299,13 @@ impl<'a> Reader<'a> {
 
     fn spacing(&mut self, total: usize, end: PathEnd) -> Result<(Spacing, usize), Error> {
         let (class, default) = (self.class, self.class.defaults().spacing);
-        let spacing = if let Some(entry) = self.get("timestep_spacing") {
+        let spacing = if let Some(entry) = self.given("timestep_spacing") {
             let word = entry.word()?;
             word.parse().map_err(|_| entry.error("is none of leading, trailing, linspace"))?
         } else {
             default
         };
-        let offset = match self.get("steps_offset") {
+        let offset = match self.given("steps_offset") {
             Some(entry) => {
                 let offset = entry.count(0, total - 1)?;
                 if spacing != Spacing::Leading && offset > 0 {

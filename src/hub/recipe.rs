@@ -1,6 +1,6 @@
 //! How a configuration makes its noise schedule: exactly, and in the `f32` of diffusers.
 
-use crate::compat::Tables;
+use crate::compat::{Precision, Tables};
 use crate::error::Error;
 use crate::hub::json::{config_error, few_digits};
 use crate::schedule::NoiseSchedule;
@@ -20,11 +20,13 @@ pub(super) enum Curve {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Recipe {
     pub(super) total: usize,
-    pub(super) family: Curve,
+    pub(super) curve: Curve,
     /// The factor by which the SNR is divided, 1 for none.
     pub(super) shift: f64,
     /// To zero terminal SNR.
     pub(super) rescales: bool,
+    /// Whether diffusers shifts and rescales ᾱ itself, and not β: CogVideoX.
+    pub(super) in_alpha_bar: bool,
 }
 
 impl Curve {
@@ -66,7 +68,7 @@ impl Curve {
 impl Recipe {
     pub(super) fn schedule(&self) -> Result<NoiseSchedule, Error> {
         let total = self.total;
-        let schedule = match &self.family {
+        let schedule = match &self.curve {
             Curve::Trained(betas) => NoiseSchedule::from_betas(betas.iter().copied()),
             Curve::Linear(start, end) => NoiseSchedule::linear(total, *start, *end),
             Curve::ScaledLinear(start, end) => NoiseSchedule::scaled_linear(total, *start, *end),
@@ -83,9 +85,19 @@ impl Recipe {
         })
     }
 
+    /// The schedule that diffusers holds in this precision.
+    pub(super) fn imitated(&self, precision: Precision) -> Result<NoiseSchedule, Error> {
+        // CogVideoX makes these β, and all that follows, in f64.
+        let in_f64 = self.in_alpha_bar && matches!(self.curve, Curve::ScaledLinear(..));
+        match precision {
+            Precision::F32 if !in_f64 => self.tables()?.schedule(),
+            _ => self.schedule(),
+        }
+    }
+
     pub(super) fn tables(&self) -> Result<Tables, Error> {
         let total = self.total;
-        let tables = match &self.family {
+        let tables = match &self.curve {
             Curve::Trained(betas) => Tables::from_betas(betas.iter().copied()),
             Curve::Linear(start, end) => Tables::linear(total, *start, *end),
             Curve::ScaledLinear(start, end) => Tables::scaled_linear(total, *start, *end),
@@ -93,17 +105,19 @@ impl Recipe {
             Curve::Cosine => Tables::cosine(total),
             Curve::Laplace => Tables::laplace(total),
         }?;
-        if self.shift != 1.0 {
-            return Err(unsupported_shift(self.shift));
+        let tables = if self.shift == 1.0 { tables } else { tables.shifted(self.shift) };
+        match (self.rescales, self.in_alpha_bar) {
+            (false, _) => Ok(tables),
+            (true, false) => tables.rescale_zero_terminal_snr(),
+            (true, true) => tables.rescale_alphas_cumprod(),
         }
-        if self.rescales { tables.rescale_zero_terminal_snr() } else { Ok(tables) }
     }
 
     /// The error of a schedule, with the key that made it.
     fn error(&self, error: &Error) -> Error {
-        let (key, name) = (self.family.key(), self.family.name());
+        let (key, name) = (self.curve.key(), self.curve.name());
         match error {
-            Error::Beta { t, value } if matches!(self.family, Curve::Trained(_)) => {
+            Error::Beta { t, value } if matches!(self.curve, Curve::Trained(_)) => {
                 config_error(format!("{key}[{t}]"), &few_digits(*value), "is not inside (0, 1)")
             }
             Error::AlphaBar { t, value } => {
@@ -129,10 +143,6 @@ fn shifted(schedule: NoiseSchedule, k: f64) -> Result<NoiseSchedule, Error> {
         return Ok(schedule);
     }
     schedule.shifted(k).map_err(|error| config_error("snr_shift_scale", &few_digits(k), error.to_string()))
-}
-
-fn unsupported_shift(k: f64) -> Error {
-    config_error("snr_shift_scale", &few_digits(k), "is not supported in the f32 tables: only 1, which shifts nothing")
 }
 
 /// The "laplace" of diffusers: the square root of the paper's ᾱ (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to

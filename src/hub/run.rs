@@ -2,11 +2,13 @@
 
 use crate::coefficients::EpsilonAfter;
 use crate::error::Error;
+use crate::hub::class::List;
 use crate::hub::json::config_error;
 use crate::hub::{Sampler, SchedulerConfig};
 use crate::path::Path;
 use crate::plan::Plan;
 use crate::solver::Solver;
+use crate::timesteps::kept_by_strength;
 
 /// What a pipeline passes to a scheduler at run time, from [`SchedulerConfig::run`].
 ///
@@ -80,7 +82,8 @@ impl<'a> Run<'a> {
         Self { eta: Some(eta), ..self }
     }
 
-    /// The last ⌊S·strength⌋ points alone: image-to-image. Noise the image to [`Plan::start`].
+    /// The last ⌊S·strength⌋ points alone: image-to-image. Noise the image to [`Plan::start`]. LCM and TCD make S calls of what is left of
+    /// their `original_inference_steps`.
     pub fn strength(self, strength: f64) -> Self {
         Self { strength: Some(strength), ..self }
     }
@@ -92,6 +95,15 @@ impl<'a> Run<'a> {
             Calls::Sigmas(_) => Err(self.refused("sigmas", "is not an argument of this class")),
             Calls::Times(_) => Err(self.refused("timesteps", "is not an argument of this class")),
         }
+    }
+
+    pub(super) fn has_strength(&self) -> bool {
+        self.strength.is_some()
+    }
+
+    /// How many of `count` timesteps the strength leaves.
+    pub(super) fn kept_of(&self, count: usize) -> Result<usize, Error> {
+        self.strength.map_or(Ok(count), |strength| kept_by_strength(count, strength))
     }
 
     /// An argument that this configuration does not take.
@@ -109,8 +121,12 @@ impl<'a> Run<'a> {
             (Sampler::Continuous(settings), _) => settings.route(self),
             (Sampler::Table(_) | Sampler::Sigma(_) | Sampler::Multistep(_), None) => Err(config.without_betas()),
         }?;
-        if let Some(strength) = self.strength {
-            route.path = route.path.with_strength(strength)?;
+        // Distilled classes make S calls of the part that is left.
+        match self.strength {
+            Some(strength) if config.class.list() != List::Distilled => {
+                route.path = route.path.with_strength(strength)?;
+            }
+            _ => {}
         }
         Ok(route)
     }

@@ -1,56 +1,246 @@
 //! Classes that run in t along a table of β: DDIM, DDPM, PNDM, LCM, TCD.
 
+use crate::compat::{ByStride, DdpmOfPython, PndmByStride, Precision};
 use crate::error::{Error, require_count};
-use crate::hub::SchedulerClass;
-use crate::hub::class::List;
 use crate::hub::read::Reader;
-use crate::hub::run::{Route, Run};
+use crate::hub::run::{Calls, Route, Run};
 use crate::hub::trained::Trained;
-use crate::path::Path;
-use crate::solver::{Ddim, Ddpm};
-use crate::timesteps::{Conditioning, Timesteps};
+use crate::hub::{Quirk, SchedulerClass, Spacing};
+use crate::level::NoiseLevel;
+use crate::path::{Path, Point};
+use crate::prediction::Prediction;
+use crate::schedule::NoiseSchedule;
+use crate::solver::{Ddim, Ddpm, DpmSolverPp, FinalOrder, Interpolation, Lcm, Middle, Orders, Pndm, Tcd};
+use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 
 /// What these classes read beside the table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     class: SchedulerClass,
-    /// The S₀ of LCM and TCD.
-    distilled_steps: usize,
+    method: Method,
 }
+
+#[derive(Clone, Debug, PartialEq)]
+enum Method {
+    Ddim,
+    /// DDIM inversion.
+    Encode,
+    Ddpm,
+    /// SDE-DPM-Solver++ 2M.
+    Sde,
+    Pndm {
+        runge_kutta: bool,
+    },
+    /// LCM and TCD, with the timesteps that the network was distilled for.
+    Lcm {
+        distilled: usize,
+        method: Lcm,
+    },
+    Tcd {
+        distilled: usize,
+    },
+}
+
+/// γ of TCD where a pipeline passes none.
+const TCD_GAMMA: f64 = 0.3;
+
+static MIXES_V: Quirk = Quirk {
+    key: "prediction_type",
+    here: "the v of each call is converted to ε, and these are combined",
+    diffusers: "combines the v of several levels and converts the sum",
+    by: 0.94,
+};
+
+static FULL_ORDER_TO_CLEAN: Quirk = Quirk {
+    key: "set_alpha_to_one",
+    here: "the step to clean data ends in x̂₀",
+    diffusers: "combines earlier outputs there, too",
+    by: 8e-3,
+};
+
+static HALF_STRIDE: Quirk = Quirk {
+    key: "skip_prk_steps",
+    here: "the middle of a Runge–Kutta step lies halfway in t",
+    diffusers: "rounds half of ⌊T/S⌋ down",
+    by: 0.14,
+};
 
 impl Settings {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &Trained) -> Result<Self, Error> {
-        let total = trained.schedule.len();
-        let distilled_steps = reader.count("original_inference_steps", total.min(50), 1, total)?;
-        Ok(Self { class: reader.class, distilled_steps })
+        use SchedulerClass as Class;
+        let (class, total) = (reader.class, trained.schedule.len());
+        let distilled = reader.count("original_inference_steps", total.min(50), 1, total)?;
+        let method = match class {
+            Class::DdimInverse => Method::Encode,
+            Class::CogVideoXDpm => Method::Sde,
+            Class::Pndm => {
+                let runge_kutta = !reader.flag("skip_prk_steps", false)?;
+                if runge_kutta {
+                    reader.quirk(&HALF_STRIDE);
+                }
+                if trained.prediction == Prediction::Velocity {
+                    reader.quirk(&MIXES_V);
+                }
+                if trained.end == PathEnd::Clean {
+                    reader.quirk(&FULL_ORDER_TO_CLEAN);
+                }
+                Method::Pndm { runge_kutta }
+            }
+            Class::Lcm => {
+                let not = "is not inside (0, 1e6]";
+                let scaling =
+                    reader.number("timestep_scaling", 10.0, |scaling| scaling > 0.0 && scaling <= 1e6, not)?;
+                Method::Lcm { distilled, method: Lcm::new(scaling)? }
+            }
+            Class::Tcd => Method::Tcd { distilled },
+            _ if class.is_ddpm() => Method::Ddpm,
+            _ => Method::Ddim,
+        };
+        Ok(Self { class, method })
     }
 
     pub(super) fn timesteps(&self, trained: &Trained, steps: usize) -> Result<Timesteps, Error> {
-        let tau = if self.class.list() == List::Distilled {
-            self.distilled(trained, steps)?.ending(trained.end)
-        } else {
-            trained.timesteps(self.class, steps)?
+        let tau = match self.method {
+            Method::Lcm { distilled, .. } | Method::Tcd { distilled } => {
+                distilled_timesteps(trained.schedule.len(), distilled, distilled, steps)?.ending(trained.end)
+            }
+            _ => trained.timesteps(self.class, steps)?,
         };
-        Ok(if self.class == SchedulerClass::DdimInverse { tau.encoding(Conditioning::Destination) } else { tau })
-    }
-
-    /// S of the S₀ timesteps k − 1, 2k − 1, …, S₀·k − 1 with k = ⌊T/S₀⌋, from the noisiest on.
-    fn distilled(&self, trained: &Trained, steps: usize) -> Result<Timesteps, Error> {
-        let (total, all) = (trained.schedule.len(), self.distilled_steps);
-        let steps = require_count("S", steps, 1, all)?;
-        let stride = total / all;
-        // numpy.linspace(0, S₀, S, endpoint=False), rounded down.
-        let share = all as f64 / steps as f64;
-        Timesteps::explicit(total, (0..steps).map(|i| (all - (i as f64 * share) as usize) * stride - 1))
+        Ok(if self.method == Method::Encode { tau.encoding(Conditioning::Destination) } else { tau })
     }
 
     pub(super) fn route(&self, trained: &Trained, run: &Run<'_>) -> Result<Route, Error> {
-        let tau = self.timesteps(trained, run.steps()?)?;
-        let path = Path::trained(&trained.schedule, &tau)?;
-        Ok(if self.class.is_ddpm() {
-            Route::new(path, Ddpm::new(trained.variance))
-        } else {
-            Route::new(path, run.eta.map_or(Ok(Ddim::deterministic()), Ddim::new)?)
+        for (name, given) in [("mu", run.mu.is_some()), ("tokens", run.tokens.is_some())] {
+            if given {
+                return Err(run.refused(name, "is for flows whose shift depends on the size of the image"));
+            }
+        }
+        let takes_eta = matches!(self.method, Method::Ddim | Method::Tcd { .. });
+        if run.eta.is_some() && !takes_eta {
+            return Err(
+                run.refused("eta", "is not an argument of this class; build with plan_builder_along and Ddim::new")
+            );
+        }
+        let schedule = trained.schedule(run.config.imitates)?;
+        let path = self.path(trained, &schedule, run)?;
+        match run.config.imitates {
+            None => self.ours(trained, run, path),
+            Some(precision) => self.theirs(trained, &schedule, run, path, precision),
+        }
+    }
+
+    fn path(&self, trained: &Trained, schedule: &NoiseSchedule, run: &Run<'_>) -> Result<Path, Error> {
+        let steps = match &run.calls {
+            Calls::Count(steps) => *steps,
+            Calls::Sigmas(_) => return Err(run.refused("sigmas", "is not an argument of this class")),
+            Calls::Times(times) => {
+                let path = Path::from_times(schedule, times.iter().copied())?;
+                let path = match trained.end {
+                    PathEnd::Clean => path,
+                    PathEnd::FirstLevel => path.ending_at(Point::new(0.0, schedule.level(0)?))?,
+                };
+                return Ok(if self.method == Method::Encode { path.encoding(Conditioning::Destination) } else { path });
+            }
+        };
+        let total = schedule.len();
+        let tau = match self.method {
+            // A strength shortens the list of which S are taken.
+            Method::Lcm { distilled, .. } | Method::Tcd { distilled } => {
+                let kept = run.kept_of(distilled)?;
+                distilled_timesteps(total, distilled, kept, steps)?.ending(trained.end)
+            }
+            // numpy's list of one.
+            _ if run.config.imitates.is_some() && steps == 1 && trained.spacing == Spacing::Linspace => {
+                if self.class == SchedulerClass::UnClip {
+                    return Err(run.refused("S", "divides by zero for S = 1 in diffusers"));
+                }
+                Timesteps::explicit(total, [0])?.ending(trained.end)
+            }
+            _ => self.timesteps(trained, steps)?,
+        };
+        Path::trained(schedule, &tau)
+    }
+
+    fn ours(&self, trained: &Trained, run: &Run<'_>, path: Path) -> Result<Route, Error> {
+        Ok(match self.method {
+            Method::Ddim | Method::Encode => Route::new(path, Ddim::new(run.eta.unwrap_or(0.0))?),
+            Method::Ddpm => Route::new(path, Ddpm::new(trained.variance)),
+            Method::Sde => Route::new(path, sde_2m(true)?),
+            // One step has no outputs to combine.
+            Method::Pndm { .. } if path.len() == 1 => Route::new(path, Ddim::deterministic()),
+            Method::Pndm { runge_kutta: false } => Route::new(path, Pndm::plms()),
+            Method::Pndm { runge_kutta: true } => Route::new(path, Pndm::with_runge_kutta(Middle::Time)),
+            Method::Lcm { method, .. } => Route::new(path, method),
+            Method::Tcd { .. } => Route::new(path, Tcd::new(run.eta.unwrap_or(TCD_GAMMA), &trained.schedule)?),
         })
     }
+
+    /// What diffusers runs.
+    fn theirs(
+        &self,
+        trained: &Trained,
+        schedule: &NoiseSchedule,
+        run: &Run<'_>,
+        path: Path,
+        precision: Precision,
+    ) -> Result<Route, Error> {
+        let steps = match &run.calls {
+            Calls::Count(steps) => *steps,
+            _ => path.len(),
+        };
+        let strides = |end| ByStride::new((), schedule, steps, end);
+        let end = trained.end;
+        Ok(match self.method {
+            Method::Ddim if run.eta.is_some() && self.class == SchedulerClass::CogVideoXDdim => {
+                return Err(run.refused("eta", "is ignored by diffusers"));
+            }
+            Method::Ddim | Method::Encode => Route::new(path, strides(end)?.of(Ddim::new(run.eta.unwrap_or(0.0))?)),
+            Method::Ddpm => {
+                let clean = Point::new(0.0, NoiseLevel::CLEAN);
+                let ends_noisy = path.points().last().is_some_and(|point| point.t > 0.0);
+                let betas = match precision {
+                    _ if self.class != SchedulerClass::UnClip => Vec::new(),
+                    Precision::F32 => trained.tables()?.betas().iter().map(|beta| f64::from(*beta)).collect(),
+                    Precision::F64 => schedule.betas().to_vec(),
+                };
+                let method = DdpmOfPython { method: Ddpm::new(trained.variance), ends_noisy, betas, precision };
+                Route::new(path.ending_at(clean)?, method)
+            }
+            Method::Sde => {
+                let strides = strides(end)?;
+                // Of the first order where t − ⌊T/S⌋ is below 0, wherever the list ends.
+                let falls_below = path.points().last().is_some_and(|point| strides.is_below(point.t));
+                Route::new(path, strides.of(sde_2m(falls_below)?))
+            }
+            Method::Pndm { .. } if run.has_strength() => {
+                let reason = "starts diffusers in the middle of its list of calls, from where its steps do not follow each other; that is not reproduced";
+                return Err(run.refused("strength", reason));
+            }
+            Method::Pndm { runge_kutta } => {
+                let prediction = trained.prediction;
+                if !matches!(prediction, Prediction::Epsilon | Prediction::Velocity) {
+                    return Err(run.refused("prediction_type", "refuses this prediction in diffusers"));
+                }
+                Route::new(path, PndmByStride { strides: strides(end)?, runge_kutta, prediction })
+            }
+            Method::Lcm { method, .. } => Route::new(path, method),
+            Method::Tcd { .. } => Route::new(path, Tcd::new(run.eta.unwrap_or(TCD_GAMMA), schedule)?),
+        })
+    }
+}
+
+/// CogVideoX's sampler.
+fn sde_2m(first_at_last: bool) -> Result<DpmSolverPp, Error> {
+    let orders = Orders::new(2)?;
+    let orders = if first_at_last { orders.ending(FinalOrder::FirstAtLast) } else { orders };
+    DpmSolverPp::multistep(2)?.orders(orders).interpolation(Interpolation::Midpoint).stochastic(1.0)
+}
+
+/// S of the timesteps k − 1, 2k − 1, …, `kept`·k − 1 with k = ⌊T/S₀⌋, from the noisiest on.
+fn distilled_timesteps(total: usize, all: usize, kept: usize, steps: usize) -> Result<Timesteps, Error> {
+    let steps = require_count("S", steps, 1, kept)?;
+    let stride = total / all;
+    // numpy.linspace(0, kept, S, endpoint=False), rounded down.
+    let share = kept as f64 / steps as f64;
+    Timesteps::explicit(total, (0..steps).map(|i| (kept - (i as f64 * share) as usize) * stride - 1))
 }

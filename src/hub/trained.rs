@@ -45,8 +45,8 @@ impl Trained {
     /// The schedule of a plan: the exact one, or the one that diffusers holds.
     pub(super) fn schedule(&self, imitates: Option<Precision>) -> Result<NoiseSchedule, Error> {
         match imitates {
-            Some(Precision::F32) => self.tables()?.schedule(),
-            Some(Precision::F64) | None => Ok(self.schedule.clone()),
+            Some(precision) => self.recipe.imitated(precision),
+            None => Ok(self.schedule.clone()),
         }
     }
 

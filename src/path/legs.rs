@@ -109,6 +109,11 @@ impl<'a> Legs<'a> {
         Self { legs, process }
     }
 
+    /// Other legs of the same process, numbered.
+    pub(crate) fn with(&self, legs: Vec<Leg>) -> Self {
+        Self::new(legs, self.process)
+    }
+
     /// What the network receives at σ = noise/signal, for methods that call it between the points of the path.
     ///
     /// # Errors

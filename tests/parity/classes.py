@@ -92,7 +92,9 @@ def trajectory(spec, kind, dtype):
     module = module_of(spec["class"])
     scheduler = getattr(module, spec["class"])(**spec.get("config", {}))
     arguments = dict(spec.get("run", {}))
-    eta, strength = arguments.pop("eta", None), arguments.pop("strength", None)
+    eta = arguments.pop("eta", None)
+    # LCM and TCD take it themselves; elsewhere the pipeline starts later.
+    strength = None if spec.get("own_strength") else arguments.pop("strength", None)
     arguments.pop("tokens", None)
     if "steps" in arguments:
         arguments["num_inference_steps"] = arguments.pop("steps")
@@ -100,7 +102,7 @@ def trajectory(spec, kind, dtype):
     begin = 0
     timesteps = scheduler.timesteps
     if strength is not None:
-        count = len(timesteps) // scheduler.order if spec.get("by_order") else len(timesteps)
+        count = arguments["num_inference_steps"]
         begin = max(count - min(int(count * strength), count), 0) * scheduler.order
         timesteps = timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
@@ -108,7 +110,8 @@ def trajectory(spec, kind, dtype):
     init = float(getattr(scheduler, "init_noise_sigma", 1.0))
     x = row(start, dtype) * init
     now = [0]
-    drawn = lambda *_, **__: row(lambda e: noise(now[0], e), dtype)  # noqa: E731
+    shape = (1, ELEMENTS, 1) if spec.get("config", {}).get("thresholding") else (1, ELEMENTS)
+    drawn = lambda *_, **__: row(lambda e: noise(now[0], e), dtype).reshape(shape)  # noqa: E731
     had = getattr(module, "randn_tensor", None)
     module.randn_tensor = drawn
     if "prepare" in spec:
@@ -116,7 +119,6 @@ def trajectory(spec, kind, dtype):
     step_arguments = dict(spec.get("step", {}))
     if eta is not None:
         step_arguments["eta"] = eta
-    shape = (1, ELEMENTS, 1) if spec.get("config", {}).get("thresholding") else (1, ELEMENTS)
     xs = []
     try:
         for call, t in enumerate(timesteps):
@@ -124,7 +126,7 @@ def trajectory(spec, kind, dtype):
             fed = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
             m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, t, spec.get("unit", 1000))
             if "step_function" in spec:
-                x = spec["step_function"](scheduler, m, t, x, call)
+                x = spec["step_function"](scheduler, m.reshape(shape), t, x.reshape(shape), call)
             else:
                 x = scheduler.step(m.reshape(shape), t, x.reshape(shape), **step_arguments).prev_sample
             x = x.reshape(1, ELEMENTS)

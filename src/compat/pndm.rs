@@ -1,0 +1,151 @@
+//! PNDM with the strides of diffusers, and its way with v-prediction.
+
+use crate::error::{Error, require_count};
+use crate::path::{Leg, Legs, Point};
+use crate::prediction::Prediction;
+use crate::schedule::MAX_TRAIN_STEPS;
+use crate::solver::{Combination, Row, Solver};
+
+use super::ByStride;
+
+/// PNDM as diffusers computes it, along whole t of a table.
+///
+/// Every step is DDIM's transfer with an ε that is made of several outputs, and goes to t − ⌊T/S⌋ wherever the next timestep lies:
+///
+/// ```text
+/// x_p = (s_p/s_t)·x + (n_p − s_p·n_t/s_t)·ε                 s, n: signal and noise
+/// ε = Σ w_j·m_j                                              ε-prediction
+/// ε = s_t·Σ w_j·m_j + n_t·x                                  v-prediction: outputs of other levels are mixed before they are converted
+/// ```
+#[derive(Clone, Debug)]
+pub(crate) struct PndmByStride {
+    pub(crate) strides: ByStride<()>,
+    /// Whether it starts with Runge–Kutta steps: `skip_prk_steps` is false.
+    pub(crate) runge_kutta: bool,
+    /// [`Prediction::Epsilon`] or [`Prediction::Velocity`].
+    pub(crate) prediction: Prediction,
+}
+
+/// x_p = x·`x` + Σ w_j·m_j·`m`
+#[derive(Clone, Copy)]
+struct Transfer {
+    x: f64,
+    m: f64,
+}
+
+/// One network call.
+struct Call {
+    told: f64,
+    x: f64,
+    m: f64,
+    history: Vec<(usize, f64)>,
+}
+
+/// Adams–Bashforth weights for equal steps, by the number of outputs.
+const ADAMS: [&[f64]; 4] = [
+    &[1.0],
+    &[3.0 / 2.0, -1.0 / 2.0],
+    &[23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0],
+    &[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0],
+];
+
+impl PndmByStride {
+    fn transfer(&self, legs: &Legs<'_>, t: f64, to: f64) -> Result<Transfer, Error> {
+        let from = legs.at_time(t)?.level;
+        let to = if to < 0.0 { self.strides.below.1 } else { legs.at_time(to)?.level };
+        let x = to.signal() / from.signal();
+        let m = to.noise() - x * from.noise();
+        Ok(match self.prediction {
+            Prediction::Velocity => Transfer { x: x + m * from.noise(), m: m * from.signal() },
+            _ => Transfer { x, m },
+        })
+    }
+
+    /// Three steps of the classical Runge–Kutta rule, of four calls each, from ts\[0\] to ts\[3\].
+    fn runge_kutta(&self, legs: &Legs<'_>, ts: &[f64], calls: &mut Vec<Call>) -> Result<(), Error> {
+        let half = (self.strides.stride / 2.0).floor();
+        for pair in ts.windows(2).take(3) {
+            let [t, next] = *pair else { continue };
+            let middle = next + half;
+            let to = |s: f64| self.transfer(legs, t, s);
+            let [first, second, third, last] = [to(t - half)?, to(middle)?, to(middle - half)?, to(next)?];
+            // What a stage moved is taken back before the next one starts from the same x.
+            let back = |of: Transfer, before: Transfer| (of.x / before.x, -of.x / before.x * before.m);
+            calls.push(Call { told: t, x: first.x, m: first.m, history: Vec::new() });
+            let (x, m) = back(second, first);
+            calls.push(Call { told: middle, x, m: second.m, history: vec![(1, m)] });
+            let (x, m) = back(third, second);
+            calls.push(Call { told: middle, x, m: third.m, history: vec![(1, m)] });
+            let (x, m) = back(last, third);
+            let history = vec![(1, m + last.m / 3.0), (2, last.m / 3.0), (3, last.m / 6.0)];
+            calls.push(Call { told: next, x, m: last.m / 6.0, history });
+        }
+        Ok(())
+    }
+
+    /// The calls, and which of them multistep rows read.
+    fn calls(&self, legs: &Legs<'_>, ts: &[f64]) -> Result<Vec<Call>, Error> {
+        let mut calls = Vec::with_capacity(ts.len() + 9);
+        let mut read: Vec<usize> = Vec::new();
+        let stride = self.strides.stride;
+        let rest = if self.runge_kutta {
+            require_count("S of PNDM with Runge–Kutta steps", ts.len(), 4, MAX_TRAIN_STEPS)?;
+            self.runge_kutta(legs, ts, &mut calls)?;
+            read.extend([0, 4, 8]);
+            ts.get(3..)
+        } else {
+            if let [t, second, ..] = *ts {
+                // DDIM, and once more with the mean of both outputs, back from where it arrived.
+                let first = self.transfer(legs, t, t - stride)?;
+                calls.push(Call { told: t, x: first.x, m: first.m, history: Vec::new() });
+                let again = self.transfer(legs, second + stride, second)?;
+                let x = again.x / first.x;
+                let history = vec![(1, 0.5 * again.m - x * first.m)];
+                calls.push(Call { told: second, x, m: 0.5 * again.m, history });
+                read.push(0);
+            }
+            ts.get(calls.len().min(1)..)
+        };
+        for t in rest.unwrap_or_default() {
+            let now = calls.len();
+            let ages = read.iter().rev().take(3).map(|call| now - call);
+            let Transfer { x, m } = self.transfer(legs, *t, t - stride)?;
+            let weights = ADAMS.get(read.len().min(3)).copied().unwrap_or(&[1.0]);
+            let own = weights.first().copied().unwrap_or(1.0);
+            let history = ages.zip(weights.iter().skip(1)).map(|(age, weight)| (age, m * weight)).collect();
+            calls.push(Call { told: *t, x, m: m * own, history });
+            read.push(now);
+        }
+        Ok(calls)
+    }
+
+    fn row(&self, leg: &Leg, call: &Call, told: &Point, to: &Point) -> Row {
+        let Call { x, m, ref history, .. } = *call;
+        // v = s·ε − n·x̂₀, at the level of the call.
+        let own = match self.prediction {
+            Prediction::Velocity => Combination::new(-m * told.level.noise(), x, m * told.level.signal(), 0.0),
+            _ => Combination::new(0.0, x, m, 0.0),
+        };
+        Row::new(leg, own).told(told).to(to).with_history(history.iter().copied()).keeping(self.prediction)
+    }
+}
+
+impl Solver for PndmByStride {
+    fn name(&self) -> &'static str {
+        "PNDM of diffusers"
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        let ts: Vec<f64> = legs.iter().map(|leg| leg.told.t).collect();
+        let Some(leg) = legs.first() else { return Ok(Vec::new()) };
+        let calls = self.calls(legs, &ts)?;
+        let end = Point::new(0.0, self.strides.below.1);
+        let mut rows = Vec::with_capacity(calls.len());
+        for (index, call) in calls.iter().enumerate() {
+            let told = legs.at_time(call.told)?;
+            let to = calls.get(index + 1).map_or(Ok(end), |next| legs.at_time(next.told))?;
+            rows.push(self.row(leg, call, &told, &to));
+        }
+        Ok(rows)
+    }
+}
