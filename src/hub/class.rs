@@ -170,6 +170,11 @@ impl SchedulerClass {
         Self::ScoreSdeVe,
     ];
 
+    /// All classes, for a list to choose from.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
+        Self::ALL.into_iter()
+    }
+
     /// The name of the class in diffusers.
     #[must_use]
     pub fn name(self) -> &'static str {
