@@ -2,6 +2,7 @@
 //!
 //! - [Quick start](quick_start): install, a first program, a model folder, what to do with the output.
 //! - [Coming from diffusers](coming_from_diffusers): side by side, every option, and why images may differ.
+//! - [Model folders](model_folders): the scheduler classes of diffusers, what each runs as, and how it differs.
 //! - [Recipes](recipes): text to image, img2img, inpainting, inversion, previews, batching, training, control loops, released models.
 //! - [Choosing settings](choosing): which sampler, how many steps, which η, spacing and clipping, with measurements.
 //! - [Seeds](seeds): the noise of torch, numpy, ComfyUI and the AUTOMATIC1111 web UI for the same seed.
@@ -19,6 +20,7 @@ macro_rules! page {
         $(#[$meta])*
         #[doc = "[quick-start]: crate::guide::quick_start"]
         #[doc = "[diffusers]: crate::guide::coming_from_diffusers"]
+        #[doc = "[hub]: crate::guide::model_folders"]
         #[doc = "[recipes]: crate::guide::recipes"]
         #[doc = "[choosing]: crate::guide::choosing"]
         #[doc = "[faq]: crate::guide::faq"]
@@ -38,6 +40,7 @@ macro_rules! page {
 
 page!(quick_start, "quick-start.md");
 page!(coming_from_diffusers, "coming-from-diffusers.md");
+page!(model_folders, "hub.md");
 page!(recipes, "recipes.md");
 page!(choosing, "choosing.md");
 page!(seeds, "seeds.md");

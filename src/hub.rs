@@ -1,9 +1,10 @@
 //! Model folders: from the `scheduler_config.json` of the Hugging Face Hub to a [`Plan`], with the feature `hub`.
 //!
-//! All schedulers of diffusers that have a β schedule are read: DDPM, DDIM, DDIM inversion and both Euler samplers run as
-//! configured, and of the others the noise schedule, prediction type, clipping and timesteps are read, for DDIM.
-//! [`notes()`](SchedulerConfig::notes) lists every setting that is ignored or handled differently than in diffusers 0.42.1. A
-//! setting that contradicts another, or makes no sense, is an error that names its key.
+//! The scheduler classes of diffusers run as themselves: DDIM, DDPM, PNDM, Euler, Heun, LMS, DPM-Solver, UniPC, DEIS, SA-Solver, LCM, TCD,
+//! flow matching, EDM and their kin; [`SchedulerClass`] lists them, and [the guide](crate::guide::model_folders) says for each what it runs as.
+//! [`notes()`](SchedulerConfig::notes) lists every setting that is ignored, and what is computed differently than in diffusers 0.42.1.
+//! [`compat()`](SchedulerConfig::compat) gives the plans of diffusers instead. A setting that contradicts another, or makes no sense, is an
+//! error that names its key.
 //!
 //! ```
 //! use alphabar::hub::SchedulerConfig;
@@ -17,13 +18,14 @@
 //!     }"#,
 //! )?;
 //! for note in config.notes() {
-//!     println!("{note}"); // _class_name: PNDMScheduler is not implemented; plan() uses DDIM with η = 0 instead …
+//!     println!("{note}");
 //! }
+//! // PNDM calls the network twice in its first step.
 //! let plan = config.plan(50)?;
-//! assert_eq!((plan.steps()[0].t, plan.steps()[49].t), (981.0, 1.0));
-//! // Another η, or another sampler:
-//! let tau = config.timesteps(50)?;
-//! let noisy = config.plan_builder(&tau).build(&Ddim::new(1.0)?)?;
+//! assert_eq!((plan.len(), plan.steps()[0].t, plan.steps()[50].t), (51, 981.0, 1.0));
+//! // Another sampler along the same timesteps:
+//! let path = config.run(50).path()?;
+//! let noisy = config.plan_builder_along(&path).build(&Ddim::new(1.0)?)?;
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 //!
@@ -36,8 +38,8 @@
 //! σ_up² = σ_s²·(σ_t² − σ_s²)/σ_t²                       DDIM, η = 1:  σ² = (1−ᾱ_s)/(1−ᾱ_t)·(1 − ᾱ_t/ᾱ_s) = ᾱ_s·σ_up²
 //! ```
 //!
-//! Both run as DDIM here. Give the network x as it is: diffusers' `scale_model_input` and `init_noise_sigma` belong to the
-//! other scale.
+//! All classes with a table of β run in DDIM's scale. Give the network x as it is: diffusers' `scale_model_input` belongs to the other scale,
+//! and [`Run::noise_scale`] is its `init_noise_sigma` in this one.
 
 mod class;
 mod continuous;

@@ -10,8 +10,7 @@ use crate::timesteps::PathEnd;
 
 /// The scheduler class of diffusers that wrote a configuration, or as which it is read.
 ///
-/// Each runs as the sampler that it is; the table in [the configurations' page](crate::hub#classes) says which one, and what is done
-/// differently than in Python.
+/// Each runs as the sampler that it is; [the guide](crate::guide::model_folders) says which one, and what differs from diffusers.
 ///
 /// ```
 /// use alphabar::hub::SchedulerClass;
