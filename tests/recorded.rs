@@ -12,6 +12,7 @@ mod classes;
 
 mod classes_flow;
 mod classes_multistep;
+mod classes_published;
 mod classes_sigma;
 mod classes_table;
 mod compat;
