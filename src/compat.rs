@@ -32,10 +32,18 @@
 //! ```
 
 #[cfg(feature = "hub")]
+mod continuous;
+#[cfg(feature = "hub")]
+mod flow;
+#[cfg(feature = "hub")]
 mod sigmas;
 
 use core::f64::consts::PI;
 
+#[cfg(feature = "hub")]
+pub(crate) use continuous::{EdmEnd, EdmSigmas, IpndmOfDiffusers, ThirdAsPublished, ipndm_path, score_path};
+#[cfg(feature = "hub")]
+pub(crate) use flow::{AncestralWithoutNoise, FlowSigmas};
 #[cfg(feature = "hub")]
 pub(crate) use sigmas::{Sigmas, Spread};
 

@@ -89,6 +89,8 @@ pub enum Difference {
     ZeroSnrFloor,
     /// ε-prediction does not determine x₀ at ᾱ = 0.
     ZeroSnrEpsilon,
+    /// The corrector of `ScoreSdeVeScheduler` is not part of a plan.
+    Corrector,
     /// This class refuses this `beta_schedule`.
     BetaSchedule(SchedulerClass),
     /// This class refuses this `prediction_type`.
@@ -170,6 +172,7 @@ impl Difference {
             Self::OffsetPredecessor => "steps_offset",
             Self::FixedLargeLog | Self::Learned | Self::DropVariance => "variance_type",
             Self::ZeroSnr | Self::ZeroSnrFloor | Self::ZeroSnrEpsilon => "rescale_betas_zero_snr",
+            Self::Corrector => "correct_steps",
             Self::BetaSchedule(_) => "beta_schedule",
             Self::PredictionType(_) => "prediction_type",
             Self::PredictEpsilon => "predict_epsilon",
@@ -249,6 +252,10 @@ impl fmt::Display for Difference {
             Self::ZeroSnrEpsilon => f.write_str(
                 "the last ᾱ is exactly 0, where ε-prediction does not determine x₀: a plan that starts there is refused. \
                  Leading spacing does not start there",
+            ),
+            Self::Corrector => f.write_str(
+                "the predictor runs alone; the pipeline of diffusers makes so many Langevin steps before each, whose length depends on \
+                 norms over the batch (snr), which no plan can hold",
             ),
             Self::BetaSchedule(class) => write!(f, "read as DDPMScheduler does; {class} refuses it"),
             Self::PredictionType(class) => write!(f, "read as DDIMScheduler does; {class} refuses it"),

@@ -90,7 +90,9 @@ def module_of(scheduler):
 def trajectory(spec, kind, dtype):
     """(t, init_noise_sigma, x after each call) of a run."""
     module = module_of(spec["class"])
-    scheduler = getattr(module, spec["class"])(**spec.get("config", {}))
+    make = getattr(module, spec["class"])
+    # from_config keeps the keys of other classes, of which a class may make use.
+    scheduler = make.from_config(spec["config"]) if "from_config" in spec else make(**spec.get("config", {}))
     arguments = dict(spec.get("run", {}))
     eta, strength = arguments.pop("eta", None), arguments.pop("strength", None)
     arguments.pop("tokens", None)
@@ -105,6 +107,8 @@ def trajectory(spec, kind, dtype):
         timesteps = timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
+    # A list may hold its end.
+    timesteps = timesteps[: spec.get("calls")]
     init = float(getattr(scheduler, "init_noise_sigma", 1.0))
     x = row(start, dtype) * init
     now = [0]
@@ -117,12 +121,15 @@ def trajectory(spec, kind, dtype):
     if eta is not None:
         step_arguments["eta"] = eta
     shape = (1, ELEMENTS, 1) if spec.get("config", {}).get("thresholding") else (1, ELEMENTS)
-    xs = []
+    xs, ts = [], []
     try:
         for call, t in enumerate(timesteps):
             now[0] = call
+            # What the pipeline tells the network, where that is not the scheduler's t.
+            told = spec["told"](scheduler, call) if "told" in spec else t
+            ts.append(float(told))
             fed = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-            m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, t, spec.get("unit", 1000))
+            m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, told, spec.get("unit", 1000))
             if "step_function" in spec:
                 x = spec["step_function"](scheduler, m, t, x, call)
             else:
@@ -132,7 +139,7 @@ def trajectory(spec, kind, dtype):
     finally:
         if had is not None:
             module.randn_tensor = had
-    return [float(t) for t in timesteps], init, xs
+    return ts, init, xs
 
 
 def record(spec):
