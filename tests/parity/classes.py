@@ -35,17 +35,23 @@ class Instead:
 
 
 @contextlib.contextmanager
-def in_f64(module):
-    """The module's code with f64 wherever it says f32."""
-    before = module.torch, module.np, torch.Tensor.float
-    module.torch = Instead(torch, float32=torch.float64, float=torch.float64, FloatTensor=torch.DoubleTensor)
-    module.np = Instead(np, float32=np.float64)
-    torch.Tensor.float = torch.Tensor.double
+def in_f64(modules):
+    """The modules' code with f64 wherever it says f32."""
+    before = [(module, name, getattr(module, name)) for module in modules for name in ("torch", "np") if hasattr(module, name)]
+    before.append((torch.Tensor, "float", torch.Tensor.float))
+    instead = {
+        "torch": Instead(torch, float32=torch.float64, float=torch.float64, FloatTensor=torch.DoubleTensor),
+        "np": Instead(np, float32=np.float64),
+        "float": torch.Tensor.double,
+    }
+    for place, name, _ in before:
+        setattr(place, name, instead[name])
     torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
-        module.torch, module.np, torch.Tensor.float = before
+        for place, name, had in before:
+            setattr(place, name, had)
         torch.set_default_dtype(torch.float32)
 
 
@@ -148,7 +154,8 @@ def record(spec):
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}
-        with in_f64(module_of(spec["class"])):
+        # A class may make its list by another one.
+        with in_f64([module_of(name) for name in (spec["class"], *spec.get("also", ()))]):
             double = {kind: trajectory(spec, kind, torch.float64) for kind in ("free", "linear")}
     except Exception as error:  # noqa: BLE001
         out["error"] = f"{type(error).__name__}: {error}"[:200]

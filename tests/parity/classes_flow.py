@@ -64,17 +64,21 @@ def flows():
     yield flow(LCM, {"shift": 5.0}, {"steps": 20})
 
 
+def ltx(config, run, **more):
+    return flow(LTX, config, run, also=(EULER,), **more)
+
+
 def ancestral():
     for steps in STEPS:
-        yield flow(LTX, {}, {"steps": steps})
+        yield ltx({}, {"steps": steps})
     for config in ({"eta": 0.0}, {"eta": 0.5}, {"eta": 0.5, "s_noise": 0.7}, {"eta": 0.5, "s_noise": 0.0}):
-        yield flow(LTX, config, {"steps": 5})
-        yield flow(LTX, config, {"sigmas": [1.0, 0.97, 0.8, 0.4, 0.0]}, calls=4)
-    yield flow(LTX, {"num_train_timesteps": 200}, {"sigmas": [0.9, 0.5, 0.1, 0.0]}, calls=3, unit=200)
-    yield flow(LTX, {"shift": 3.0, "eta": 0.4}, {"steps": 5}, from_config=True)
-    yield flow(LTX, {"shift": 3.0}, {"sigmas": [1.0, 0.6, 0.3, 0.0]}, calls=3, from_config=True)
-    yield flow(LTX, dynamic(shift_terminal=0.1), {"steps": 5, "mu": 0.9}, from_config=True)
-    yield flow(LTX, dynamic(), {"steps": 5}, from_config=True)
+        yield ltx(config, {"steps": 5})
+        yield ltx(config, {"sigmas": [1.0, 0.97, 0.8, 0.4, 0.0]}, calls=4)
+    yield ltx({"num_train_timesteps": 200}, {"sigmas": [0.9, 0.5, 0.1, 0.0]}, calls=3, unit=200)
+    yield ltx({"shift": 3.0, "eta": 0.4}, {"steps": 5}, from_config=True)
+    yield ltx({"shift": 3.0}, {"sigmas": [1.0, 0.6, 0.3, 0.0]}, calls=3, from_config=True)
+    yield ltx(dynamic(shift_terminal=0.1), {"steps": 5, "mu": 0.9}, from_config=True)
+    yield ltx(dynamic(), {"steps": 5}, from_config=True)
 
 
 def edm(name, config, run, **more):
@@ -115,6 +119,7 @@ def edms():
         {"solver_type": "bh2"},
         {"solver_type": "heun", "solver_order": 3},
         {"algorithm_type": "deis"},
+        {"algorithm_type": "deis", "final_sigmas_type": "sigma_min"},
         {"algorithm_type": "sde-dpmsolver++"},
         {"algorithm_type": "sde-dpmsolver++", "solver_type": "heun"},
         {"lower_order_final": False},

@@ -49,6 +49,15 @@ struct Multistep {
     euler_at_final: bool,
 }
 
+/// `algorithm_type`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Algorithm {
+    Ode,
+    Sde,
+    /// Another name of the first.
+    Deis,
+}
+
 static SIGMA_MIN: Quirk = Quirk {
     key: "final_sigmas_type",
     here: "S calls at the first S of S + 1 values of σ, of which the last, σ_min, is the end of the path",
@@ -115,7 +124,7 @@ impl Settings {
         let sigma_data = SigmaData::new(data)?;
         let method = match reader.class {
             SchedulerClass::EdmEuler => Method::Euler,
-            _ => Method::Multistep(multistep(reader, cosine)?),
+            _ => Method::Multistep(multistep(reader, cosine, ends_at_min)?),
         };
         Ok(Self {
             edm: edm.told(if cosine { SigmaTime::Arctan } else { SigmaTime::QuarterLog }),
@@ -190,14 +199,15 @@ impl Settings {
     }
 }
 
-fn multistep(reader: &mut Reader<'_>, cosine: bool) -> Result<Multistep, Error> {
+fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result<Multistep, Error> {
     let order = reader.count("solver_order", 2, 1, 3)?;
-    let stochastic = cosine
-        || reader.choice(
-            "algorithm_type",
-            false,
-            &[("dpmsolver++", false), ("sde-dpmsolver++", true), ("deis", false)],
-        )?;
+    let algorithms = [("dpmsolver++", Algorithm::Ode), ("sde-dpmsolver++", Algorithm::Sde), ("deis", Algorithm::Deis)];
+    let algorithm = reader.choice("algorithm_type", Algorithm::Ode, &algorithms)?;
+    if algorithm == Algorithm::Deis && !ends_at_min {
+        let reason = "is dpmsolver++ here, and needs final_sigmas_type = sigma_min as in diffusers";
+        return Err(config_error("algorithm_type", "deis", reason));
+    }
+    let stochastic = cosine || algorithm == Algorithm::Sde;
     let names = [("midpoint", false), ("heun", true), ("logrho", false), ("bh1", false), ("bh2", false)];
     let heun = reader.choice("solver_type", false, &names)?;
     if order == 3 {
