@@ -36,7 +36,9 @@ impl FlowSigmas {
     /// The path of S calls.
     pub(crate) fn path(&self, steps: usize) -> Result<Path, Error> {
         let last = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
-        let end = |sigma: f64| self.precision.hold(if self.shifts_ends { self.shifted(sigma) } else { sigma });
+        let end = |sigma: f64| {
+            self.precision.hold(if self.shifts_ends { self.shifted(sigma, Precision::F64) } else { sigma })
+        };
         let (max, min) = (end(1.0), end(1.0 / self.train_steps as f64));
         // numpy.linspace
         let sigmas = (0..steps).map(|i| match i {
@@ -44,32 +46,49 @@ impl FlowSigmas {
             i if i == last => min,
             i => max + i as f64 * ((min - max) / last as f64),
         });
-        self.along(sigmas, None)
+        self.along(sigmas, Precision::F64, None)
     }
 
     /// The path through these σ, which are shifted.
     pub(crate) fn path_through(&self, sigmas: &[f64]) -> Result<Path, Error> {
-        self.along(sigmas.iter().map(|sigma| self.precision.hold(*sigma)), None)
+        self.along(sigmas.iter().map(|sigma| self.precision.hold(*sigma)), self.precision, None)
     }
 
     /// The path at which the network is told these t. The σ are t/T and are shifted; the t are not.
     pub(crate) fn path_at(&self, times: &[f64]) -> Result<Path, Error> {
         let hold = |t: &f64| self.precision.hold(*t);
-        self.along(times.iter().map(|t| hold(t) / self.train_steps as f64), Some(times.iter().map(hold).collect()))
+        let sigmas = times.iter().map(|t| self.precision.hold(hold(t) / self.train_steps as f64));
+        self.along(sigmas, self.precision, Some(times.iter().map(hold).collect()))
     }
 
-    fn shifted(&self, sigma: f64) -> f64 {
-        // 1 at 1, without the rounding of the division.
-        if sigma == 1.0 { 1.0 } else { self.shift * sigma / (1.0 + (self.shift - 1.0) * sigma) }
+    /// The shift, with each operation in this precision.
+    fn shifted(&self, sigma: f64, within: Precision) -> f64 {
+        let hold = |value: f64| within.hold(value);
+        let a = hold(self.shift);
+        let shifted = if sigma == 1.0 {
+            1.0 // also where the division rounds
+        } else if self.shifts_ends {
+            hold(a * sigma) / hold(1.0 + hold(hold(self.shift - 1.0) * sigma))
+        } else {
+            a / hold(a + hold(hold(1.0 / sigma) - 1.0))
+        };
+        hold(shifted)
     }
 
-    fn along(&self, sigmas: impl Iterator<Item = f64>, times: Option<Vec<f64>>) -> Result<Path, Error> {
-        let mut sigmas: Vec<f64> = sigmas.map(|sigma| self.shifted(sigma)).collect();
+    /// The path through these σ, shifted, stretched and spaced anew; what comes of a list is computed in the list's precision.
+    fn along(
+        &self,
+        sigmas: impl Iterator<Item = f64>,
+        within: Precision,
+        times: Option<Vec<f64>>,
+    ) -> Result<Path, Error> {
+        let mut sigmas: Vec<f64> = sigmas.map(|sigma| self.shifted(sigma, within)).collect();
         if let (Some(terminal), Some(last)) = (self.terminal, sigmas.last().copied()) {
             // 0/0 in diffusers for a single call.
             if last < 1.0 {
-                let stretch = (1.0 - last) / (1.0 - terminal);
-                sigmas.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / stretch);
+                let hold = |value: f64| within.hold(value);
+                let stretch = hold(hold(1.0 - last) / hold(1.0 - terminal));
+                sigmas.iter_mut().for_each(|sigma| *sigma = hold(1.0 - hold(hold(1.0 - *sigma) / stretch)));
             }
         }
         if let (Some(spread), Some(first), Some(last)) = (self.spread, sigmas.first().copied(), sigmas.last().copied())

@@ -8,7 +8,7 @@ use crate::coefficients::Threshold;
 use crate::error::Error;
 use crate::hub::SchedulerClass;
 use crate::hub::read::Reader;
-use crate::hub::run::{Calls, Route, Run};
+use crate::hub::run::{Route, Run};
 use crate::prediction::Prediction;
 
 /// What these classes read.
@@ -53,13 +53,5 @@ impl Settings {
             Self::Ipndm(settings) => settings.route(run),
             Self::Score(settings) => settings.route(run),
         }
-    }
-}
-
-/// S, for a class that takes a list of σ only without imitating Python.
-fn steps_or_sigmas<'a>(run: &'a Run<'_>) -> Result<Result<usize, &'a [f64]>, Error> {
-    match &run.calls {
-        Calls::Sigmas(sigmas) => Ok(Err(sigmas)),
-        _ => run.steps().map(Ok),
     }
 }

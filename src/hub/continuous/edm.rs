@@ -7,11 +7,10 @@ use crate::coefficients::Threshold;
 use crate::compat::{EdmEnd, EdmSigmas, Precision, ThirdAsPublished};
 use crate::edm::{Edm, SigmaTime};
 use crate::error::Error;
-use crate::hub::continuous::steps_or_sigmas;
-use crate::hub::json::{Entry, config_error};
+use crate::hub::json::{config_error, few_digits};
 use crate::hub::read::Reader;
-use crate::hub::run::{Route, Run};
-use crate::hub::{Quirk, SchedulerClass};
+use crate::hub::run::{Calls, Route, Run};
+use crate::hub::{Difference, Quirk, SchedulerClass};
 use crate::path::{Path, Process};
 use crate::prediction::{Prediction, SigmaData};
 use crate::solver::{DpmSolverPp, Euler, FinalOrder, Interpolation, Orders};
@@ -62,7 +61,7 @@ static SIGMA_MIN: Quirk = Quirk {
     key: "final_sigmas_type",
     here: "S calls at the first S of S + 1 values of σ, of which the last, σ_min, is the end of the path",
     diffusers: "spaces S values and ends with a call at σ_min that changes nothing",
-    by: 1.0,
+    by: 4.7,
 };
 
 static SINGLE: Quirk = Quirk {
@@ -76,14 +75,7 @@ static THIRD_ORDER: Quirk = Quirk {
     key: "solver_order",
     here: "steps of order 3 integrate the polynomial through three outputs exactly",
     diffusers: "gives the second difference half of the weight that it needs",
-    by: 1.0,
-};
-
-static THIRD_ORDER_WITH_NOISE: Quirk = Quirk {
-    key: "solver_order",
-    here: "SDE-DPM-Solver++ of order 3",
-    diffusers: "has no step of order 3 with noise, and fails where it needs one",
-    by: f64::INFINITY,
+    by: 0.34,
 };
 
 impl Settings {
@@ -95,11 +87,8 @@ impl Settings {
             reader.number("sigma_min", min, |sigma| sigma >= 1e-45 && positive(sigma), "is not in [1e-45, 1e45]")?;
         let sigma_max = reader.number("sigma_max", max, positive, "is not in (0, 1e45]")?;
         if sigma_min >= sigma_max {
-            return Err(config_error(
-                "sigma_max",
-                &sigma_max.to_string(),
-                format!("is not above sigma_min = {sigma_min}"),
-            ));
+            let reason = format!("is not below sigma_max = {}", few_digits(sigma_max));
+            return Err(config_error("sigma_min", &few_digits(sigma_min), reason));
         }
         let data =
             reader.number("sigma_data", data, |data| (1e-6..=1e6).contains(&data), "is not inside [1e-6, 1e6]")?;
@@ -165,37 +154,49 @@ impl Settings {
     }
 
     fn path(&self, run: &Run<'_>) -> Result<Path, Error> {
-        let end = self.edm.at_sigma(self.sigma_min)?;
-        let calls = if self.method == Method::Euler { steps_or_sigmas(run)? } else { Ok(run.steps()?) };
-        match calls {
-            Ok(steps) => {
-                let spaced = |steps| match self.rho {
-                    Some(rho) => spacing::karras(steps, self.sigma_max, self.sigma_min, rho),
-                    None => spacing::exponential(steps, self.sigma_max, self.sigma_min),
-                };
-                if !self.ends_at_min {
-                    return Path::from_sigmas(&self.edm, spaced(steps)?);
-                }
-                let sigmas = spaced(steps.saturating_add(1))?;
-                Path::from_sigmas(&self.edm, sigmas.into_iter().take(steps))?.ending_at(end)
-            }
-            Err(sigmas) if self.ends_at_min && sigmas.last() != Some(&0.0) => {
-                let sigmas = sigmas.iter().copied().filter(|sigma| *sigma != self.sigma_min);
-                Path::from_sigmas(&self.edm, sigmas)?.ending_at(end)
-            }
-            Err(sigmas) => Path::from_sigmas(&self.edm, sigmas.iter().copied()),
+        if let Some(sigmas) = self.sigmas(run) {
+            return self.path_through(sigmas);
+        }
+        let steps = run.steps()?;
+        let spaced = |steps| match self.rho {
+            Some(rho) => spacing::karras(steps, self.sigma_max, self.sigma_min, rho),
+            None => spacing::exponential(steps, self.sigma_max, self.sigma_min),
+        };
+        if !self.ends_at_min {
+            return Path::from_sigmas(&self.edm, spaced(steps)?);
+        }
+        let sigmas = spaced(steps.saturating_add(1))?;
+        Path::from_sigmas(&self.edm, sigmas.into_iter().take(steps))?.ending_at(self.edm.at_sigma(self.sigma_min)?)
+    }
+
+    /// The path through these σ. Where the configuration says so, σ_min is its end, unless the list ends in 0.
+    fn path_through(&self, sigmas: &[f64]) -> Result<Path, Error> {
+        if !self.ends_at_min || sigmas.last() == Some(&0.0) {
+            return Path::from_sigmas(&self.edm, sigmas.iter().copied());
+        }
+        let above = match sigmas.split_last() {
+            Some((last, above)) if *last == self.sigma_min => above,
+            _ => sigmas,
+        };
+        Path::from_sigmas(&self.edm, above.iter().copied())?.ending_at(self.edm.at_sigma(self.sigma_min)?)
+    }
+
+    /// The list of σ of a run, of a class that takes one.
+    fn sigmas<'a>(&self, run: &'a Run<'_>) -> Option<&'a [f64]> {
+        match (self.method, &run.calls) {
+            (Method::Euler, Calls::Sigmas(sigmas)) => Some(sigmas),
+            _ => None,
         }
     }
 
     fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
-        let calls = if self.method == Method::Euler { steps_or_sigmas(run)? } else { Ok(run.steps()?) };
-        let Ok(steps) = calls else {
+        if self.sigmas(run).is_some() {
             return Err(run.refused("sigmas", "are places on the way from σ_max to σ_min in diffusers, not σ"));
-        };
+        }
         let at_end = if self.method == Method::Euler { EdmEnd::Last } else { EdmEnd::Min };
         let (max, min, rho) = (self.sigma_max, self.sigma_min, self.rho);
         let end = self.ends_at_min.then_some(at_end);
-        EdmSigmas { max, min, rho, end, precision }.path(steps, &self.edm)
+        EdmSigmas { max, min, rho, end, precision }.path(run.steps()?, &self.edm)
     }
 }
 
@@ -211,7 +212,11 @@ fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result
     let names = [("midpoint", false), ("heun", true), ("logrho", false), ("bh1", false), ("bh2", false)];
     let heun = reader.choice("solver_type", false, &names)?;
     if order == 3 {
-        reader.quirk(if stochastic { &THIRD_ORDER_WITH_NOISE } else { &THIRD_ORDER });
+        if stochastic {
+            reader.differs(Difference::ThirdOrderWithNoise);
+        } else {
+            reader.quirk(&THIRD_ORDER);
+        }
     }
     let lower_order_final = reader.flag("lower_order_final", true)?;
     let euler_at_final = reader.flag("euler_at_final", false)?;
@@ -237,8 +242,8 @@ impl Multistep {
         if self.order == 3 && run.config.imitates.is_some() {
             let last = if path.end().is_clean() { steps.saturating_sub(1) } else { steps };
             if self.stochastic && (0..last).any(|step| orders.at(step, steps) == 3) {
-                let entry = Entry { key: "solver_order", text: "3" };
-                return Err(entry.error("has no step with noise in diffusers, which fails here"));
+                let reason = "has no step with noise in diffusers, which fails where it needs one";
+                return Err(config_error("solver_order", "3", reason));
             }
             if self.heun {
                 return Ok(Route::new(path, ThirdAsPublished { of: solver }));
