@@ -70,7 +70,7 @@ proptest! {
         prop_assert!((pair.log_snr() - flow.log_snr()).abs() < 1e-15 * (1.0 + flow.log_snr().abs()));
     }
 
-    /// m = (what it is of x₀ and ε), typed from each definition, and all 81 conversions between them.
+    /// m = (what it is of x₀ and ε), typed from each definition, and all 121 conversions between them.
     #[test]
     fn each_pair_of_predictions_round_trips(sigma in 1e-4_f64..0.9999, x0 in -3.0_f64..3.0, epsilon in -3.0_f64..3.0) {
         for scale in SCALES {
@@ -97,6 +97,8 @@ proptest! {
                 epsilon - x0,
                 edm(0.5),
                 edm(1.0),
+                -edm(0.5),
+                -edm(1.0),
                 x0 / 2.0,
                 rest * x0 - epsilon, // (x₀ − x)/n
             ];

@@ -275,6 +275,14 @@ enum List<'a> {
 
 fn shift(reader: &mut Reader<'_>) -> Result<Shift, Error> {
     if !reader.flag("use_dynamic_shifting", false)? {
+        // Refused in any case, as in diffusers, and without effect here.
+        if let Some(entry) =
+            reader.peek("time_shift_type").filter(|_| reader.class != SchedulerClass::FlowMatchHeunDiscrete)
+        {
+            if !matches!(entry.text, "null" | "\"exponential\"" | "\"linear\"") {
+                return Err(entry.error("is none of exponential, linear"));
+            }
+        }
         let shift = reader.number("shift", 1.0, |shift| (1e-6..=1e6).contains(&shift), "is not inside [1e-6, 1e6]")?;
         return Ok(Shift::Static(shift));
     }
