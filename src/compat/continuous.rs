@@ -82,17 +82,16 @@ impl Solver for ThirdAsPublished {
 /// which the last is the end.
 pub(crate) fn ipndm_path(steps: usize, betas: Option<&[f64]>, precision: Precision) -> Result<Path, Error> {
     let hold = |value: f64| precision.hold(value);
-    let betas: Vec<f64> = match (betas, precision) {
-        (Some(betas), _) => betas.iter().map(|beta| hold(*beta)).collect(),
-        (None, _) => {
-            let steps = require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
-            let sine = |u: f64| hold(libm::sin(hold(hold(u * hold(PI)) / 2.0)));
-            let us: Vec<f64> = match precision {
-                Precision::F32 => linspace(1.0, 0.0, steps + 1)?.into_iter().map(f64::from).collect(),
-                Precision::F64 => (0..=steps).map(|i| 1.0 - i as f64 / steps as f64).collect(),
-            };
-            us.into_iter().map(|u| hold(sine(u) * sine(u))).collect()
-        }
+    let betas: Vec<f64> = if let Some(betas) = betas {
+        betas.iter().map(|beta| hold(*beta)).collect()
+    } else {
+        let steps = require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
+        let us: Vec<f64> = match precision {
+            Precision::F32 => linspace(1.0, 0.0, steps + 1)?.into_iter().map(f64::from).collect(),
+            Precision::F64 => (0..=steps).map(|i| 1.0 - i as f64 / steps as f64).collect(),
+        };
+        let sines = us.into_iter().map(|u| hold(libm::sin(hold(hold(u * hold(PI)) / 2.0))));
+        sines.map(|sine| hold(sine * sine)).collect()
     };
     let point = |beta: &f64| {
         let alpha = hold(hold(1.0 - hold(beta * beta)).sqrt());

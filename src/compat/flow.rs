@@ -58,7 +58,7 @@ impl FlowSigmas {
     pub(crate) fn path_at(&self, times: &[f64]) -> Result<Path, Error> {
         let hold = |t: &f64| self.precision.hold(*t);
         let sigmas = times.iter().map(|t| self.precision.hold(hold(t) / self.train_steps as f64));
-        self.along(sigmas, self.precision, Some(times.iter().map(hold).collect()))
+        self.along(sigmas, self.precision, Some(&times.iter().map(hold).collect::<Vec<_>>()))
     }
 
     /// The shift, with each operation in this precision.
@@ -80,7 +80,7 @@ impl FlowSigmas {
         &self,
         sigmas: impl Iterator<Item = f64>,
         within: Precision,
-        times: Option<Vec<f64>>,
+        times: Option<&[f64]>,
     ) -> Result<Path, Error> {
         let mut sigmas: Vec<f64> = sigmas.map(|sigma| self.shifted(sigma, within)).collect();
         if let (Some(terminal), Some(last)) = (self.terminal, sigmas.last().copied()) {
@@ -97,7 +97,7 @@ impl FlowSigmas {
         }
         let points = sigmas.iter().enumerate().map(|(index, sigma)| {
             let sigma = self.precision.hold(*sigma);
-            let told = times.as_ref().and_then(|times| times.get(index)).copied();
+            let told = times.and_then(|times| times.get(index)).copied();
             let of_sigma = if self.inverted { self.precision.hold(1.0 - sigma) } else { sigma };
             let t = told.unwrap_or_else(|| self.precision.hold(of_sigma * self.train_steps as f64));
             Ok(Point::new(t, NoiseLevel::flow(sigma)?))

@@ -83,8 +83,7 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
             )
         }
         "solver_order" | "solver_type" => lambda || matches!(class, EdmDpmSolverMultistep | CosineDpmSolverMultistep),
-        "use_dynamic_shifting" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
-        "time_shift_type" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
+        "use_dynamic_shifting" | "time_shift_type" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
         "algorithm_type" => dpm_solver || matches!(class, DeisMultistep | SaSolver | EdmDpmSolverMultistep),
         "lower_order_final" => lambda || matches!(class, SaSolver | EdmDpmSolverMultistep | CosineDpmSolverMultistep),
         "use_flow_sigmas" | "flow_shift" => lambda || class == SaSolver,

@@ -49,14 +49,14 @@ impl Solver for FlowHeun {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        each_leg_rows(legs, |leg| match first_order(leg) {
-            Some(first) => Ok(vec![Row::new(leg, first)]),
-            None => {
-                let step = leg.to.flow_sigma_dd() - leg.from.flow_sigma_dd();
-                let half = Dd::from(0.5) * step;
-                let euler = weighted(leg, step, Dd::ZERO); // v
-                Ok(rows(Kernel::Flow, leg, &[(arrival(leg)?, euler)], &weighted(leg, half, half))) // x_s
+        each_leg_rows(legs, |leg| {
+            if let Some(first) = first_order(leg) {
+                return Ok(vec![Row::new(leg, first)]);
             }
+            let step = leg.to.flow_sigma_dd() - leg.from.flow_sigma_dd();
+            let half = Dd::from(0.5) * step;
+            let euler = weighted(leg, step, Dd::ZERO); // v
+            Ok(rows(Kernel::Flow, leg, &[(arrival(leg)?, euler)], &weighted(leg, half, half))) // x_s
         })
     }
 }

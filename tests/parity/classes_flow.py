@@ -136,6 +136,8 @@ def edms():
         {"solver_type": "rk"},
     ):
         yield edm(DPM, config, {"steps": 6})
+    for steps in (14, 15):
+        yield edm(DPM, {"solver_order": 3}, {"steps": steps})
     yield edm(DPM, {"solver_order": 3, "solver_type": "heun"}, {"steps": 16})
     yield edm(DPM, {"euler_at_final": True, "final_sigmas_type": "sigma_min"}, {"steps": 16})
     yield edm(DPM, {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}, {"steps": 4})

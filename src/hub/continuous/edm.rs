@@ -42,8 +42,8 @@ enum Method {
 struct Multistep {
     order: usize,
     stochastic: bool,
-    /// `solver_type`.
-    heun: bool,
+    /// `solver_type`, of steps of order 2.
+    interpolation: Interpolation,
     lower_order_final: bool,
     euler_at_final: bool,
 }
@@ -209,8 +209,9 @@ fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result
         return Err(config_error("algorithm_type", "deis", reason));
     }
     let stochastic = cosine || algorithm == Algorithm::Sde;
-    let names = [("midpoint", false), ("heun", true), ("logrho", false), ("bh1", false), ("bh2", false)];
-    let heun = reader.choice("solver_type", false, &names)?;
+    let (midpoint, heun) = (Interpolation::Midpoint, Interpolation::Exact);
+    let names = [("midpoint", midpoint), ("heun", heun), ("logrho", midpoint), ("bh1", midpoint), ("bh2", midpoint)];
+    let interpolation = reader.choice("solver_type", midpoint, &names)?;
     if order == 3 {
         if stochastic {
             reader.differs(Difference::ThirdOrderWithNoise);
@@ -220,7 +221,7 @@ fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result
     }
     let lower_order_final = reader.flag("lower_order_final", true)?;
     let euler_at_final = reader.flag("euler_at_final", false)?;
-    Ok(Multistep { order, stochastic, heun, lower_order_final, euler_at_final })
+    Ok(Multistep { order, stochastic, interpolation, lower_order_final, euler_at_final })
 }
 
 impl Multistep {
@@ -232,10 +233,9 @@ impl Multistep {
             _ => FinalOrder::Full,
         };
         let orders = Orders::new(self.order)?.ending(last);
-        let interpolation = match (self.heun, run.config.imitates) {
-            (true, _) => Interpolation::Exact,
-            (false, None) => Interpolation::Midpoint,
-            (false, Some(_)) => Interpolation::Published,
+        let interpolation = match (self.interpolation, run.config.imitates) {
+            (Interpolation::Midpoint, Some(_)) => Interpolation::Published,
+            (interpolation, _) => interpolation,
         };
         let solver = DpmSolverPp::multistep(self.order)?.orders(orders.clone()).interpolation(interpolation);
         let solver = solver.stochastic(if self.stochastic { 1.0 } else { 0.0 })?;
@@ -245,7 +245,7 @@ impl Multistep {
                 let reason = "has no step with noise in diffusers, which fails where it needs one";
                 return Err(config_error("solver_order", "3", reason));
             }
-            if self.heun {
+            if self.interpolation == Interpolation::Exact {
                 return Ok(Route::new(path, ThirdAsPublished { of: solver }));
             }
         }

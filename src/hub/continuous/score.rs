@@ -59,12 +59,11 @@ impl Settings {
     pub(in crate::hub) fn route(&self, run: &Run<'_>) -> Result<Route, Error> {
         let ScoreNetwork { max, min } = self.network;
         let steps = run.steps()?;
-        let path = match run.config.imitates {
-            Some(precision) => score_path(steps, max, min, self.eps, precision)?.of_process(&self.network),
-            None => {
-                let last = min * libm::pow(max / min, self.eps);
-                Path::from_sigmas(&self.network, spacing::exponential(steps, max, last)?)?
-            }
+        let path = if let Some(precision) = run.config.imitates {
+            score_path(steps, max, min, self.eps, precision)?.of_process(&self.network)
+        } else {
+            let last = min * libm::pow(max / min, self.eps);
+            Path::from_sigmas(&self.network, spacing::exponential(steps, max, last)?)?
         };
         Ok(Route { noise_scale: max, ..Route::new(path, ReverseDiffusion) })
     }
