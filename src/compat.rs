@@ -31,7 +31,11 @@
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 
+#[cfg(feature = "hub")]
+mod continuous;
 mod ddpm;
+#[cfg(feature = "hub")]
+mod flow;
 #[cfg(feature = "hub")]
 mod pndm;
 #[cfg(feature = "hub")]
@@ -40,8 +44,12 @@ mod stride;
 mod tables;
 
 #[cfg(feature = "hub")]
+pub(crate) use continuous::{EdmEnd, EdmSigmas, IpndmOfDiffusers, ThirdAsPublished, ipndm_path, score_path};
+#[cfg(feature = "hub")]
 pub(crate) use ddpm::DdpmOfPython;
 pub use ddpm::ddpm;
+#[cfg(feature = "hub")]
+pub(crate) use flow::{AncestralWithoutNoise, FlowSigmas};
 #[cfg(feature = "hub")]
 pub(crate) use pndm::PndmByStride;
 #[cfg(feature = "hub")]

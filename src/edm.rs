@@ -92,4 +92,18 @@ impl Process for Edm {
     fn sigma_range(&self) -> [f64; 2] {
         [self.sigma_max, self.sigma_min]
     }
+
+    /// σ is e^(4t), tan(πt/2) or t, as [`SigmaTime`] says.
+    fn at_time(&self, t: f64) -> Result<Point, Error> {
+        require(t.is_finite(), "t", t, "finite")?;
+        let sigma = match self.time {
+            SigmaTime::QuarterLog => libm::exp(4.0 * t),
+            SigmaTime::Arctan => {
+                require((0.0..1.0).contains(&t), "t", t, "inside [0, 1)")?;
+                libm::tan(t / FRAC_2_PI)
+            }
+            SigmaTime::Sigma => t,
+        };
+        Ok(Point { t, ..self.at_sigma(sigma)? })
+    }
 }

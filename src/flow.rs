@@ -1,5 +1,7 @@
 //! Flow matching: rectified flows such as SD3, Flux, Qwen-Image, Wan and LTX.
 
+use core::num::NonZeroU32;
+
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
 use crate::level::NoiseLevel;
@@ -51,6 +53,10 @@ pub enum FlowTime {
     Sigma,
     /// 1 − σ: t runs from noise at 0 to data at 1.
     Reversed,
+    /// T·σ, for a T other than 1000 (`num_train_timesteps`).
+    Scaled(NonZeroU32),
+    /// T·(1 − σ): Mochi, with T = 1000.
+    ScaledReversed(NonZeroU32),
 }
 
 impl FlowTime {
@@ -60,6 +66,19 @@ impl FlowTime {
             Self::WholeThousandth => (sigma * Dd::from(1000.0)).to_f64().trunc(),
             Self::Sigma => sigma.to_f64(),
             Self::Reversed => (Dd::ONE - sigma).to_f64(),
+            Self::Scaled(steps) => (sigma * Dd::from(f64::from(steps.get()))).to_f64(),
+            Self::ScaledReversed(steps) => ((Dd::ONE - sigma) * Dd::from(f64::from(steps.get()))).to_f64(),
+        }
+    }
+
+    /// The σ at which the network receives t.
+    fn sigma(self, t: f64) -> Dd {
+        match self {
+            Self::Thousandth | Self::WholeThousandth => Dd::quotient(t, 1000.0),
+            Self::Sigma => Dd::from(t),
+            Self::Reversed => Dd::sum(1.0, -t),
+            Self::Scaled(steps) => Dd::quotient(t, f64::from(steps.get())),
+            Self::ScaledReversed(steps) => Dd::ONE - Dd::quotient(t, f64::from(steps.get())),
         }
     }
 }
@@ -248,6 +267,18 @@ impl Process for Flow {
 
     fn sigma_range(&self) -> [f64; 2] {
         [f64::INFINITY, 0.0]
+    }
+
+    /// t/1000, or what the flow's [`FlowTime`] says, is the flow's σ; no shift is applied. [`FlowTime::WholeThousandth`] has whole t only.
+    fn at_time(&self, t: f64) -> Result<Point, Error> {
+        let whole = self.time != FlowTime::WholeThousandth || t.fract() == 0.0;
+        require(whole, "t of a network that receives whole t", t, "whole")?;
+        let sigma = self.time.sigma(t);
+        let value = sigma.to_f64();
+        // NaN and what is infinite fails, too.
+        let holds = value == 0.0 || (1e-45..=1.0).contains(&value) && Dd::ONE - sigma >= Dd::ZERO;
+        require(holds, "the flow's σ of a t", value, "0 or inside [1e-45, 1]")?;
+        Ok(Point::new(t, NoiseLevel::flow_dd(sigma)))
     }
 }
 

@@ -178,8 +178,8 @@ pub use posterior::Conditional;
 #[doc(inline)]
 pub use solver::{
     BuiltinSolver, Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FinalOrder,
-    FlowAdamsBashforth, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle, Orders, Pndm, Renoise, Rk4, Row,
-    SaSolver, SingleStep, Solver, Tau, Tcd, UniPc, UniPcWeights, Variance,
+    FlowAdamsBashforth, FlowHeun, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle, Orders, Pndm, Renoise, Rk4,
+    Row, SaSolver, SingleStep, Solver, Tau, Tcd, UniPc, UniPcWeights, Variance,
 };
 
 // A run.

@@ -20,6 +20,7 @@ use crate::level::NoiseLevel;
 /// | score | n·m = −ε |
 /// | flow velocity u | m = ε − x₀ |
 /// | EDM's F | σ_data·√(n² + σ_data²·s²)·m = n·x₀ − σ_data²·s·ε |
+/// | −F | σ_data·√(n² + σ_data²·s²)·m = σ_data²·s·ε − n·x₀ |
 ///
 /// so that on variance-preserving levels
 ///
@@ -64,6 +65,12 @@ pub enum Prediction {
     ///
     /// The network is fed c_in·x: [`Point::input_scale`](crate::Point).
     Edm {
+        /// The standard deviation of the data.
+        sigma_data: SigmaData,
+    },
+    /// −F, F with the other sign: x̂₀ = c_skip·x − c_out·m. It is the v-prediction of data whose standard deviation is σ_data, and with
+    /// σ_data = 1 [`Prediction::Velocity`], as Stable Audio has it.
+    EdmVelocity {
         /// The standard deviation of the data.
         sigma_data: SigmaData,
     },
@@ -163,6 +170,11 @@ impl Prediction {
                 let total = (noise.squared() + (data * signal).squared()).sqrt();
                 Relation { model: data * total, x0: noise, epsilon: -data.squared() * signal }
             }
+            // m = −F
+            Self::EdmVelocity { sigma_data } => {
+                let Relation { model, x0, epsilon } = Self::Edm { sigma_data }.relation(level)?;
+                Relation { model, x0: -x0, epsilon: -epsilon }
+            }
             // x₀ = p·x + q·m, so q·m = (1 − p·s)·x₀ − p·n·ε
             Self::Custom(custom) => {
                 let (p, q) = custom.at(level)?;
@@ -246,11 +258,11 @@ impl fmt::Debug for CustomPrediction {
 }
 
 /// The names that a message lists.
-const NAMES: &str = "epsilon, sample, v_prediction, score, flow_prediction or edm(σ_data)";
+const NAMES: &str = "epsilon, sample, v_prediction, score, flow_prediction, edm(σ_data) or edm_v(σ_data)";
 
 impl Prediction {
-    /// The name in configurations and stored settings: `epsilon`, `sample`, `v_prediction`, `score`, `flow_prediction`, `edm(0.5)` with
-    /// its σ_data, or the name of a custom prediction.
+    /// The name in configurations and stored settings: `epsilon`, `sample`, `v_prediction`, `score`, `flow_prediction`, `edm(0.5)` and
+    /// `edm_v(0.5)` with their σ_data, or the name of a custom prediction.
     #[must_use]
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -260,6 +272,7 @@ impl Prediction {
             Self::Score => "score",
             Self::Flow => "flow_prediction",
             Self::Edm { sigma_data } => return Cow::Owned(format!("edm({})", sigma_data.get())),
+            Self::EdmVelocity { sigma_data } => return Cow::Owned(format!("edm_v({})", sigma_data.get())),
             Self::Custom(custom) => custom.name,
         })
     }
@@ -280,14 +293,15 @@ impl FromStr for Prediction {
             "v" | "velocity" => Ok(Self::Velocity),
             "score" => Ok(Self::Score),
             "flow" | "flow_velocity" => Ok(Self::Flow),
-            name if name.starts_with("edm(") => {
-                let number = name.strip_prefix("edm(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
+            name if name.starts_with("edm(") || name.starts_with("edm_v(") => {
+                let number = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
                 let sigma_data = number.ok_or_else(|| Error::UnknownName {
                     what: "the prediction",
                     name: shortened(text),
                     expected: NAMES,
                 })?;
-                Ok(Self::Edm { sigma_data: SigmaData::new(sigma_data)? })
+                let sigma_data = SigmaData::new(sigma_data)?;
+                Ok(if name.starts_with("edm(") { Self::Edm { sigma_data } } else { Self::EdmVelocity { sigma_data } })
             }
             _ => Err(Error::UnknownName { what: "the prediction", name: shortened(text), expected: NAMES }),
         }
@@ -338,6 +352,7 @@ impl fmt::Display for Prediction {
             Self::Score => "score prediction",
             Self::Flow => "flow prediction",
             Self::Edm { sigma_data } => return write!(f, "EDM's prediction with σ_data = {}", sigma_data.get()),
+            Self::EdmVelocity { sigma_data } => return write!(f, "v-prediction with σ_data = {}", sigma_data.get()),
             Self::Custom(custom) => custom.name,
         })
     }

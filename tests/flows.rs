@@ -3,8 +3,8 @@
 
 use alphabar::flow::{FLUX, QWEN_IMAGE, flux_mu, flux2_mu};
 use alphabar::{
-    CustomPrediction, Ddim, Ddpm, Edm, EulerAncestral, Flow, FlowSde, FlowTime, NoiseLevel, NoiseSchedule, Path, Plan,
-    Point, Prediction, Process, Scale, SigmaData, SigmaTime, Solver, Variance, posterior,
+    CustomPrediction, Ddim, Ddpm, Edm, EulerAncestral, Flow, FlowHeun, FlowSde, FlowTime, NoiseLevel, NoiseSchedule,
+    Path, Plan, Point, Prediction, Process, Scale, SigmaData, SigmaTime, Solver, State, Variance, posterior,
 };
 use proptest::prelude::*;
 
@@ -32,6 +32,8 @@ fn predictions() -> Vec<Prediction> {
         Prediction::Flow,
         Prediction::Edm { sigma_data: SigmaData::new(0.5).unwrap() },
         Prediction::Edm { sigma_data: SigmaData::new(1.0).unwrap() },
+        Prediction::EdmVelocity { sigma_data: SigmaData::new(0.5).unwrap() },
+        Prediction::EdmVelocity { sigma_data: SigmaData::new(1.0).unwrap() },
         Prediction::Custom(&HALF),
         Prediction::Custom(&DIFFERENCE),
     ]
@@ -68,7 +70,7 @@ proptest! {
         prop_assert!((pair.log_snr() - flow.log_snr()).abs() < 1e-15 * (1.0 + flow.log_snr().abs()));
     }
 
-    /// m = (what it is of x₀ and ε), typed from each definition, and all 81 conversions between them.
+    /// m = (what it is of x₀ and ε), typed from each definition, and all 121 conversions between them.
     #[test]
     fn each_pair_of_predictions_round_trips(sigma in 1e-4_f64..0.9999, x0 in -3.0_f64..3.0, epsilon in -3.0_f64..3.0) {
         for scale in SCALES {
@@ -95,6 +97,8 @@ proptest! {
                 epsilon - x0,
                 edm(0.5),
                 edm(1.0),
+                -edm(0.5),
+                -edm(1.0),
                 x0 / 2.0,
                 rest * x0 - epsilon, // (x₀ − x)/n
             ];
@@ -243,6 +247,89 @@ fn flux_and_its_kin_are_the_published_lists() {
     }
     assert!(Flow::default().shifted(1e4).unwrap().shifted(1e4).is_err());
     assert!(Flow::flux(0).is_err() && Flow::default().path(0).is_err());
+}
+
+/// v-prediction of data of the deviation σ_data is −F, and the v of Salimans and Ho if that is 1.
+#[test]
+fn the_velocity_of_edm_is_f_with_the_other_sign() {
+    for sigma in [0.01, 0.7, 30.0] {
+        let level = NoiseLevel::variance_exploding(sigma).unwrap();
+        for data in [0.5, 1.0, 3.0] {
+            let sigma_data = SigmaData::new(data).unwrap();
+            let [f, v] = [Prediction::Edm { sigma_data }, Prediction::EdmVelocity { sigma_data }]
+                .map(|prediction| prediction.to(Prediction::Sample, &level).unwrap());
+            close(v.x, f.x, 1e-15);
+            close(v.model, -f.model, 1e-15);
+            close(v.model, -sigma * data / (sigma * sigma + data * data).sqrt(), 1e-15);
+        }
+        let one = Prediction::EdmVelocity { sigma_data: SigmaData::new(1.0).unwrap() };
+        let back = Prediction::Velocity.to(one, &level).unwrap();
+        assert!(back.x.abs() < 1e-15 && (back.model - 1.0).abs() < 1e-15);
+    }
+}
+
+/// A process that is told t is at the level at which it tells t.
+#[test]
+fn a_time_leads_back_to_its_level() {
+    let steps = |count| core::num::NonZeroU32::new(count).unwrap();
+    for time in [
+        FlowTime::Thousandth,
+        FlowTime::Sigma,
+        FlowTime::Reversed,
+        FlowTime::Scaled(steps(250)),
+        FlowTime::ScaledReversed(steps(1000)),
+    ] {
+        let flow = Flow::sd3().unwrap().told(time);
+        for point in flow.path(7).unwrap().points() {
+            let back = flow.at_time(point.t).unwrap();
+            assert_eq!(back.t, point.t);
+            close(back.level.flow_sigma(), point.level.flow_sigma(), 1e-14);
+        }
+        assert!(flow.at_time(1001.0).is_err() && flow.at_time(-1.0).is_err() && flow.at_time(f64::NAN).is_err());
+    }
+    let wan = Flow::wan(5.0).unwrap();
+    close(wan.at_time(937.0).unwrap().level.flow_sigma(), 0.937, 1e-15);
+    assert!(wan.at_time(937.5).unwrap_err().to_string().contains("whole"));
+    let scaled = Flow::default().told(FlowTime::Scaled(steps(250))).path(4).unwrap();
+    assert_eq!(scaled.points()[1].t, 187.5);
+    let reversed = Flow::default().told(FlowTime::ScaledReversed(steps(1000))).path(4).unwrap();
+    assert_eq!(reversed.points()[1].t, 250.0);
+    for time in [SigmaTime::QuarterLog, SigmaTime::Arctan, SigmaTime::Sigma] {
+        let edm = Edm::new(500.0, 0.3, 0.5).unwrap().told(time);
+        for sigma in [0.3, 1.0, 17.5, 500.0] {
+            let point = edm.at_sigma(sigma).unwrap();
+            let back = edm.at_time(point.t).unwrap();
+            assert_eq!(back.t, point.t);
+            close(back.level.noise(), sigma, 1e-12);
+            close(back.input_scale, point.input_scale, 1e-12);
+        }
+        assert!(edm.at_time(f64::NAN).is_err() && edm.at_time(1e4).is_err() == (time != SigmaTime::Sigma));
+    }
+}
+
+/// Heun's method for dx/dσ = u, typed again; Euler's for the last step.
+#[test]
+fn heun_of_a_flow_is_its_formula() {
+    let velocity = |sigma: f64, x: f64| (0.3 + 0.4 * sigma - x) / (1.2 - sigma.powi(2));
+    let path = Flow::sd3().unwrap().path(5).unwrap();
+    let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&FlowHeun::new()).unwrap();
+    let mut state = State::new(vec![0.8_f64]);
+    for step in plan.steps() {
+        let m = velocity(step.conditioned_on.flow_sigma(), state.x().unwrap()[0]);
+        state.step_given(step, vec![m], None).unwrap();
+    }
+    let sigmas: Vec<f64> = path.points().iter().map(|point| point.level.flow_sigma()).chain([0.0]).collect();
+    let mut x = 0.8;
+    for pair in sigmas.windows(2) {
+        let (step, u) = (pair[1] - pair[0], velocity(pair[0], x));
+        let arrives = if pair[1] == 0.0 { u } else { velocity(pair[1], x + step * u) };
+        x += step * 0.5 * (u + arrives);
+    }
+    close(state.into_x().unwrap()[0], x, 1e-14);
+    assert_eq!(
+        plan.steps().iter().map(|step| step.t).collect::<Vec<_>>()[..3],
+        [1000.0, plan.steps()[1].t, plan.steps()[1].t]
+    );
 }
 
 /// Karras et al. 2022, table 1, typed again; and the first step of their Algorithm 1 without its correction.

@@ -2,7 +2,7 @@
 
 use alphabar::{
     BuiltinSolver, Conditioning, Ddim, Ddpm, Deis, Direction, Dpm2, DpmSolver, DpmSolverPp, EpsilonAfter, Euler,
-    EulerAncestral, FinalOrder, FlowAdamsBashforth, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle,
+    EulerAncestral, FinalOrder, FlowAdamsBashforth, FlowHeun, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle,
     NoiseSchedule, Orders, Path, PathEnd, Plan, PlanRecipe, Pndm, Prediction, Renoise, Respacing, Rk4, SaSolver,
     Spacing, Tau, Tcd, Threshold, Timesteps, UniPc, UniPcWeights, Variance,
 };
@@ -108,6 +108,7 @@ fn samplers() -> Vec<BuiltinSolver> {
         Euler.into(),
         EulerAncestral::rectified_flow(0.5).unwrap().into(),
         FlowAdamsBashforth::new(2).unwrap().into(),
+        FlowHeun::new().into(),
         FlowSde::cps(0.3).unwrap().into(),
         Heun::new().into(),
         Ipndm::new(4).unwrap().into(),

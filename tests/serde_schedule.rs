@@ -82,6 +82,7 @@ fn a_prediction_is_stored_by_its_name() {
         (Prediction::Score, "score"),
         (Prediction::Flow, "flow_prediction"),
         (Prediction::Edm { sigma_data: SigmaData::new(0.5).unwrap() }, "edm(0.5)"),
+        (Prediction::EdmVelocity { sigma_data: SigmaData::new(0.25).unwrap() }, "edm_v(0.25)"),
     ] {
         assert_eq!(to_string(&prediction).unwrap(), format!("\"{name}\""));
         assert_eq!(from_str::<Prediction>(&format!("\"{name}\"")).unwrap(), prediction);
@@ -89,7 +90,7 @@ fn a_prediction_is_stored_by_its_name() {
     let error = from_str::<Prediction>("\"flows\"").unwrap_err().to_string();
     assert!(
         error.starts_with(
-            "the prediction \"flows\" is unknown; use epsilon, sample, v_prediction, score, flow_prediction or edm"
+            "the prediction \"flows\" is unknown; use epsilon, sample, v_prediction, score, flow_prediction, edm"
         ),
         "{error}"
     );

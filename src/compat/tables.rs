@@ -234,7 +234,7 @@ impl Tables {
 }
 
 /// torch's `linspace` in `f32`: counted from the nearer end.
-fn linspace(start: f64, end: f64, len: usize) -> Result<Vec<f32>, Error> {
+pub(super) fn linspace(start: f64, end: f64, len: usize) -> Result<Vec<f32>, Error> {
     check_train_steps(len)?;
     let (start, end) = (start as f32, end as f32);
     if len == 1 {

@@ -1,27 +1,230 @@
-//! Flow-matching classes.
+//! Flow-matching classes: Euler, Heun, few-step renoising, and LTX-Video's ancestral sampler.
+//!
+//! What a network is told is T·σ, as the scheduler of diffusers says it, with T = `num_train_timesteps`. The pipelines of some models
+//! (Flux, Qwen-Image) divide it by 1000 before they call the network.
 
+mod reading;
+
+use core::num::NonZeroU32;
+
+use crate::compat::{AncestralWithoutNoise, FlowSigmas, Precision, Spread};
+use crate::dd::Dd;
 use crate::error::Error;
-use crate::flow::Flow;
-use crate::hub::read::Reader;
-use crate::hub::run::{Route, Run};
-use crate::prediction::Prediction;
-use crate::solver::Ddim;
+use crate::flow::{DynamicShift, Flow, FlowTime, flux_mu};
+use crate::hub::json::config_error;
+use crate::hub::run::{Calls, Route, Run};
+use crate::level::NoiseLevel;
+use crate::path::{Legs, Path, Process};
+use crate::prediction::{CustomPrediction, Prediction};
+use crate::solver::{Euler, EulerAncestral, FlowHeun, Renoise, Row, Solver};
 
 /// What these classes read.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Settings {}
+pub(super) struct Settings {
+    method: Method,
+    /// T.
+    train_steps: NonZeroU32,
+    shift: Shift,
+    terminal: Option<f64>,
+    spread: Option<Spread>,
+    /// `invert_sigmas`: t and the velocity run from noise to data.
+    inverted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Method {
+    Euler,
+    Heun,
+    Renoise,
+    Ancestral { eta: f64, noise: f64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shift {
+    /// `shift`.
+    Static(f64),
+    /// `use_dynamic_shifting`: e^μ, or μ itself.
+    Dynamic { exponential: bool, by_tokens: DynamicShift },
+}
 
 impl Settings {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {})
-    }
-
     pub(super) fn prediction(&self) -> Prediction {
-        Prediction::Flow
+        if self.inverted { Prediction::Custom(&TOWARDS_DATA) } else { Prediction::Flow }
     }
 
     pub(super) fn route(&self, run: &Run<'_>) -> Result<Route, Error> {
-        let path = Flow::default().path(run.steps()?)?;
-        Ok(Route::new(path, Ddim::deterministic()))
+        if run.eta.is_some() {
+            return Err(run.refused("eta", "is not an argument of this class"));
+        }
+        let imitates = run.config.imitates;
+        let flow = self.flow();
+        let path = match imitates {
+            None => self.path(run)?,
+            Some(precision) => {
+                let path = self.path_of_diffusers(run, precision)?;
+                let from_noise = path.points().first().is_some_and(|point| point.level.is_pure_noise());
+                path.of_process(&flow).between_ends(from_noise, flow.at_sigma(0.0)?)
+            }
+        };
+        Ok(match self.method {
+            Method::Euler => Route::new(path, Euler),
+            Method::Heun => Route::new(path, FlowHeun::new()),
+            Method::Renoise => Route::new(path, Renoise),
+            Method::Ancestral { eta, noise } if noise == 0.0 && eta > 0.0 && imitates.is_some() => {
+                Route::new(path, AncestralWithoutNoise { eta })
+            }
+            Method::Ancestral { eta, noise } => {
+                Route::new(path, ScaledNoise { of: EulerAncestral::rectified_flow(eta)?, noise })
+            }
+        })
+    }
+
+    /// The network's process, without a shift.
+    fn flow(&self) -> Flow {
+        let time = if self.inverted { FlowTime::ScaledReversed } else { FlowTime::Scaled };
+        Flow::default().told(time(self.train_steps))
+    }
+
+    fn path(&self, run: &Run<'_>) -> Result<Path, Error> {
+        let plain = self.flow();
+        let shifted = || {
+            let flow = plain.shifted(self.factor(run)?)?;
+            self.terminal.map_or(Ok(flow), |terminal| flow.stretched_to(terminal))
+        };
+        let path = match self.list(run)? {
+            List::Count(steps) => shifted()?.path(steps)?,
+            List::Sigmas(sigmas) => shifted()?.path_through(sigmas.iter().copied())?,
+            List::Whole(sigmas) => return plain.path_through(sigmas.iter().copied()),
+            List::Times(times) => {
+                self.factor(run)?;
+                let points = times.iter().map(|t| plain.at_time(*t)).collect::<Result<Vec<_>, _>>()?;
+                let from_noise = points.first().is_some_and(|point| point.level.is_pure_noise());
+                return Ok(Path::new(points)?.of_process(&plain).between_ends(from_noise, plain.at_sigma(0.0)?));
+            }
+        };
+        match (self.spread, path.points()) {
+            (Some(spread), [first, .., last]) => {
+                let [max, min] = [first, last].map(|point| point.level.flow_sigma());
+                plain.path_through(spread.between(path.len(), max, min)?)
+            }
+            _ => Ok(path),
+        }
+    }
+
+    fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
+        let whole = |shift: f64| FlowSigmas {
+            train_steps: self.train_steps.get() as usize,
+            shift,
+            shifts_ends: matches!(self.shift, Shift::Static(_)),
+            terminal: self.terminal,
+            spread: self.spread,
+            inverted: self.inverted,
+            precision,
+        };
+        match self.list(run)? {
+            List::Count(steps) => whole(self.factor(run)?).path(steps),
+            List::Sigmas(sigmas) => whole(self.factor(run)?).path_through(sigmas),
+            List::Whole(sigmas) => FlowSigmas { terminal: None, spread: None, ..whole(1.0) }.path_through(sigmas),
+            List::Times(times) => whole(self.factor(run)?).path_at(times),
+        }
+    }
+
+    /// The calls that the class takes.
+    fn list<'a>(&self, run: &'a Run<'_>) -> Result<List<'a>, Error> {
+        let ancestral = matches!(self.method, Method::Ancestral { .. });
+        match &run.calls {
+            _ if self.method == Method::Heun => run.steps().map(List::Count),
+            Calls::Count(steps) => Ok(List::Count(*steps)),
+            Calls::Sigmas(sigmas) => match sigmas.split_last() {
+                Some((0.0, _)) if ancestral && (run.mu.is_some() || run.tokens.is_some()) => {
+                    Err(run.refused("mu", "is not applied to a list of σ by this class"))
+                }
+                Some((0.0, sigmas)) if ancestral => Ok(List::Whole(sigmas)),
+                _ if ancestral => {
+                    Err(run.refused("sigmas", "must end in 0: in diffusers the path ends at the last one"))
+                }
+                Some((0.0, _))
+                    if run.config.imitates.is_some() && (self.terminal.is_some() || self.spread.is_some()) =>
+                {
+                    Err(run.refused("sigmas", "must not end in 0, which diffusers would stretch and space, too"))
+                }
+                Some((0.0, sigmas)) => Ok(List::Sigmas(sigmas)),
+                _ => Ok(List::Sigmas(sigmas)),
+            },
+            Calls::Times(_) if ancestral => Err(run.refused("timesteps", "are taken for σ by diffusers; pass σ")),
+            Calls::Times(_) if self.inverted => {
+                Err(run.refused("timesteps", "are of another direction than the t told (invert_sigmas); pass σ"))
+            }
+            Calls::Times(times) => Ok(List::Times(match times.split_last() {
+                Some((0.0, times)) => times,
+                _ => times,
+            })),
+        }
+    }
+
+    /// The factor a of the shift.
+    fn factor(&self, run: &Run<'_>) -> Result<f64, Error> {
+        match (self.shift, run.mu, run.tokens) {
+            (Shift::Static(shift), None, None) => Ok(shift),
+            (Shift::Static(_), mu, _) => {
+                let argument = if mu.is_some() { "mu" } else { "tokens" };
+                Err(run.refused(argument, "has no use: use_dynamic_shifting is off"))
+            }
+            (Shift::Dynamic { .. }, Some(_), Some(_)) => {
+                Err(run.refused("tokens", "are given beside mu; pass one of the two"))
+            }
+            (Shift::Dynamic { .. }, None, None) => {
+                let reason = "needs a μ: pass Run::mu, or Run::tokens, from which base_shift and max_shift make it";
+                Err(config_error("use_dynamic_shifting", "true", reason))
+            }
+            (Shift::Dynamic { exponential, by_tokens }, mu, tokens) => {
+                let mu = match (mu, tokens) {
+                    (Some(mu), _) => mu,
+                    (None, tokens) => flux_mu(tokens.unwrap_or(0), &by_tokens)?,
+                };
+                let flow =
+                    if exponential { Flow::default().shifted_exponentially(mu) } else { Flow::default().shifted(mu) };
+                Ok(flow.map_err(|error| run.refused("mu", &error.to_string()))?.shift())
+            }
+        }
+    }
+}
+
+/// The calls of a run.
+enum List<'a> {
+    Count(usize),
+    /// σ before the shift.
+    Sigmas(&'a [f64]),
+    /// σ as they are.
+    Whole(&'a [f64]),
+    Times(&'a [f64]),
+}
+
+/// Mochi's velocity x₀ − ε: x̂₀ = (x + noise·m)/(signal + noise).
+static TOWARDS_DATA: CustomPrediction = CustomPrediction::new(
+    "x₀ − ε",
+    |level: &NoiseLevel| 1.0 / (level.signal() + level.noise()),
+    |level: &NoiseLevel| level.noise() / (level.signal() + level.noise()),
+);
+
+/// A sampler with all its noise times a factor: `s_noise`.
+struct ScaledNoise {
+    of: EulerAncestral,
+    noise: f64,
+}
+
+impl Solver for ScaledNoise {
+    fn name(&self) -> &'static str {
+        self.of.name()
+    }
+
+    fn eta(&self, index: usize) -> Option<f64> {
+        self.of.eta(index)
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        let mut rows = self.of.rows(legs)?;
+        rows.iter_mut().for_each(|row| row.combination.z = Dd::from(self.noise) * row.combination.z);
+        Ok(rows)
     }
 }

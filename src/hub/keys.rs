@@ -16,13 +16,12 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
     };
     let has_betas = class.has_betas();
     let preconditioned = matches!(class, EdmEuler | EdmDpmSolverMultistep | CosineDpmSolverMultistep);
-    let flow_match = matches!(class, FlowMatchEulerDiscrete | FlowMatchLcm);
+    // LTX's class makes its list by FlowMatchEulerDiscreteScheduler, of the same file.
+    let flow_match = matches!(class, FlowMatchEulerDiscrete | FlowMatchLcm | LtxEulerAncestralRf);
     let dpm_solver = matches!(class, DpmSolverMultistep | DpmSolverMultistepInverse | DpmSolverSinglestep);
     let lambda = dpm_solver || matches!(class, DeisMultistep | UniPcMultistep);
     match key {
-        "num_train_timesteps" => {
-            has_betas || flow_match || matches!(class, FlowMatchHeunDiscrete | LtxEulerAncestralRf)
-        }
+        "num_train_timesteps" => has_betas || flow_match || class == FlowMatchHeunDiscrete,
         "beta_schedule" => has_betas,
         "prediction_type" => has_betas || preconditioned,
         "beta_start" | "beta_end" => has_betas && class != UnClip,
@@ -84,8 +83,7 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
             )
         }
         "solver_order" | "solver_type" => lambda || matches!(class, EdmDpmSolverMultistep | CosineDpmSolverMultistep),
-        "use_dynamic_shifting" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
-        "time_shift_type" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
+        "use_dynamic_shifting" | "time_shift_type" => (lambda && class != DpmSolverMultistepInverse) || flow_match,
         "algorithm_type" => dpm_solver || matches!(class, DeisMultistep | SaSolver | EdmDpmSolverMultistep),
         "lower_order_final" => lambda || matches!(class, SaSolver | EdmDpmSolverMultistep | CosineDpmSolverMultistep),
         "use_flow_sigmas" | "flow_shift" => lambda || class == SaSolver,

@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
         Ok(recipe)
     }
 
-    fn threshold(&mut self) -> Result<Threshold, Error> {
+    pub(super) fn threshold(&mut self) -> Result<Threshold, Error> {
         let clip = self.get_or_former("clip_sample", "clip_predicted_image");
         let range = self.given("clip_sample_range");
         let default = self.class.defaults().clip_sample;

@@ -1,8 +1,8 @@
 //! The samplers of this crate as one type.
 
 use super::{
-    Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FlowAdamsBashforth, FlowSde,
-    Heun, Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, UniPc,
+    Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FlowAdamsBashforth, FlowHeun,
+    FlowSde, Heun, Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, UniPc,
 };
 use crate::error::Error;
 use crate::path::{Leg, Legs};
@@ -77,6 +77,7 @@ samplers![
     Euler,
     EulerAncestral,
     FlowAdamsBashforth,
+    FlowHeun,
     FlowSde,
     Heun,
     Ipndm,

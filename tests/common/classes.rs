@@ -76,7 +76,8 @@ impl Recorded {
         self.error().is_none()
             && Kind::ALL.iter().all(|kind| {
                 let xs = self.record[kind.name()].as_array().unwrap();
-                xs.iter().all(|x| numbers(x).iter().all(|x| x.is_finite()))
+                let last = &self.record[&format!("{}_f32", kind.name())];
+                xs.iter().chain([last]).all(|x| numbers(x).iter().all(|x| x.is_finite()))
             })
     }
 
@@ -181,11 +182,14 @@ impl Recorded {
     /// The deviation of ours in `f32`, after the last call.
     pub(crate) fn single(&self, plan: &Plan) -> f64 {
         Kind::ALL.into_iter().fold(0.0, |worst: f64, kind| {
+            if worst.is_nan() {
+                return worst;
+            }
             let theirs = numbers(&self.record[&format!("{}_f32", kind.name())]);
             let ours = self.follow::<f32>(plan, kind).unwrap();
             let scale = theirs.iter().fold(1.0, |largest: f64, x| largest.max(x.abs()));
             let here = ours.last().unwrap().iter().zip(&theirs).map(|(ours, theirs)| (ours - theirs).abs() / scale);
-            here.fold(worst, f64::max)
+            here.fold(worst, |worst, here| if here > worst || here.is_nan() { here } else { worst })
         })
     }
 }

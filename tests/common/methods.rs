@@ -1,9 +1,9 @@
 //! Every method of the crate, for tests that hold for all of them, and paths and networks to try them on.
 
 use alphabar::{
-    Ddim, Ddpm, Dpm2, DpmSolver, DpmSolverPp, Error, FinalOrder, FlowAdamsBashforth, Heun, Interpolation, Ipndm, Lms,
-    Middle, NoiseLevel, Orders, Path, Plan, Pndm, Point, Prediction, Process, Rk4, SaSolver, Scale, Solver, State,
-    Step, Tau, UniPc, UniPcWeights,
+    Ddim, Ddpm, Dpm2, DpmSolver, DpmSolverPp, Error, FinalOrder, FlowAdamsBashforth, FlowHeun, Heun, Interpolation,
+    Ipndm, Lms, Middle, NoiseLevel, Orders, Path, Plan, Pndm, Point, Prediction, Process, Rk4, SaSolver, Scale, Solver,
+    State, Step, Tau, UniPc, UniPcWeights,
 };
 
 /// In what a method interpolates.
@@ -159,6 +159,7 @@ fn single_steps() -> Vec<Method> {
     let on = |method: &alphabar::SingleStep| method.clone().on_the_points(FinalOrder::Full);
     vec![
         of("Heun", 2, Form::Rho, Box::new(Heun::new())),
+        of("flow Heun", 2, Form::Flow, Box::new(FlowHeun::new())),
         of("DPM2", 2, Form::Rho, Box::new(Dpm2::deterministic())),
         of("DPM2 a", 2, Form::Rho, Box::new(Dpm2::ancestral(1.0).unwrap())).stochastic(),
         of("DPM2 a, η = 0.6", 2, Form::Rho, Box::new(Dpm2::ancestral(0.6).unwrap())).stochastic(),

@@ -35,17 +35,23 @@ class Instead:
 
 
 @contextlib.contextmanager
-def in_f64(module):
-    """The module's code with f64 wherever it says f32."""
-    before = module.torch, module.np, torch.Tensor.float
-    module.torch = Instead(torch, float32=torch.float64, float=torch.float64, FloatTensor=torch.DoubleTensor)
-    module.np = Instead(np, float32=np.float64)
-    torch.Tensor.float = torch.Tensor.double
+def in_f64(modules):
+    """The modules' code with f64 wherever it says f32."""
+    before = [(module, name, getattr(module, name)) for module in modules for name in ("torch", "np") if hasattr(module, name)]
+    before.append((torch.Tensor, "float", torch.Tensor.float))
+    instead = {
+        "torch": Instead(torch, float32=torch.float64, float=torch.float64, FloatTensor=torch.DoubleTensor),
+        "np": Instead(np, float32=np.float64),
+        "float": torch.Tensor.double,
+    }
+    for place, name, _ in before:
+        setattr(place, name, instead[name])
     torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
-        module.torch, module.np, torch.Tensor.float = before
+        for place, name, had in before:
+            setattr(place, name, had)
         torch.set_default_dtype(torch.float32)
 
 
@@ -90,7 +96,9 @@ def module_of(scheduler):
 def trajectory(spec, kind, dtype):
     """(t, init_noise_sigma, x after each call) of a run."""
     module = module_of(spec["class"])
-    scheduler = getattr(module, spec["class"])(**spec.get("config", {}))
+    make = getattr(module, spec["class"])
+    # from_config keeps the keys of other classes, of which a class may make use.
+    scheduler = make.from_config(spec["config"]) if "from_config" in spec else make(**spec.get("config", {}))
     arguments = dict(spec.get("run", {}))
     eta = arguments.pop("eta", None)
     # LCM and TCD take it themselves; elsewhere the pipeline starts later.
@@ -107,6 +115,8 @@ def trajectory(spec, kind, dtype):
         timesteps = timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
+    # A list may hold its end.
+    timesteps = timesteps[: spec.get("calls")]
     init = float(getattr(scheduler, "init_noise_sigma", 1.0))
     x = row(start, dtype) * init
     now = [0]
@@ -119,12 +129,15 @@ def trajectory(spec, kind, dtype):
     step_arguments = dict(spec.get("step", {}))
     if eta is not None:
         step_arguments["eta"] = eta
-    xs = []
+    xs, ts = [], []
     try:
         for call, t in enumerate(timesteps):
             now[0] = call
+            # What the pipeline tells the network, where that is not the scheduler's t.
+            told = spec["told"](scheduler, call) if "told" in spec else t
+            ts.append(float(told))
             fed = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-            m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, t, spec.get("unit", 1000))
+            m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, told, spec.get("unit", 1000))
             if "step_function" in spec:
                 x = spec["step_function"](scheduler, m.reshape(shape), t, x.reshape(shape), call)
             else:
@@ -134,7 +147,7 @@ def trajectory(spec, kind, dtype):
     finally:
         if had is not None:
             module.randn_tensor = had
-    return [float(t) for t in timesteps], init, xs
+    return ts, init, xs
 
 
 def record(spec):
@@ -143,7 +156,8 @@ def record(spec):
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}
-        with in_f64(module_of(spec["class"])):
+        # A class may make its list by another one.
+        with in_f64([module_of(name) for name in (spec["class"], *spec.get("also", ()))]):
             double = {kind: trajectory(spec, kind, torch.float64) for kind in ("free", "linear")}
     except Exception as error:  # noqa: BLE001
         out["error"] = f"{type(error).__name__}: {error}"[:200]

@@ -1,0 +1,132 @@
+//! The lists of σ and t that the flow-matching classes of diffusers make, and their steps where those differ.
+
+use super::{Precision, Spread};
+use crate::dd::Dd;
+use crate::error::{Error, require_count};
+use crate::level::NoiseLevel;
+use crate::path::{Leg, Path, Point};
+use crate::schedule::MAX_TRAIN_STEPS;
+use crate::solver::{Combination, Solver};
+
+/// How `FlowMatchEulerDiscreteScheduler` and its kin make a list of the flow's σ.
+///
+/// ```text
+/// shift(σ) = a·σ/(1 + (a − 1)·σ)
+/// σ_i = shift(σ_max + i/(S−1)·(σ_min − σ_max))     σ_max = shift(1), σ_min = shift(1/T)
+/// ```
+///
+/// A dynamic shift is not applied to the ends. A list that is given is shifted once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FlowSigmas {
+    /// T.
+    pub(crate) train_steps: usize,
+    /// a.
+    pub(crate) shift: f64,
+    /// Whether the ends are shifted, too.
+    pub(crate) shifts_ends: bool,
+    /// `shift_terminal`.
+    pub(crate) terminal: Option<f64>,
+    pub(crate) spread: Option<Spread>,
+    /// `invert_sigmas`.
+    pub(crate) inverted: bool,
+    pub(crate) precision: Precision,
+}
+
+impl FlowSigmas {
+    /// The path of S calls.
+    pub(crate) fn path(&self, steps: usize) -> Result<Path, Error> {
+        let last = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
+        let end = |sigma: f64| {
+            self.precision.hold(if self.shifts_ends { self.shifted(sigma, Precision::F64) } else { sigma })
+        };
+        let (max, min) = (end(1.0), end(1.0 / self.train_steps as f64));
+        // numpy.linspace
+        let sigmas = (0..steps).map(|i| match i {
+            0 => max,
+            i if i == last => min,
+            i => max + i as f64 * ((min - max) / last as f64),
+        });
+        self.along(sigmas, Precision::F64, None)
+    }
+
+    /// The path through these σ, which are shifted.
+    pub(crate) fn path_through(&self, sigmas: &[f64]) -> Result<Path, Error> {
+        self.along(sigmas.iter().map(|sigma| self.precision.hold(*sigma)), self.precision, None)
+    }
+
+    /// The path at which the network is told these t. The σ are t/T and are shifted; the t are not.
+    pub(crate) fn path_at(&self, times: &[f64]) -> Result<Path, Error> {
+        let hold = |t: &f64| self.precision.hold(*t);
+        let sigmas = times.iter().map(|t| self.precision.hold(hold(t) / self.train_steps as f64));
+        self.along(sigmas, self.precision, Some(&times.iter().map(hold).collect::<Vec<_>>()))
+    }
+
+    /// The shift, with each operation in this precision.
+    fn shifted(&self, sigma: f64, within: Precision) -> f64 {
+        let hold = |value: f64| within.hold(value);
+        let a = hold(self.shift);
+        let shifted = if sigma == 1.0 {
+            1.0 // also where the division rounds
+        } else if self.shifts_ends {
+            hold(a * sigma) / hold(1.0 + hold(hold(self.shift - 1.0) * sigma))
+        } else {
+            a / hold(a + hold(hold(1.0 / sigma) - 1.0))
+        };
+        hold(shifted)
+    }
+
+    /// The path through these σ, shifted, stretched and spaced anew; what comes of a list is computed in the list's precision.
+    fn along(
+        &self,
+        sigmas: impl Iterator<Item = f64>,
+        within: Precision,
+        times: Option<&[f64]>,
+    ) -> Result<Path, Error> {
+        let mut sigmas: Vec<f64> = sigmas.map(|sigma| self.shifted(sigma, within)).collect();
+        if let (Some(terminal), Some(last)) = (self.terminal, sigmas.last().copied()) {
+            // 0/0 in diffusers for a single call.
+            if last < 1.0 {
+                let hold = |value: f64| within.hold(value);
+                let stretch = hold(hold(1.0 - last) / hold(1.0 - terminal));
+                sigmas.iter_mut().for_each(|sigma| *sigma = hold(1.0 - hold(hold(1.0 - *sigma) / stretch)));
+            }
+        }
+        if let (Some(spread), Some(first), Some(last)) = (self.spread, sigmas.first().copied(), sigmas.last().copied())
+        {
+            sigmas = spread.between(sigmas.len(), first, last)?;
+        }
+        let points = sigmas.iter().enumerate().map(|(index, sigma)| {
+            let sigma = self.precision.hold(*sigma);
+            let told = times.and_then(|times| times.get(index)).copied();
+            let of_sigma = if self.inverted { self.precision.hold(1.0 - sigma) } else { sigma };
+            let t = told.unwrap_or_else(|| self.precision.hold(of_sigma * self.train_steps as f64));
+            Ok(Point::new(t, NoiseLevel::flow(sigma)?))
+        });
+        Path::new(points.collect::<Result<Vec<_>, Error>>()?)
+    }
+}
+
+/// `LTXEulerAncestralRFScheduler` without noise (`s_noise` = 0): it goes to σ_down, and takes x for one at σ′.
+///
+/// ```text
+/// σ_down = σ′·(1 + (σ′/σ − 1)·η)
+/// x′     = (σ_down/σ)·x + (1 − σ_down/σ)·x̂₀
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AncestralWithoutNoise {
+    pub(crate) eta: f64,
+}
+
+impl Solver for AncestralWithoutNoise {
+    fn name(&self) -> &'static str {
+        "Euler ancestral, rectified flow, as in diffusers without noise"
+    }
+
+    fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
+        let (sigma, next) = (leg.from.flow_sigma_dd(), leg.to.flow_sigma_dd());
+        let ratio = next / sigma;
+        let share = ratio * (Dd::ONE + (ratio - Dd::ONE) * Dd::from(self.eta));
+        let (x0, epsilon, z) = (Dd::ONE - share, Dd::ZERO, Dd::ZERO);
+        Ok(Combination { x0, x: share, epsilon, z, learned_noise: None })
+    }
+}

@@ -1,0 +1,257 @@
+//! EDM's networks, and Stable Audio's: Euler and DPM-Solver++.
+//!
+//! `scale_model_input` of diffusers is the input scale of a plan's points. `s_churn` and its kin are arguments of `step()` there, and here
+//! [`Path::churned`].
+
+use crate::coefficients::Threshold;
+use crate::compat::{EdmEnd, EdmSigmas, Precision, ThirdAsPublished};
+use crate::edm::{Edm, SigmaTime};
+use crate::error::Error;
+use crate::hub::json::{config_error, few_digits};
+use crate::hub::read::Reader;
+use crate::hub::run::{Calls, Route, Run};
+use crate::hub::{Difference, Quirk, SchedulerClass};
+use crate::path::{Path, Process};
+use crate::prediction::{Prediction, SigmaData};
+use crate::solver::{DpmSolverPp, Euler, FinalOrder, Interpolation, Orders};
+use crate::spacing;
+
+/// What these classes read.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::hub) struct Settings {
+    edm: Edm,
+    sigma_max: f64,
+    sigma_min: f64,
+    /// The ρ of Karras's spacing; without one, ln σ is spaced evenly.
+    rho: Option<f64>,
+    /// `final_sigmas_type` = `sigma_min`.
+    ends_at_min: bool,
+    prediction: Prediction,
+    threshold: Threshold,
+    method: Method,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Method {
+    Euler,
+    Multistep(Multistep),
+}
+
+/// DPM-Solver++.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Multistep {
+    order: usize,
+    stochastic: bool,
+    /// `solver_type`, of steps of order 2.
+    interpolation: Interpolation,
+    lower_order_final: bool,
+    euler_at_final: bool,
+}
+
+/// `algorithm_type`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Algorithm {
+    Ode,
+    Sde,
+    /// Another name of the first.
+    Deis,
+}
+
+static SIGMA_MIN: Quirk = Quirk {
+    key: "final_sigmas_type",
+    here: "S calls at the first S of S + 1 values of σ, of which the last, σ_min, is the end of the path",
+    diffusers: "spaces S values and ends with a call at σ_min that changes nothing",
+    by: 4.7,
+};
+
+static SINGLE: Quirk = Quirk {
+    key: "sigma_schedule",
+    here: "a single call is made at σ_max",
+    diffusers: "makes a single call of the exponential schedule at σ_min",
+    by: 1.0,
+};
+
+static THIRD_ORDER: Quirk = Quirk {
+    key: "solver_order",
+    here: "steps of order 3 integrate the polynomial through three outputs exactly",
+    diffusers: "gives the second difference half of the weight that it needs",
+    by: 0.34,
+};
+
+impl Settings {
+    pub(in crate::hub) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let cosine = reader.class == SchedulerClass::CosineDpmSolverMultistep;
+        let positive = |sigma: f64| sigma > 0.0 && sigma <= 1e45;
+        let (min, max, data) = if cosine { (0.3, 500.0, 1.0) } else { (0.002, 80.0, 0.5) };
+        let sigma_min =
+            reader.number("sigma_min", min, |sigma| sigma >= 1e-45 && positive(sigma), "is not in [1e-45, 1e45]")?;
+        let sigma_max = reader.number("sigma_max", max, positive, "is not in (0, 1e45]")?;
+        if sigma_min >= sigma_max {
+            let reason = format!("is not below sigma_max = {}", few_digits(sigma_max));
+            return Err(config_error("sigma_min", &few_digits(sigma_min), reason));
+        }
+        let data =
+            reader.number("sigma_data", data, |data| (1e-6..=1e6).contains(&data), "is not inside [1e-6, 1e6]")?;
+        let karras = reader.choice("sigma_schedule", !cosine, &[("karras", true), ("exponential", false)])?;
+        let rho = if karras {
+            Some(reader.number(
+                "rho",
+                spacing::KARRAS_RHO,
+                |rho| rho > 0.0 && rho <= 100.0,
+                "is not inside (0, 100]",
+            )?)
+        } else {
+            reader.quirk(&SINGLE);
+            None
+        };
+        let ends_at_min = reader.choice("final_sigmas_type", false, &[("zero", false), ("sigma_min", true)])?;
+        if ends_at_min {
+            reader.quirk(&SIGMA_MIN);
+        }
+        let velocity = reader.choice("prediction_type", cosine, &[("epsilon", false), ("v_prediction", true)])?;
+        let edm = Edm::new(sigma_max, sigma_min, data)?;
+        let sigma_data = SigmaData::new(data)?;
+        let method = match reader.class {
+            SchedulerClass::EdmEuler => Method::Euler,
+            _ => Method::Multistep(multistep(reader, cosine, ends_at_min)?),
+        };
+        Ok(Self {
+            edm: edm.told(if cosine { SigmaTime::Arctan } else { SigmaTime::QuarterLog }),
+            sigma_max,
+            sigma_min,
+            rho,
+            ends_at_min,
+            prediction: if velocity { Prediction::EdmVelocity { sigma_data } } else { Prediction::Edm { sigma_data } },
+            threshold: reader.threshold()?,
+            method,
+        })
+    }
+
+    pub(in crate::hub) fn prediction(&self) -> Prediction {
+        self.prediction
+    }
+
+    pub(in crate::hub) fn threshold(&self) -> Threshold {
+        self.threshold
+    }
+
+    pub(in crate::hub) fn route(&self, run: &Run<'_>) -> Result<Route, Error> {
+        let imitates = run.config.imitates;
+        let path = match imitates {
+            None => self.path(run)?,
+            Some(precision) => self.path_of_diffusers(run, precision)?,
+        };
+        let first = match imitates {
+            None => path.points().first().map_or(self.sigma_max, |point| point.level.sigma()),
+            Some(_) => self.sigma_max,
+        };
+        let route = match self.method {
+            Method::Euler => Route::new(path, Euler),
+            Method::Multistep(method) => method.route(path, run)?,
+        };
+        // init_noise_sigma
+        Ok(Route { noise_scale: libm::hypot(first, 1.0), ..route })
+    }
+
+    fn path(&self, run: &Run<'_>) -> Result<Path, Error> {
+        if let Some(sigmas) = self.sigmas(run) {
+            return self.path_through(sigmas);
+        }
+        let steps = run.steps()?;
+        let spaced = |steps| match self.rho {
+            Some(rho) => spacing::karras(steps, self.sigma_max, self.sigma_min, rho),
+            None => spacing::exponential(steps, self.sigma_max, self.sigma_min),
+        };
+        if !self.ends_at_min {
+            return Path::from_sigmas(&self.edm, spaced(steps)?);
+        }
+        let sigmas = spaced(steps.saturating_add(1))?;
+        Path::from_sigmas(&self.edm, sigmas.into_iter().take(steps))?.ending_at(self.edm.at_sigma(self.sigma_min)?)
+    }
+
+    /// The path through these σ. Where the configuration says so, σ_min is its end, unless the list ends in 0.
+    fn path_through(&self, sigmas: &[f64]) -> Result<Path, Error> {
+        if !self.ends_at_min || sigmas.last() == Some(&0.0) {
+            return Path::from_sigmas(&self.edm, sigmas.iter().copied());
+        }
+        let above = match sigmas.split_last() {
+            Some((last, above)) if *last == self.sigma_min => above,
+            _ => sigmas,
+        };
+        Path::from_sigmas(&self.edm, above.iter().copied())?.ending_at(self.edm.at_sigma(self.sigma_min)?)
+    }
+
+    /// The list of σ of a run, of a class that takes one.
+    fn sigmas<'a>(&self, run: &'a Run<'_>) -> Option<&'a [f64]> {
+        match (self.method, &run.calls) {
+            (Method::Euler, Calls::Sigmas(sigmas)) => Some(sigmas),
+            _ => None,
+        }
+    }
+
+    fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
+        if self.sigmas(run).is_some() {
+            return Err(run.refused("sigmas", "are places on the way from σ_max to σ_min in diffusers, not σ"));
+        }
+        let at_end = if self.method == Method::Euler { EdmEnd::Last } else { EdmEnd::Min };
+        let (max, min, rho) = (self.sigma_max, self.sigma_min, self.rho);
+        let end = self.ends_at_min.then_some(at_end);
+        EdmSigmas { max, min, rho, end, precision }.path(run.steps()?, &self.edm)
+    }
+}
+
+fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result<Multistep, Error> {
+    let order = reader.count("solver_order", 2, 1, 3)?;
+    let algorithms = [("dpmsolver++", Algorithm::Ode), ("sde-dpmsolver++", Algorithm::Sde), ("deis", Algorithm::Deis)];
+    let algorithm = reader.choice("algorithm_type", Algorithm::Ode, &algorithms)?;
+    if algorithm == Algorithm::Deis && !ends_at_min {
+        let reason = "is dpmsolver++ here, and needs final_sigmas_type = sigma_min as in diffusers";
+        return Err(config_error("algorithm_type", "deis", reason));
+    }
+    let stochastic = cosine || algorithm == Algorithm::Sde;
+    let (midpoint, heun) = (Interpolation::Midpoint, Interpolation::Exact);
+    let names = [("midpoint", midpoint), ("heun", heun), ("logrho", midpoint), ("bh1", midpoint), ("bh2", midpoint)];
+    let interpolation = reader.choice("solver_type", midpoint, &names)?;
+    if order == 3 {
+        if stochastic {
+            reader.differs(Difference::ThirdOrderWithNoise);
+        } else {
+            reader.quirk(&THIRD_ORDER);
+        }
+    }
+    let lower_order_final = reader.flag("lower_order_final", true)?;
+    let euler_at_final = reader.flag("euler_at_final", false)?;
+    Ok(Multistep { order, stochastic, interpolation, lower_order_final, euler_at_final })
+}
+
+impl Multistep {
+    fn route(self, path: Path, run: &Run<'_>) -> Result<Route, Error> {
+        let steps = path.len();
+        let last = match (self.lower_order_final, self.euler_at_final) {
+            (true, _) if steps < FEW => FinalOrder::LoweredBelow(FEW),
+            (_, true) => FinalOrder::FirstAtLast,
+            _ => FinalOrder::Full,
+        };
+        let orders = Orders::new(self.order)?.ending(last);
+        let interpolation = match (self.interpolation, run.config.imitates) {
+            (Interpolation::Midpoint, Some(_)) => Interpolation::Published,
+            (interpolation, _) => interpolation,
+        };
+        let solver = DpmSolverPp::multistep(self.order)?.orders(orders.clone()).interpolation(interpolation);
+        let solver = solver.stochastic(if self.stochastic { 1.0 } else { 0.0 })?;
+        if self.order == 3 && run.config.imitates.is_some() {
+            let last = if path.end().is_clean() { steps.saturating_sub(1) } else { steps };
+            if self.stochastic && (0..last).any(|step| orders.at(step, steps) == 3) {
+                let reason = "has no step with noise in diffusers, which fails where it needs one";
+                return Err(config_error("solver_order", "3", reason));
+            }
+            if self.interpolation == Interpolation::Exact {
+                return Ok(Route::new(path, ThirdAsPublished { of: solver }));
+            }
+        }
+        Ok(Route::new(path, solver))
+    }
+}
+
+/// On shorter paths than this, `lower_order_final` acts.
+const FEW: usize = 15;

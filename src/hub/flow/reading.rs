@@ -1,0 +1,156 @@
+//! What flow-matching classes read, and where they differ from diffusers.
+
+use core::num::NonZeroU32;
+
+use super::{Method, Settings, Shift};
+use crate::compat::Spread;
+use crate::error::Error;
+use crate::flow::DynamicShift;
+use crate::hub::json::config_error;
+use crate::hub::read::Reader;
+use crate::hub::{Ignored, Quirk, SchedulerClass};
+use crate::schedule::MAX_TRAIN_STEPS;
+
+static DOUBLE_SHIFT: Quirk = Quirk {
+    key: "shift",
+    here: "S calls are at σ = 1, 1 − 1/S, …, 1/S, shifted once",
+    diffusers: "without a list of σ spaces them from 1 to the shifted 1/T, and shifts them again",
+    by: 1.3,
+};
+
+static ENDS: Quirk = Quirk {
+    key: "num_train_timesteps",
+    here: "S calls are at σ = 1, 1 − 1/S, …, 1/S, before any shift",
+    diffusers: "without a list of σ spaces them from 1 to 1/T",
+    by: 1.7,
+};
+
+static TIMES: Quirk = Quirk {
+    key: "num_train_timesteps",
+    here: "a list of t is where the network is called, at σ = t/T",
+    diffusers: "shifts and spaces these σ anew, and tells the network the t of the list",
+    by: 0.71,
+};
+
+static WITHOUT_NOISE: Quirk = Quirk {
+    key: "s_noise",
+    here: "0 leaves the noise of each step out",
+    diffusers: "goes to the σ that the noise would have lifted, and takes it for the next one",
+    by: 0.51,
+};
+
+impl Settings {
+    pub(in crate::hub) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let steps = reader.count("num_train_timesteps", 1000, 1, MAX_TRAIN_STEPS)?;
+        let train_steps = u32::try_from(steps).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let shift = shift(reader)?;
+        let terminal = reader.optional(
+            "shift_terminal",
+            |end| end == 0.0 || (1e-6..1.0).contains(&end),
+            "is not 0 or in [1e-6, 1)",
+        )?;
+        let spread = spread(reader)?;
+        let inverted = reader.get("invert_sigmas").filter(|entry| !entry.is_null());
+        let method = method(reader)?;
+        let is_inverted = inverted.map_or(Ok(false), |entry| entry.flag())?;
+        if let (true, true, Some(entry)) = (is_inverted, method != Method::Euler, inverted) {
+            let reason = "contradicts the noise that this sampler adds: in diffusers the path would end in noise";
+            return Err(entry.error(reason));
+        }
+        let settings = Self {
+            method,
+            train_steps,
+            shift,
+            terminal: terminal.filter(|end| *end > 0.0),
+            spread,
+            inverted: is_inverted,
+        };
+        settings.note(reader);
+        Ok(settings)
+    }
+
+    fn note(&self, reader: &mut Reader<'_>) {
+        let still = self.shift == Shift::Static(1.0);
+        match self.shift {
+            Shift::Static(_) if !still => reader.quirk(&DOUBLE_SHIFT),
+            _ => reader.quirk(&ENDS),
+        }
+        let takes_times = matches!(self.method, Method::Euler | Method::Renoise);
+        if takes_times && !self.inverted && (!still || self.terminal.is_some() || self.spread.is_some()) {
+            reader.quirk(&TIMES);
+        }
+        if matches!(self.method, Method::Ancestral { eta, noise: 0.0 } if eta > 0.0) {
+            reader.quirk(&WITHOUT_NOISE);
+        }
+    }
+}
+
+fn shift(reader: &mut Reader<'_>) -> Result<Shift, Error> {
+    if !reader.flag("use_dynamic_shifting", false)? {
+        // Refused in any case, as in diffusers, and without effect here.
+        if let Some(entry) =
+            reader.peek("time_shift_type").filter(|_| reader.class != SchedulerClass::FlowMatchHeunDiscrete)
+        {
+            if !matches!(entry.text, "null" | "\"exponential\"" | "\"linear\"") {
+                return Err(entry.error("is none of exponential, linear"));
+            }
+        }
+        let shift = reader.number("shift", 1.0, |shift| (1e-6..=1e6).contains(&shift), "is not inside [1e-6, 1e6]")?;
+        return Ok(Shift::Static(shift));
+    }
+    let exponential = reader.choice("time_shift_type", true, &[("exponential", true), ("linear", false)])?;
+    let most = 1_000_000_000;
+    let base_len = reader.count("base_image_seq_len", 256, 1, most)?;
+    let max_len = reader.count("max_image_seq_len", 4096, 1, most)?;
+    if base_len == max_len {
+        let reason = "is base_image_seq_len, too: two lengths make the line of μ";
+        return Err(config_error("max_image_seq_len", &max_len.to_string(), reason));
+    }
+    let base = reader.number("base_shift", 0.5, |mu| mu.abs() <= 1e6, "is not inside [−1e6, 1e6]")?;
+    let max = reader.number("max_shift", 1.15, |mu| mu.abs() <= 1e6, "is not inside [−1e6, 1e6]")?;
+    Ok(Shift::Dynamic { exponential, by_tokens: DynamicShift::new((base_len, base), (max_len, max)) })
+}
+
+fn spread(reader: &mut Reader<'_>) -> Result<Option<Spread>, Error> {
+    let mut chosen: Option<(&'static str, Spread)> = None;
+    for (key, spread) in [
+        ("use_karras_sigmas", Spread::Karras),
+        ("use_exponential_sigmas", Spread::Exponential),
+        ("use_beta_sigmas", Spread::Beta),
+    ] {
+        if reader.flag(key, false)? {
+            if let Some((other, _)) = chosen {
+                return Err(config_error(key, "true", format!("contradicts {other}; one of them at most")));
+            }
+            chosen = Some((key, spread));
+        }
+    }
+    Ok(chosen.map(|(_, spread)| spread))
+}
+
+fn method(reader: &mut Reader<'_>) -> Result<Method, Error> {
+    match reader.class {
+        SchedulerClass::FlowMatchHeunDiscrete => Ok(Method::Heun),
+        SchedulerClass::FlowMatchLcm => {
+            if let Some(entry) = reader.given("scale_factors") {
+                if !entry.numbers()?.is_empty() {
+                    let reason = "is not supported: it changes the size of x between steps, which no plan can";
+                    return Err(entry.error(reason));
+                }
+            }
+            Ok(Method::Renoise)
+        }
+        SchedulerClass::LtxEulerAncestralRf => {
+            let eta = reader.number("eta", 1.0, |eta| (0.0..=1.0).contains(&eta), "is not inside [0, 1]")?;
+            if eta == 0.0 {
+                let noise = reader.given("s_noise");
+                reader.ignored_if_given([noise], Ignored::Off("eta"));
+                return Ok(Method::Ancestral { eta, noise: 1.0 });
+            }
+            let noise =
+                reader.number("s_noise", 1.0, |noise| (0.0..=1e6).contains(&noise), "is not inside [0, 1e6]")?;
+            Ok(Method::Ancestral { eta, noise })
+        }
+        _ => Ok(if reader.flag("stochastic_sampling", false)? { Method::Renoise } else { Method::Euler }),
+    }
+}
