@@ -32,6 +32,8 @@
 //! ```
 
 #[cfg(feature = "hub")]
+pub(crate) mod multistep;
+#[cfg(feature = "hub")]
 mod sigmas;
 
 use core::f64::consts::PI;

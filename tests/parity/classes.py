@@ -10,6 +10,7 @@ The runs of a group are listed in classes_GROUP.py. README.md describes the reco
 import contextlib
 import importlib
 import json
+import logging
 import math
 import sys
 import warnings
@@ -96,6 +97,8 @@ def trajectory(spec, kind, dtype):
     arguments.pop("tokens", None)
     if "steps" in arguments:
         arguments["num_inference_steps"] = arguments.pop("steps")
+    if "sigmas" in arguments:
+        arguments["sigmas"] = np.array(arguments["sigmas"])
     scheduler.set_timesteps(**arguments)
     begin = 0
     timesteps = scheduler.timesteps
@@ -108,7 +111,11 @@ def trajectory(spec, kind, dtype):
     init = float(getattr(scheduler, "init_noise_sigma", 1.0))
     x = row(start, dtype) * init
     now = [0]
-    drawn = lambda *_, **__: row(lambda e: noise(now[0], e), dtype)  # noqa: E731
+
+    def drawn(*shape, **_):
+        z = row(lambda e: noise(now[0], e), dtype)
+        return z.reshape(shape[0]) if shape and isinstance(shape[0], tuple) else z
+
     had = getattr(module, "randn_tensor", None)
     module.randn_tensor = drawn
     if "prepare" in spec:
@@ -136,8 +143,11 @@ def trajectory(spec, kind, dtype):
 
 
 def record(spec):
-    """`class`, `config`, `run`, `scale` and `unit` of a run, and what came of it."""
-    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step") if key in spec}
+    """`class`, `config`, `run`, `scale` and `unit` of a run, and what came of it.
+
+    `apart`: not in the common comparison, but in a test of its own. `f32_bound`: instead of the common one, where the spec says why.
+    """
+    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "apart", "f32_bound") if key in spec}
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}
@@ -166,6 +176,7 @@ def records(group):
 
 def main():
     torch.set_num_threads(1)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
     arguments = sys.argv[1:]
     check = "--check" in arguments
     for group in [a for a in arguments if a != "--check"] or GROUPS:
