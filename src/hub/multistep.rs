@@ -5,6 +5,7 @@ mod places;
 mod quirks;
 mod resumed;
 
+use crate::compat::multistep::StandsStill;
 use crate::error::Error;
 use crate::hub::SchedulerClass;
 use crate::hub::multistep::method::Method;
@@ -13,9 +14,8 @@ use crate::hub::multistep::resumed::Resumed;
 use crate::hub::read::Reader;
 use crate::hub::run::{Route, Run};
 use crate::hub::trained::Trained;
-use crate::path::Path;
 use crate::solver::Solver;
-use crate::timesteps::Direction;
+use crate::timesteps::{Direction, PathEnd};
 
 /// What these classes read beside the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,12 +29,12 @@ type AnySolver = Box<dyn Solver + Send + Sync>;
 impl Settings {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Self, Error> {
         let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
-        // In diffusers all of its lists begin at the first level.
+        // In diffusers its lists of t begin at the first level; there is no key for it.
         if encodes {
-            trained.end = crate::timesteps::PathEnd::FirstLevel;
+            trained.end = PathEnd::FirstLevel;
         }
         let places = Places::read(reader, trained)?;
-        let method = Method::read(reader, trained, &places)?;
+        let method = Method::read(reader, trained)?;
         Ok(Self { places, method })
     }
 
@@ -57,17 +57,13 @@ impl Settings {
         let ends_clean = path.end().is_clean() && path.direction() == Direction::Generate;
         let solver = self.method.solver(steps, ends_clean, imitates.is_some())?;
         let solver: AnySolver = match still {
-            Some(at) => Box::new(crate::compat::multistep::StandsStill { solver, at }),
+            Some(at) => Box::new(StandsStill { solver, at }),
             None => solver,
         };
-        Ok(self.with_strength(path, solver))
-    }
-
-    fn with_strength(&self, path: Path, solver: AnySolver) -> Route {
-        if path.direction() == Direction::Generate {
+        Ok(if path.direction() == Direction::Generate {
             Route::new(path.clone(), Resumed { whole: path, solver })
         } else {
-            Route { solver, ..Route::new(path, crate::solver::Ddim::deterministic()) }
-        }
+            Route::new(path, solver)
+        })
     }
 }

@@ -188,6 +188,14 @@ impl Recorded {
         worst
     }
 
+    /// What rounding to `f32` does to ours, after the last call.
+    pub(crate) fn rounding(&self, plan: &Plan) -> f64 {
+        Kind::ALL.into_iter().fold(0.0, |worst: f64, kind| {
+            let [single, double] = [self.follow::<f32>(plan, kind).unwrap(), self.follow::<f64>(plan, kind).unwrap()];
+            worst.max(deviation(single.last().unwrap(), double.last().unwrap()))
+        })
+    }
+
     /// The deviation of ours in `f32`, after the last call.
     pub(crate) fn single(&self, plan: &Plan) -> f64 {
         Kind::ALL.into_iter().fold(0.0, |worst: f64, kind| {

@@ -1,13 +1,13 @@
 //! The sampler of a class, and its keys.
 
+use crate::coefficients::Threshold;
 use crate::compat::multistep::{ThirdForm, ThirdOrder};
 use crate::error::Error;
-use crate::hub::SchedulerClass;
 use crate::hub::json::config_error;
-use crate::hub::multistep::places::Places;
 use crate::hub::multistep::{AnySolver, quirks};
 use crate::hub::read::Reader;
 use crate::hub::trained::Trained;
+use crate::hub::{Ignored, SchedulerClass};
 use crate::prediction::Prediction;
 use crate::solver::{
     Deis, DpmSolver, DpmSolverPp, FinalOrder, Interpolation, Orders, SaSolver, Tau, UniPc, UniPcWeights,
@@ -27,11 +27,25 @@ pub(super) struct Method {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     /// DPM-Solver and DPM-Solver++.
-    Multistep { algorithm: Algorithm, differences: Differences, euler_at_final: bool },
-    SingleStep { algorithm: Algorithm, differences: Differences },
+    Multistep {
+        algorithm: Algorithm,
+        differences: Differences,
+        euler_at_final: bool,
+    },
+    SingleStep {
+        algorithm: Algorithm,
+        differences: Differences,
+    },
     Deis,
-    UniPc { weights: UniPcWeights, interpolates_noise: bool, uncorrected: Vec<usize> },
-    Sa { corrector: usize, interpolates_noise: bool },
+    UniPc {
+        weights: UniPcWeights,
+        interpolates_noise: bool,
+        uncorrected: Vec<usize>,
+    },
+    Sa {
+        corrector: usize,
+        interpolates_noise: bool,
+    },
 }
 
 /// `algorithm_type`.
@@ -68,14 +82,14 @@ enum Differences {
 const FEW: usize = 15;
 
 impl Method {
-    pub(super) fn read(reader: &mut Reader<'_>, trained: &mut Trained, places: &Places) -> Result<Self, Error> {
+    pub(super) fn read(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Self, Error> {
         use SchedulerClass::{DeisMultistep, DpmSolverSinglestep, SaSolver, UniPcMultistep};
         let method = match reader.class {
             UniPcMultistep => unipc(reader, trained),
             SaSolver => sa_solver(reader),
             DeisMultistep => deis(reader),
             DpmSolverSinglestep => single_step(reader),
-            _ => multistep(reader, trained, places),
+            _ => multistep(reader, trained),
         }?;
         let refuses_zero = |kind: &Kind| match kind {
             Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. } => algorithm.interpolates_noise(),
@@ -161,12 +175,11 @@ impl Method {
         let form = match algorithm {
             Algorithm::Data => ThirdForm::Data,
             Algorithm::StochasticData => ThirdForm::StochasticData,
-            Algorithm::Noise => ThirdForm::Noise,
             Algorithm::StochasticNoise if third => {
                 let reason = "has no formula in diffusers for sde-dpmsolver; compat() has nothing to imitate";
                 return Err(config_error("solver_order", "3", reason));
             }
-            Algorithm::StochasticNoise => ThirdForm::Noise,
+            Algorithm::Noise | Algorithm::StochasticNoise => ThirdForm::Noise,
         };
         let tau = algorithm.tau();
         Ok(if algorithm.interpolates_noise() {
@@ -188,8 +201,10 @@ impl Method {
         ends_clean: bool,
         imitated: bool,
     ) -> Result<AnySolver, Error> {
-        if algorithm.is_stochastic() {
-            return Ok(Box::new(DpmSolverPp::multistep(1)?.stochastic(algorithm.tau())?));
+        if algorithm.is_stochastic() && imitated && self.order > 1 {
+            // Each call goes back to x at the start of its step, and that cannot be told from x and the outputs after noise was added.
+            let reason = "with solver_order above 1 needs the x of an earlier call; compat() cannot imitate it";
+            return Err(config_error("algorithm_type", "sde-dpmsolver++", reason));
         }
         let interpolation = match differences {
             Differences::Heun => Interpolation::Exact,
@@ -204,13 +219,13 @@ impl Method {
         } else {
             DpmSolverPp::single_step(self.order)
         }?;
-        Ok(Box::new(method.interpolation(interpolation).on_the_points(last)))
+        Ok(Box::new(method.interpolation(interpolation).on_the_points(last).stochastic(algorithm.tau())?))
     }
 }
 
 const MAX_DPM_ORDER: usize = 3;
 
-fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Result<Method, Error> {
+fn multistep(reader: &mut Reader<'_>, trained: &Trained) -> Result<Method, Error> {
     let algorithm = reader.choice(
         "algorithm_type",
         Algorithm::Data,
@@ -228,7 +243,7 @@ fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Res
     }
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     let (differences, lowers) = differences_and_end(reader, order, true)?;
-    let euler_at_final = if order > 1 && (encodes || trained.end == PathEnd::FirstLevel && !places.is_flow()) {
+    let euler_at_final = if order > 1 && (encodes || trained.end == PathEnd::FirstLevel) {
         reader.flag("euler_at_final", false)?
     } else {
         // The last step to clean data is of the first order without it.
@@ -257,9 +272,8 @@ fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
         ],
     )?;
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
-    if let Some(entry) = reader.peek("algorithm_type").filter(|_| algorithm.is_stochastic() && order > 1) {
-        let reason = "is supported with solver_order = 1 only: in diffusers each call of a step draws its noise anew";
-        return Err(entry.error(reason));
+    if algorithm.is_stochastic() && order > 1 {
+        reader.quirk(&quirks::SINGLE_STOCHASTIC);
     }
     let (differences, lowers) = differences_and_end(reader, order, false)?;
     if order == 3 && differences == Differences::Midpoint {
@@ -307,10 +321,11 @@ fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error
             steps.into_iter().filter(|step| *step >= 0.0).map(|step| step as usize).collect()
         }
     };
-    if interpolates_noise && trained.threshold != crate::coefficients::Threshold::None {
+    if interpolates_noise && trained.threshold != Threshold::None {
         // The method thresholds what it interpolates, and that is not x̂₀.
-        trained.threshold = crate::coefficients::Threshold::None;
-        reader.ignored("thresholding", crate::hub::Ignored::Off("predict_x0"));
+        trained.threshold = Threshold::None;
+        reader.ignored("thresholding", Ignored::Off("predict_x0"));
+        reader.unused(&[("dynamic_thresholding_ratio", &["0.995"]), ("sample_max_value", &["1.0", "1"])]);
     }
     if trained.end == PathEnd::Clean && weights == UniPcWeights::Bh1 && !interpolates_noise {
         reader.quirk(&quirks::BH1_TO_CLEAN);
@@ -328,17 +343,15 @@ fn sa_solver(reader: &mut Reader<'_>) -> Result<Method, Error> {
     let words = [("data_prediction", false), ("noise_prediction", true)];
     let interpolates_noise = reader.choice("algorithm_type", false, &words)?;
     if let Some(entry) = reader.given("tau_func") {
-        return Err(entry.error("is not supported: a function cannot stand in a file. null is τ = 1 for t of 200..=800"));
+        return Err(
+            entry.error("is not supported: a function cannot stand in a file. null is τ = 1 for t of 200..=800")
+        );
     }
     Ok(Method { kind: Kind::Sa { corrector, interpolates_noise }, order, lowers })
 }
 
 /// `solver_type` and `lower_order_final` of DPM-Solver. At order 1 they do nothing.
-fn differences_and_end(
-    reader: &mut Reader<'_>,
-    order: usize,
-    lowers: bool,
-) -> Result<(Differences, bool), Error> {
+fn differences_and_end(reader: &mut Reader<'_>, order: usize, lowers: bool) -> Result<(Differences, bool), Error> {
     if order == 1 {
         reader.unused(&[("solver_type", &["\"midpoint\""])]);
         return Ok((Differences::Midpoint, no_lower_end(reader, if lowers { "true" } else { "false" })));
