@@ -37,6 +37,8 @@ mod ddpm;
 #[cfg(feature = "hub")]
 mod flow;
 #[cfg(feature = "hub")]
+pub(crate) mod multistep;
+#[cfg(feature = "hub")]
 mod pndm;
 #[cfg(feature = "hub")]
 mod sigmas;

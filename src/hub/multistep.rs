@@ -1,25 +1,69 @@
 //! Multistep classes in λ: DPM-Solver, DEIS, UniPC, SA-Solver.
 
+mod method;
+mod places;
+mod quirks;
+mod resumed;
+
+use crate::compat::multistep::StandsStill;
 use crate::error::Error;
+use crate::hub::SchedulerClass;
+use crate::hub::multistep::method::Method;
+use crate::hub::multistep::places::{Places, Walk};
+use crate::hub::multistep::resumed::Resumed;
 use crate::hub::read::Reader;
 use crate::hub::run::{Route, Run};
 use crate::hub::trained::Trained;
-use crate::path::Path;
-use crate::solver::Ddim;
+use crate::solver::Solver;
+use crate::timesteps::{Direction, PathEnd};
 
 /// What these classes read beside the table.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Settings {}
+pub(super) struct Settings {
+    places: Places,
+    method: Method,
+}
+
+type AnySolver = Box<dyn Solver + Send + Sync>;
 
 impl Settings {
-    pub(super) fn read(_: &mut Reader<'_>, _: &Trained) -> Result<Self, Error> {
-        Ok(Self {})
+    pub(super) fn read(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Self, Error> {
+        let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
+        // In diffusers its lists of t begin at the first level; there is no key for it.
+        if encodes {
+            trained.end = PathEnd::FirstLevel;
+        }
+        let places = Places::read(reader, trained)?;
+        let method = Method::read(reader, trained)?;
+        Ok(Self { places, method })
     }
 
     pub(super) fn route(&self, trained: &Trained, run: &Run<'_>) -> Result<Route, Error> {
-        let steps = run.steps()?;
-        let tau = trained.timesteps(run.config.class, steps)?;
-        let path = Path::trained(&trained.schedule, &tau)?;
-        Ok(Route::new(path, Ddim::deterministic()))
+        if run.eta.is_some() {
+            return Err(run.refused("eta", "is not an argument of this class"));
+        }
+        if run.tokens.is_some() {
+            return Err(run.refused("tokens", "this class has no constants that make μ of them; give μ"));
+        }
+        let imitates = run.config.imitates;
+        let Walk { path, still } = match imitates {
+            None => Walk { path: self.places.path(trained, run)?, still: None },
+            Some(precision) => {
+                self.method.check_imitated(trained.end)?;
+                self.places.imitated(trained, run, precision)?
+            }
+        };
+        let steps = path.len() + usize::from(still.is_some());
+        let ends_clean = path.end().is_clean() && path.direction() == Direction::Generate;
+        let solver = self.method.solver(steps, ends_clean, imitates.is_some())?;
+        let solver: AnySolver = match still {
+            Some(at) => Box::new(StandsStill { solver, at }),
+            None => solver,
+        };
+        Ok(if path.direction() == Direction::Generate {
+            Route::new(path.clone(), Resumed { whole: path, solver })
+        } else {
+            Route::new(path, solver)
+        })
     }
 }

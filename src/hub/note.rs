@@ -124,7 +124,7 @@ pub struct Quirk {
     pub here: &'static str,
     /// What diffusers does.
     pub diffusers: &'static str,
-    /// The largest relative difference of x that was measured, over the runs recorded for the tests.
+    /// The largest relative difference of x that was measured, over the runs recorded for the tests; ∞ where diffusers has no result.
     pub by: f64,
 }
 
@@ -139,6 +139,9 @@ impl core::hash::Hash for Quirk {
 impl fmt::Display for Quirk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { here, diffusers, by, .. } = self;
+        if !by.is_finite() {
+            return write!(f, "{here}; diffusers {diffusers}");
+        }
         write!(
             f,
             "{here}; diffusers {diffusers}. The results differ by up to {by:.0e} (relative). To reproduce it use compat()"

@@ -34,8 +34,8 @@ impl SchedulerConfig {
                 (Some(trained), Sampler::Sigma(settings))
             }
             Family::Multistep => {
-                let trained = reader.trained()?;
-                let settings = multistep::Settings::read(&mut reader, &trained)?;
+                let mut trained = reader.trained()?;
+                let settings = multistep::Settings::read(&mut reader, &mut trained)?;
                 (Some(trained), Sampler::Multistep(settings))
             }
             Family::Flow => (None, Sampler::Flow(flow::Settings::read(&mut reader)?)),
@@ -141,6 +141,24 @@ impl<'a> Reader<'a> {
     /// Notes that the default and diffusers differ.
     pub(super) fn quirk(&mut self, quirk: &'static Quirk) {
         self.differs(Difference::Quirk(quirk));
+    }
+
+    /// Drops what was said of keys, which the class's other settings make untrue.
+    pub(super) fn retract(&mut self, keys: &[&str]) {
+        self.notes.retain(|note| !keys.contains(&note.key()));
+    }
+
+    pub(super) fn stands_still(&mut self) {
+        self.notes.push(Note::StandsStill);
+    }
+
+    /// Keys that do nothing beside the others, each with the text of its default, which is not worth a note.
+    pub(super) fn unused(&mut self, keys: &[(&'static str, &[&str])]) {
+        for (key, defaults) in keys {
+            if self.get(key).is_some_and(|entry| !entry.is_null() && !defaults.contains(&entry.text)) {
+                self.ignored(key, Ignored::Unused);
+            }
+        }
     }
 
     pub(super) fn ignored(&mut self, key: &str, reason: Ignored) {

@@ -5,7 +5,7 @@ use crate::error::{Error, require_count};
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs, Point};
 use crate::phi;
-use crate::solver::dpm_solver::{DpmSolver, DpmSolverPp, Interpolation, interpolated};
+use crate::solver::dpm_solver::{DpmSolver, DpmSolverPp, Interpolation, check_tau, interpolated};
 use crate::solver::orders::FinalOrder;
 use crate::solver::rule::{Kernel, Rule};
 use crate::solver::stages::{self, until};
@@ -26,7 +26,7 @@ use crate::solver::{Row, Solver, each_leg_rows};
 ///
 /// By default the inner points lie between those of the path: `order` calls a step, and one for the last step, to clean data. Such a path
 /// must know its process ([`Path::of_process`](crate::Path::of_process)). [`SingleStep::on_the_points`] takes the points of the path for
-/// the inner ones, one call each.
+/// the inner ones, one call each. [`SingleStep::stochastic`] adds noise.
 ///
 /// ```
 /// use alphabar::{DpmSolver, DpmSolverPp, FinalOrder, NoiseSchedule, Path, Plan};
@@ -52,6 +52,7 @@ pub struct SingleStep {
     order: usize,
     interpolation: Option<Interpolation>,
     inner: Inner,
+    tau: f64,
 }
 
 /// What is interpolated.
@@ -99,7 +100,25 @@ impl DpmSolverPp {
 impl SingleStep {
     fn new(output: Output, order: usize) -> Result<Self, Error> {
         require_count("the order of a single-step method", order, 1, FRACTIONS.len())?;
-        Ok(Self { output, order, interpolation: None, inner: Inner::BetweenPoints })
+        Ok(Self { output, order, interpolation: None, inner: Inner::BetweenPoints, tau: 0.0 })
+    }
+
+    /// This method as SDE-DPM-Solver(++): with noise of the strength τ, at most 10. τ = 0 adds none, 1 is the reverse SDE.
+    ///
+    /// The formulas have the moments and factors of [`DpmSolverPp`] and [`DpmSolver`] with this τ. The noise of a step is one Brownian path:
+    /// what an inner point got of it stays, and the way on adds the rest,
+    ///
+    /// ```text
+    /// noise_s²·(1 − e^{−2τ²h}) = (noise_s/noise_1·e^{−τ²(h−h₁)})²·noise_1²·(1 − e^{−2τ²h₁}) + noise_s²·(1 − e^{−2τ²(h−h₁)})
+    /// ```
+    ///
+    /// The single-step class of diffusers draws a noise of its own for each of the two sides instead.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.
+    #[doc(alias = "sde-dpmsolver++")]
+    pub fn stochastic(self, tau: f64) -> Result<Self, Error> {
+        Ok(Self { tau: check_tau(tau)?, ..self })
     }
 
     /// This method with another use of differences.
@@ -133,8 +152,8 @@ impl SingleStep {
 
     fn kernel(&self) -> Kernel {
         match self.output {
-            Output::Epsilon => Kernel::Noise { tau: 0.0 },
-            Output::X0 => Kernel::Data { tau: 0.0 },
+            Output::Epsilon => Kernel::Noise { tau: self.tau },
+            Output::X0 => Kernel::Data { tau: self.tau },
         }
     }
 
@@ -160,6 +179,7 @@ impl SingleStep {
     fn between_points(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let kernel = self.kernel();
         each_leg_rows(legs, |leg| {
+            kernel.require_denoising(leg, self.name())?;
             if let Some(first) = kernel.irregular(leg) {
                 return Ok(vec![Row::new(leg, first)]);
             }
@@ -179,12 +199,13 @@ impl SingleStep {
         })
     }
 
-    fn on_points(&self, legs: &Legs<'_>, last: FinalOrder) -> Vec<Row> {
+    fn on_points(&self, legs: &Legs<'_>, last: FinalOrder) -> Result<Vec<Row>, Error> {
         let kernel = self.kernel();
         let mut rows = Vec::with_capacity(legs.len());
         let mut group: Vec<&Leg> = Vec::with_capacity(self.order);
         let mut before: Option<Rule> = None;
         for leg in legs.iter() {
+            kernel.require_denoising(leg, self.name()).map_err(|error| error.at_step(leg.index, leg.told.t))?;
             if let Some(first) = kernel.irregular(leg) {
                 rows.push(Row::new(leg, first));
                 group.clear();
@@ -202,7 +223,7 @@ impl SingleStep {
             rows.push(stages::row(kernel, leg, before.as_ref().filter(|_| call > 0), &rule, call));
             before = Some(rule);
         }
-        rows
+        Ok(rows)
     }
 
     /// The order of a step by the index of its leg.
@@ -234,7 +255,7 @@ impl Solver for SingleStep {
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         match self.inner {
             Inner::BetweenPoints => self.between_points(legs),
-            Inner::OnThePoints(last) => Ok(self.on_points(legs, last)),
+            Inner::OnThePoints(last) => self.on_points(legs, last),
         }
     }
 }
@@ -249,12 +270,20 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interpolation: Option<Interpolation>,
     inner: Inner,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    tau: f64,
+}
+
+#[cfg(feature = "serde")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(tau: &f64) -> bool {
+    *tau == 0.0
 }
 
 #[cfg(feature = "serde")]
 impl From<SingleStep> for Stored {
-    fn from(SingleStep { output, order, interpolation, inner }: SingleStep) -> Self {
-        Self { output, order, interpolation, inner }
+    fn from(SingleStep { output, order, interpolation, inner, tau }: SingleStep) -> Self {
+        Self { output, order, interpolation, inner, tau }
     }
 }
 
@@ -262,7 +291,61 @@ impl From<SingleStep> for Stored {
 impl TryFrom<Stored> for SingleStep {
     type Error = Error;
 
-    fn try_from(Stored { output, order, interpolation, inner }: Stored) -> Result<Self, Error> {
-        Ok(Self { interpolation, inner, ..Self::new(output, order)? })
+    fn try_from(Stored { output, order, interpolation, inner, tau }: Stored) -> Result<Self, Error> {
+        Self { interpolation, inner, ..Self::new(output, order)? }.stochastic(tau)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FinalOrder, SingleStep};
+    use crate::path::Path;
+    use crate::plan::Plan;
+    use crate::prediction::Prediction;
+    use crate::schedule::NoiseSchedule;
+    use crate::solver::{DpmSolver, DpmSolverPp, Interpolation};
+
+    /// Data that is 0 has x = noise·z at every level, also at the inner points, whatever the τ of the reverse SDE.
+    #[test]
+    fn noise_has_the_variance_of_each_level() {
+        let path = Path::exponential(&NoiseSchedule::stable_diffusion().unwrap(), 9).unwrap();
+        for order in 1..=3 {
+            for tau in [0.3, 1.0, 2.0] {
+                let data = DpmSolverPp::single_step(order).unwrap();
+                for method in [data.clone(), data.on_the_points(FinalOrder::Lowered)] {
+                    let method = method.stochastic(tau).unwrap();
+                    let plan = Plan::builder_along(&path).prediction(Prediction::Sample).build(&method).unwrap();
+                    let mut variance = plan.start().noise().powi(2);
+                    for step in plan.steps() {
+                        let (x, d) = (step.coefficients.x, step.coefficients.d);
+                        variance = x * x * variance + d * d;
+                        let wanted = step.to.noise().powi(2);
+                        assert!(
+                            (variance - wanted).abs() <= 1e-12 * wanted,
+                            "order {order}, τ = {tau}, call {}",
+                            step.index
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// τ = 0 adds no noise; order 1 is the multistep method of order 1; no path that encodes takes noise.
+    #[test]
+    fn noise_is_off_or_that_of_the_multistep_method() {
+        let path = Path::karras(&NoiseSchedule::stable_diffusion().unwrap(), 8).unwrap();
+        let rows = |method: &SingleStep| Plan::along(&path, method).unwrap().steps().to_vec();
+        let of_two = DpmSolver::single_step(2).unwrap().interpolation(Interpolation::Exact);
+        assert_eq!(rows(&of_two), rows(&of_two.clone().stochastic(0.0).unwrap()));
+        let single = DpmSolverPp::single_step(1).unwrap().on_the_points(FinalOrder::Full).stochastic(1.0).unwrap();
+        let multi = Plan::along(&path, &DpmSolverPp::multistep(1).unwrap().stochastic(1.0).unwrap()).unwrap();
+        for (ours, theirs) in rows(&single).iter().zip(multi.steps()) {
+            let (ours, theirs) = (ours.coefficients, theirs.coefficients);
+            assert_eq!((ours.x, ours.model, ours.d), (theirs.x, theirs.model, theirs.d));
+        }
+        let encoding = path.encoding(crate::timesteps::Conditioning::Destination);
+        assert!(Plan::along(&encoding, &single).is_err());
+        assert!(of_two.stochastic(f64::NAN).is_err());
     }
 }

@@ -11,10 +11,14 @@
 //! ```text
 //! u_{i+1} = (A_{i+1}/A_i)·u_i + Σ_{j≤i} (B_{i+1,j} − (A_{i+1}/A_i)·B_ij)·y_j
 //! ```
+//!
+//! Where u_i got noise, it stays in u_i, and what is added is the noise of the way from u_i to u_{i+1} alone.
 
+use crate::dd::Dd;
 use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Point};
+use crate::phi::MAX_NODES;
 use crate::solver::Row;
 use crate::solver::rule::{Kernel, Rule};
 
@@ -39,7 +43,10 @@ pub(crate) fn rows(kernel: Kernel, leg: &Leg, inner: &[(Point, Rule)], end: &Rul
 pub(crate) fn row(kernel: Kernel, part: &Leg, before: Option<&Rule>, rule: &Rule, call: usize) -> Row {
     let ages: Vec<usize> = (1..=call).collect();
     match before {
-        Some(before) => kernel.row(part, &eliminated(before, rule, call), &ages),
+        Some(before) => {
+            let Rule { z, .. } = kernel.weighted(part, &[Dd::ZERO; MAX_NODES]);
+            kernel.row(part, &Rule { z, ..eliminated(before, rule, call) }, &ages)
+        }
         None => kernel.row(part, rule, &ages),
     }
 }

@@ -10,6 +10,7 @@ The runs of a group are listed in classes_GROUP.py. README.md describes the reco
 import contextlib
 import importlib
 import json
+import logging
 import math
 import sys
 import warnings
@@ -106,6 +107,8 @@ def trajectory(spec, kind, dtype):
     arguments.pop("tokens", None)
     if "steps" in arguments:
         arguments["num_inference_steps"] = arguments.pop("steps")
+    if "sigmas" in arguments:
+        arguments["sigmas"] = np.array(arguments["sigmas"])
     scheduler.set_timesteps(**arguments)
     begin = 0
     timesteps = scheduler.timesteps
@@ -151,8 +154,11 @@ def trajectory(spec, kind, dtype):
 
 
 def record(spec):
-    """`class`, `config`, `run`, `scale` and `unit` of a run, and what came of it."""
-    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step") if key in spec}
+    """`class`, `config`, `run`, `scale` and `unit` of a run, and what came of it.
+
+    `apart`: not in the common comparison, but in a test of its own. `f32_bound`: instead of the common one, where the spec says why.
+    """
+    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "apart", "f32_bound") if key in spec}
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}
@@ -182,6 +188,7 @@ def records(group):
 
 def main():
     torch.set_num_threads(1)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
     arguments = sys.argv[1:]
     check = "--check" in arguments
     for group in [a for a in arguments if a != "--check"] or GROUPS:

@@ -1,0 +1,308 @@
+//! The lists of σ and t of diffusers' classes that remember (DPM-Solver, DEIS, UniPC, SA-Solver), and how their runs depart.
+
+use super::{Precision, Sigmas, Spread};
+use crate::error::{Error, require_count};
+use crate::level::NoiseLevel;
+use crate::path::{Leg, Legs, Path, Point};
+use crate::schedule::MAX_TRAIN_STEPS;
+use crate::solver::{Row, Solver};
+use crate::timesteps::Conditioning;
+
+/// How a list of whole t is spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spaced {
+    Leading { offset: usize },
+    Trailing,
+    Linspace,
+}
+
+/// How a fraction of t becomes the whole number that the network is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whole {
+    /// `round()`, half to even.
+    Rounded,
+    /// `int64`.
+    Truncated,
+}
+
+impl Whole {
+    fn of(self, t: f64) -> f64 {
+        match self {
+            Self::Rounded => t.round_ties_even(),
+            Self::Truncated => t.trunc(),
+        }
+    }
+}
+
+/// A call: what the network is told, and σ in the class's own meaning.
+pub(crate) type Call = (f64, f64);
+
+/// numpy's `linspace`: both ends, and each entry by one product and one sum.
+fn linspace(start: f64, end: f64, len: usize) -> impl DoubleEndedIterator<Item = f64> + ExactSizeIterator {
+    let last = len.saturating_sub(1);
+    let step = (end - start) / last.max(1) as f64;
+    (0..len).map(move |i| if i == last && i > 0 { end } else { i as f64 * step + start })
+}
+
+/// The t of `set_timesteps`, falling, of S calls along the first `last` of T trained steps.
+///
+/// "trailing" may have one entry more, t = −1.
+pub(crate) fn times(spaced: Spaced, total: usize, last: usize, steps: usize) -> Result<Vec<f64>, Error> {
+    require_count("S", steps, 1, total)?;
+    require_count("trained steps that are not clipped", last, 1, total)?;
+    Ok(match spaced {
+        Spaced::Linspace => {
+            let all = linspace(0.0, (last - 1) as f64, steps + 1).skip(1);
+            all.map(f64::round_ties_even).rev().collect()
+        }
+        Spaced::Leading { offset } => {
+            let ratio = last / (steps + 1);
+            (1..=steps).rev().map(|k| (k * ratio + offset) as f64).collect()
+        }
+        Spaced::Trailing => {
+            let (first, ratio) = (last as f64, total as f64 / steps as f64);
+            // numpy's `arange(last, 0, −T/S)`
+            let len = (first / ratio).ceil() as usize;
+            (0..len).map(|i| (first - i as f64 * ratio).round_ties_even() - 1.0).collect()
+        }
+    })
+}
+
+/// σ of these t.
+pub(crate) fn at_times(sigmas: &Sigmas, times: impl IntoIterator<Item = f64>) -> Vec<Call> {
+    times.into_iter().map(|t| (t, sigmas.at(t))).collect()
+}
+
+/// S values of σ between two ends, by default those of the table, and the t of each.
+pub(crate) fn spread(
+    sigmas: &Sigmas,
+    spread: Spread,
+    steps: usize,
+    [max, min]: [Option<f64>; 2],
+    whole: Whole,
+) -> Result<Vec<Call>, Error> {
+    let list = spread.between(steps, max.unwrap_or(sigmas.max()), min.unwrap_or(sigmas.min()))?;
+    Ok(list.into_iter().map(|sigma| (whole.of(sigmas.time_of(sigma)), sigma)).collect())
+}
+
+/// `use_lu_lambdas`: ln σ evenly spaced between its ends as the table of logarithms holds them.
+pub(crate) fn lu(sigmas: &Sigmas, steps: usize, whole: Whole) -> Result<Vec<Call>, Error> {
+    require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
+    let [max, min] = [sigmas.max(), sigmas.min()].map(|sigma| sigmas.precision().hold(libm::log(sigma)));
+    let list = linspace(0.0, 1.0, steps).map(|u| libm::exp(max + u * (min - max)));
+    Ok(list.map(|sigma| (whole.of(sigmas.time_of(sigma)), sigma)).collect())
+}
+
+/// The calls of a flow at these σ: t = T·σ without its fraction.
+fn of_flow(sigmas: impl IntoIterator<Item = f64>, total: usize) -> Vec<Call> {
+    sigmas.into_iter().map(|sigma| ((sigma * total as f64).trunc(), sigma)).collect()
+}
+
+/// `use_flow_sigmas` but in UniPC: 1 − linspace(1, 1/T, S + 1), shifted, and reversed without the last, 0.
+pub(crate) fn flow(steps: usize, total: usize, shift: f64) -> Result<Vec<Call>, Error> {
+    require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
+    let sigmas = linspace(1.0, 1.0 / total as f64, steps + 1).map(|alpha| {
+        let sigma = 1.0 - alpha;
+        shift * sigma / (1.0 + (shift - 1.0) * sigma)
+    });
+    Ok(of_flow(sigmas.skip(1).rev(), total))
+}
+
+/// How UniPC shifts a flow's σ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Shift {
+    /// a·σ/(1 + (a − 1)·σ)
+    Static(f64),
+    /// a/(a + (1/σ − 1)), with a = e^μ or μ
+    Dynamic(f64),
+}
+
+/// `use_flow_sigmas` of UniPC: linspace(1, 1/T, S + 1) without its last entry, or a given list; shifted, stretched to the terminal σ, and
+/// the first lowered by 1e-6 if it is 1.
+pub(crate) fn unipc_flow(
+    steps: usize,
+    given: Option<&[f64]>,
+    total: usize,
+    shift: Shift,
+    terminal: Option<f64>,
+) -> Result<Vec<Call>, Error> {
+    require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
+    let list: Vec<f64> = match given {
+        Some(sigmas) => sigmas.to_vec(),
+        None => linspace(1.0, 1.0 / total as f64, steps + 1).take(steps).collect(),
+    };
+    let mut list: Vec<f64> = list
+        .into_iter()
+        .map(|sigma| match shift {
+            Shift::Static(shift) => shift * sigma / (1.0 + (shift - 1.0) * sigma),
+            Shift::Dynamic(shift) => shift / (shift + (1.0 / sigma - 1.0)),
+        })
+        .collect();
+    if let (Some(terminal), Some(last)) = (terminal, list.last().copied()) {
+        let factor = (1.0 - last) / (1.0 - terminal);
+        // Where Python divides 0 by 0, there is nothing to stretch.
+        if factor > 0.0 {
+            list.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / factor);
+        }
+    }
+    if let Some(first) = list.first_mut().filter(|first| (**first - 1.0).abs() < FLOW_GAP) {
+        *first -= FLOW_GAP;
+    }
+    Ok(of_flow(list, total))
+}
+
+const FLOW_GAP: f64 = 1e-6;
+
+/// Levels σ/(1 + σ) of a flow for levels σ of a table: `use_karras_sigmas` with `use_flow_sigmas` in UniPC.
+pub(crate) fn spread_flow(calls: Vec<Call>, total: usize) -> Vec<Call> {
+    of_flow(calls.into_iter().map(|(_, sigma)| sigma / (sigma + 1.0)), total)
+}
+
+/// What a list's σ means, and its precision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Meaning {
+    pub(crate) flow: bool,
+    pub(crate) precision: Precision,
+}
+
+impl Meaning {
+    fn level(self, sigma: f64) -> Result<NoiseLevel, Error> {
+        let sigma = self.precision.hold(sigma);
+        if self.flow { NoiseLevel::flow(sigma) } else { NoiseLevel::from_sigma(sigma) }
+    }
+
+    fn point(self, (t, sigma): Call) -> Result<Point, Error> {
+        Ok(Point::new(t, self.level(sigma)?))
+    }
+
+    /// The path of these calls to a last σ, or to the last call's, if that is smaller by a rounding.
+    pub(crate) fn path(self, calls: &[Call], last: f64) -> Result<Path, Error> {
+        let path = Path::new(calls.iter().map(|call| self.point(*call)).collect::<Result<Vec<_>, Error>>()?)?;
+        let end = calls.last().map_or(last, |(_, sigma)| last.min(*sigma));
+        let end = Point::new(0.0, self.level(end)?);
+        if end.level.is_clean() { Ok(path.between_ends(true, end)) } else { path.ending_at(end) }
+    }
+
+    /// The path of these calls in the order of rising noise, to the last σ, and whether its last call stands still there.
+    pub(crate) fn encoding(self, calls: &[Call], last: f64) -> Result<(Path, Option<Point>), Error> {
+        let still = calls.len() > 1 && calls.last().is_some_and(|(_, sigma)| *sigma == last);
+        let told: Vec<Point> = calls.iter().map(|call| self.point(*call)).collect::<Result<_, Error>>()?;
+        let mut arrivals: Vec<Point> = told.iter().skip(1).copied().collect();
+        if !still {
+            let t = told.last().map_or(0.0, |point| point.t);
+            arrivals.push(Point::new(t, self.level(last)?));
+        }
+        arrivals.reverse();
+        let path = Path::new(arrivals)?;
+        let path = match told.first() {
+            Some(first) => path.ending_at(*first)?,
+            None => path,
+        };
+        let standing = told.last().copied().filter(|_| still);
+        Ok((path.encoding(Conditioning::Source), standing))
+    }
+}
+
+/// Rising calls without those whose t is that of an earlier one. The σ stay where they are, as in `DPMSolverMultistepInverseScheduler`:
+/// σ and t no longer belong together, and the last σ are not reached.
+pub(crate) fn without_equal_times(calls: &[Call], last: f64) -> (Vec<Call>, f64) {
+    let mut times: Vec<f64> = Vec::with_capacity(calls.len());
+    for (t, _) in calls {
+        if !times.contains(t) {
+            times.push(*t);
+        }
+    }
+    let end = calls.get(times.len()).map_or(last, |(_, sigma)| *sigma);
+    (times.into_iter().zip(calls).map(|(t, (_, sigma))| (t, *sigma)).collect(), end)
+}
+
+/// A method whose last call leads from a level to itself: the last σ is listed twice.
+pub(crate) struct StandsStill<S> {
+    pub(crate) solver: S,
+    pub(crate) at: Point,
+}
+
+impl<S: Solver> Solver for StandsStill<S> {
+    fn name(&self) -> &'static str {
+        self.solver.name()
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        let still = Leg { told: self.at, s: Some(self.at.t), ..Leg::new(self.at.level, self.at.level) };
+        self.solver.rows(&Legs::new(legs.iter().copied().chain([still]).collect(), None))
+    }
+}
+
+/// The third order of DPM-Solver's multistep class, whose second difference has another weight than the exact one.
+///
+/// With D₂ the second divided difference of the outputs in units of h, m = 2·k·h·φ₃(−k·h) its exact weight (2·h·φ₃(h) for ε), and
+/// W = 1 − e^{−2h}, the weight is
+///
+/// ```text
+/// dpmsolver++       m/2
+/// dpmsolver         m/2
+/// sde-dpmsolver++   (W − 2h)/(2h)² − ½        m/2 would be (W − 2h)/(2h)² + ½
+/// ```
+pub(crate) struct ThirdOrder<S> {
+    /// The method with exact weights at the third order.
+    pub(crate) solver: S,
+    pub(crate) form: ThirdForm,
+}
+
+/// What [`ThirdOrder`] interpolates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ThirdForm {
+    Data,
+    StochasticData,
+    Noise,
+}
+
+impl<S: Solver> Solver for ThirdOrder<S> {
+    fn name(&self) -> &'static str {
+        self.solver.name()
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        let mut rows = self.solver.rows(legs)?;
+        let mut lambdas = Vec::with_capacity(rows.len());
+        for (row, leg) in rows.iter_mut().zip(legs.iter()) {
+            if let (2, [.., before, last]) = (row.history.len(), lambdas.as_slice()) {
+                self.change(row, leg, *last, *before);
+            }
+            lambdas.push(leg.h());
+        }
+        Ok(rows)
+    }
+}
+
+impl<S> ThirdOrder<S> {
+    /// Adds what is missing of D₂ = ((y₀ − y₁)/r₀ − (y₁ − y₂)/r₁)/(r₀ + r₁), where r₀ and r₁ are the lengths of the last two steps over h.
+    fn change(&self, row: &mut Row, leg: &Leg, last: f64, before: f64) {
+        let h = leg.h();
+        let (r0, r1) = (last / h, before / h);
+        // m/2: 1/2 − (e^{−h} − 1 + h)/h², (e^h − 1 − h)/h² − 1/2, and (W − 2h)/(2h)² + 1/2.
+        let half = match self.form {
+            ThirdForm::Data => 0.5 - (libm::expm1(-h) + h) / (h * h),
+            ThirdForm::Noise => (libm::expm1(h) - h) / (h * h) - 0.5,
+            ThirdForm::StochasticData => 0.5 - (libm::expm1(-2.0 * h) + 2.0 * h) / (4.0 * h * h),
+        };
+        let missing = match self.form {
+            ThirdForm::Data => -leg.to.signal() * half,
+            ThirdForm::Noise => leg.to.noise() * half,
+            ThirdForm::StochasticData => -leg.to.signal() * (half + 1.0),
+        } / (r0 + r1);
+        let weights = [missing / r0, -missing * (1.0 / r0 + 1.0 / r1), missing / r1];
+        let [own, earlier @ ..] = weights;
+        let (of, at) = (&mut row.combination, &leg.from);
+        if self.form == ThirdForm::Noise {
+            // ε = (x − s·x̂₀)/n, so that a threshold acts.
+            of.x = of.x + (own / at.noise()).into();
+            of.x0 = of.x0 + (-own * at.signal() / at.noise()).into();
+        } else {
+            of.x0 = of.x0 + own.into();
+        }
+        for ((_, weight), more) in row.history.iter_mut().zip(earlier) {
+            *weight = *weight + more.into();
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Where these classes call the network: their spacings.
+
+mod exact;
+mod imitated;
+
+use crate::error::Error;
+use crate::hub::json::{Entry, config_error};
+use crate::hub::multistep::quirks;
+use crate::hub::read::Reader;
+use crate::hub::recipe::Curve;
+use crate::hub::trained::Trained;
+use crate::hub::{SchedulerClass, Spacing};
+use crate::level::NoiseLevel;
+use crate::path::{Path, Point};
+use crate::prediction::Prediction;
+use crate::schedule::NoiseSchedule;
+use crate::timesteps::PathEnd;
+
+/// The spacing, and the keys that only it has.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Places {
+    class: SchedulerClass,
+    /// Levels spread in σ, instead of a list of t.
+    spread: Option<Spreading>,
+    flow: Option<Shifts>,
+    /// `lambda_min_clipped`, for lists of t: ln(signal/noise) of the noisiest level.
+    clip: Option<f64>,
+    /// `sigma_max` and `sigma_min`.
+    ends: [Option<f64>; 2],
+    /// The t of Karras's levels is not rounded, but cut off.
+    cosine: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spreading {
+    Karras,
+    Exponential,
+    Beta,
+    /// Exponential, with another list of t in diffusers.
+    Lu,
+}
+
+/// The shift of a flow.
+#[derive(Clone, Debug, PartialEq)]
+struct Shifts {
+    shift: f64,
+    dynamic: Option<Dynamic>,
+    terminal: Option<f64>,
+}
+
+/// `time_shift_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dynamic {
+    Exponential,
+    Linear,
+}
+
+/// A path, and the point at which diffusers calls the network once more, without a step.
+pub(super) struct Walk {
+    pub(super) path: Path,
+    pub(super) still: Option<Point>,
+}
+
+const SPREADS: [(&str, Spreading); 4] = [
+    ("use_karras_sigmas", Spreading::Karras),
+    ("use_exponential_sigmas", Spreading::Exponential),
+    ("use_beta_sigmas", Spreading::Beta),
+    ("use_lu_lambdas", Spreading::Lu),
+];
+
+/// Defaults, as they stand in files.
+const ONE: &[&str] = &["1.0", "1"];
+const EXPONENTIAL: &[&str] = &["\"exponential\""];
+
+impl Places {
+    pub(super) fn read(reader: &mut Reader<'_>, trained: &Trained) -> Result<Self, Error> {
+        let class = reader.class;
+        let spread = read_spread(reader)?;
+        let is_flow = reader.flag("use_flow_sigmas", false)?;
+        check_prediction(reader, trained.prediction, is_flow)?;
+        let flow = if is_flow {
+            Some(read_shifts(reader, spread.is_some())?)
+        } else {
+            reader.unused(&[
+                ("flow_shift", ONE),
+                ("use_dynamic_shifting", &["false"]),
+                ("time_shift_type", EXPONENTIAL),
+            ]);
+            if let Some(entry) = reader.given("shift_terminal").filter(|entry| !is_zero(entry)) {
+                return Err(entry.error("needs use_flow_sigmas"));
+            }
+            None
+        };
+        let ends = if spread.is_some() {
+            let holds = |sigma: f64| (1e-45..=1e45).contains(&sigma);
+            let not = "is not inside [1e-45, 1e45]";
+            [reader.optional("sigma_max", holds, not)?, reader.optional("sigma_min", holds, not)?]
+        } else {
+            reader.unused(&[("sigma_max", &[]), ("sigma_min", &[])]);
+            [None; 2]
+        };
+        let clip = read_clip(reader, trained, spread.is_some() || flow.is_some())?;
+        let cosine = trained.recipe.curve == Curve::Cosine && class == SchedulerClass::DpmSolverMultistep;
+        let places = Self { class, spread, flow, clip, ends, cosine };
+        places.note(reader, trained);
+        Ok(places)
+    }
+
+    /// What the spacing makes of the keys that all classes read, and where diffusers differs.
+    fn note(&self, reader: &mut Reader<'_>, trained: &Trained) {
+        let ends_in_noise = trained.end == PathEnd::FirstLevel;
+        if self.spread.is_some() || self.flow.is_some() {
+            // These lists are none of t.
+            reader.retract(&["timestep_spacing", "steps_offset"]);
+            reader.unused(&[("timestep_spacing", &["\"linspace\""]), ("steps_offset", &["0"])]);
+        }
+        if self.spread.is_some() {
+            // It begins at a finite σ here, too.
+            reader.retract(&["rescale_betas_zero_snr"]);
+        }
+        if self.flow.is_some() && self.spread.is_none() {
+            let betas = ["beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr"];
+            reader.retract(&betas);
+            reader.unused(&[("beta_start", &["0.0001"]), ("beta_end", &["0.02"]), ("beta_schedule", &["\"linear\""])]);
+            reader.unused(&[("trained_betas", &[]), ("rescale_betas_zero_snr", &["false"])]);
+        }
+        let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
+        let repeats = encodes || matches!(self.class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
+        match (&self.flow, self.spread) {
+            (None, None) => {
+                if encodes && trained.spacing != Spacing::Linspace {
+                    reader.quirk(&quirks::INVERSE_LIST);
+                }
+                if self.clip.is_some() && trained.spacing == Spacing::Trailing {
+                    reader.quirk(&quirks::CLIPPED_TRAILING);
+                }
+            }
+            (None, Some(spread)) => {
+                reader.quirk(match spread {
+                    Spreading::Karras if self.cosine => &quirks::KARRAS_COSINE,
+                    Spreading::Karras => &quirks::KARRAS,
+                    Spreading::Lu => &quirks::LU,
+                    Spreading::Exponential => &quirks::EXPONENTIAL,
+                    Spreading::Beta => &quirks::BETA,
+                });
+                if encodes {
+                    reader.quirk(&quirks::INVERSE_SPREAD);
+                } else if repeats {
+                    reader.quirk(&quirks::REPEATED);
+                } else if ends_in_noise {
+                    reader.stands_still();
+                }
+            }
+            (Some(_), spread) => {
+                if spread.is_some_and(|spread| !self.spreads_flow(spread)) {
+                    reader.quirk(&quirks::FLOW_SPREAD);
+                } else if encodes {
+                    reader.quirk(&quirks::INVERSE_FLOW);
+                } else {
+                    match self.class {
+                        SchedulerClass::UniPcMultistep if spread.is_some() => {}
+                        SchedulerClass::UniPcMultistep => reader.quirk(&quirks::UNIPC_FLOW),
+                        _ => reader.quirk(&quirks::FLOW),
+                    }
+                    if ends_in_noise {
+                        reader.quirk(if repeats { &quirks::FLOW_REPEATED } else { &quirks::FLOW_END });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether diffusers spreads the levels of a flow: UniPC does, in one spacing.
+    fn spreads_flow(&self, spread: Spreading) -> bool {
+        self.class == SchedulerClass::UniPcMultistep && spread == Spreading::Karras
+    }
+}
+
+/// At most one of the spreads.
+fn read_spread(reader: &mut Reader<'_>) -> Result<Option<Spreading>, Error> {
+    let mut found: Option<(&str, Spreading)> = None;
+    for (key, spread) in SPREADS {
+        if !reader.flag(key, false)? {
+            continue;
+        }
+        if let Some((other, _)) = found {
+            return Err(config_error(key, "true", format!("contradicts {other}; remove one of them")));
+        }
+        found = Some((key, spread));
+    }
+    Ok(found.map(|(_, spread)| spread))
+}
+
+fn is_zero(entry: &Entry<'_>) -> bool {
+    entry.number().is_ok_and(|number| number == 0.0)
+}
+
+/// The velocity of a flow belongs to the levels of a flow, and v to those of a table.
+fn check_prediction(reader: &mut Reader<'_>, prediction: Prediction, flow: bool) -> Result<(), Error> {
+    let Some(entry) = reader.peek("prediction_type") else { return Ok(()) };
+    match (prediction, flow) {
+        (Prediction::Flow, false) => Err(entry.error("needs use_flow_sigmas")),
+        (Prediction::Velocity, true) => {
+            Err(entry.error("contradicts use_flow_sigmas: v belongs to variance-preserving levels"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> {
+    let unipc = reader.class == SchedulerClass::UniPcMultistep;
+    if spreads {
+        reader.unused(&[("flow_shift", ONE), ("use_dynamic_shifting", &["false"])]);
+        reader.unused(&[("time_shift_type", EXPONENTIAL), ("shift_terminal", &["0", "0.0"])]);
+        return Ok(Shifts { shift: 1.0, dynamic: None, terminal: None });
+    }
+    let dynamic = if reader.flag("use_dynamic_shifting", false)? {
+        let words: &[(&str, Dynamic)] = &[("exponential", Dynamic::Exponential), ("linear", Dynamic::Linear)];
+        // The other classes refuse μ with "linear".
+        let words = words.get(..if unipc { 2 } else { 1 }).unwrap_or(words);
+        Some(reader.choice("time_shift_type", Dynamic::Exponential, words)?)
+    } else {
+        reader.unused(&[("time_shift_type", EXPONENTIAL)]);
+        None
+    };
+    let shift = if unipc && dynamic.is_some() {
+        reader.unused(&[("flow_shift", ONE)]);
+        1.0
+    } else {
+        let holds = |shift: f64| (1e-6..=1e6).contains(&shift);
+        reader.number("flow_shift", 1.0, holds, "is not inside [1e-6, 1e6]")?
+    };
+    let holds = |terminal: f64| terminal == 0.0 || (1e-6..1.0).contains(&terminal);
+    let terminal = reader.optional("shift_terminal", holds, "is neither 0 nor inside [1e-6, 1)")?;
+    Ok(Shifts { shift, dynamic, terminal: terminal.filter(|terminal| *terminal != 0.0) })
+}
+
+/// `lambda_min_clipped`: −∞, the default, is written without quotes into files of diffusers, and clips nothing.
+fn read_clip(reader: &mut Reader<'_>, trained: &Trained, idle: bool) -> Result<Option<f64>, Error> {
+    let infinite = "\"-Infinity\"";
+    if idle {
+        reader.unused(&[("lambda_min_clipped", &[infinite])]);
+        return Ok(None);
+    }
+    let Some(entry) = reader.given("lambda_min_clipped").filter(|entry| entry.text != infinite) else {
+        return Ok(None);
+    };
+    let clip = entry.number()?;
+    if unclipped(&trained.schedule, Some(clip)) == 0 {
+        return Err(entry.error("leaves no level of this schedule"));
+    }
+    Ok(Some(clip))
+}
+
+/// How many levels of a schedule are not below a λ.
+fn unclipped(schedule: &NoiseSchedule, clip: Option<f64>) -> usize {
+    let kept = |level: &&NoiseLevel| clip.is_none_or(|clip| 0.5 * level.log_snr() >= clip);
+    schedule.levels().iter().filter(kept).count()
+}

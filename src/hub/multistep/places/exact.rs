@@ -1,0 +1,173 @@
+//! The right paths: exact levels, and what the network is told there.
+
+use super::{Dynamic, Places, Shifts, Spreading, unclipped};
+use crate::error::{Error, require_count};
+use crate::flow::{Flow, FlowTime};
+use crate::hub::run::{Calls, Run};
+use crate::hub::trained::Trained;
+use crate::hub::{SchedulerClass, Spacing};
+use crate::level::NoiseLevel;
+use crate::path::{Path, Point, Process};
+use crate::schedule::NoiseSchedule;
+use crate::spacing;
+use crate::timesteps::{Conditioning, PathEnd, Timesteps};
+
+impl Places {
+    pub(in crate::hub::multistep) fn path(&self, trained: &Trained, run: &Run<'_>) -> Result<Path, Error> {
+        self.check_arguments(run)?;
+        let schedule = &trained.schedule;
+        let path = match (&self.flow, self.spread, &run.calls) {
+            (Some(shifts), None, calls) => self.flow_path(shifts, calls, schedule.len(), run),
+            (_, None, Calls::Times(times)) => ended(Path::from_times(schedule, times.iter().copied())?, trained),
+            (_, None, _) => {
+                let tau = self.list(trained, run.steps()?)?;
+                Path::trained(schedule, &tau.ending(trained.end))
+            }
+            (None, Some(spread), _) => self.spread_path(spread, trained, run.steps()?),
+            (Some(_), Some(spread), _) => {
+                let sigmas = self.spread_sigmas(spread, schedule, run.steps()?)?;
+                let flow = self.told_flow();
+                let points = sigmas.into_iter().map(|sigma| flow.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
+                Ok(self.in_time(&Path::new(points)?, &flow, schedule.len(), false)?)
+            }
+        }?;
+        let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
+        Ok(if encodes { path.encoding(Conditioning::Source) } else { path })
+    }
+
+    /// `Err` for an argument that these settings do not take.
+    pub(super) fn check_arguments(&self, run: &Run<'_>) -> Result<(), Error> {
+        use SchedulerClass::{DpmSolverMultistep, DpmSolverSinglestep, UniPcMultistep};
+        let flow = self.flow.as_ref().filter(|_| self.spread.is_none());
+        match (&run.calls, self.class) {
+            (Calls::Count(_), _) => {}
+            (Calls::Times(_), DpmSolverMultistep | DpmSolverSinglestep) => {
+                if self.spread.is_some() || self.flow.is_some() {
+                    return Err(run.refused("timesteps", "contradicts the spacing in σ that the file asks for"));
+                }
+            }
+            (Calls::Sigmas(_), UniPcMultistep) => {
+                if flow.is_none() {
+                    return Err(run.refused("sigmas", "needs use_flow_sigmas, and no other spacing"));
+                }
+            }
+            _ => run.steps().map(drop)?,
+        }
+        let dynamic = flow.and_then(|flow| flow.dynamic);
+        match (run.mu, dynamic) {
+            (Some(mu), Some(Dynamic::Exponential)) => Flow::default().shifted_exponentially(mu).map(drop),
+            (Some(mu), Some(Dynamic::Linear)) => Flow::default().shifted(mu).map(drop),
+            (Some(_), None) => Err(run.refused("mu", "needs use_dynamic_shifting and use_flow_sigmas")),
+            (None, Some(_)) if self.class == UniPcMultistep => {
+                Err(run.refused("mu", "is missing: use_dynamic_shifting needs it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, trained: &Trained, steps: usize) -> Result<Timesteps, Error> {
+        let (schedule, total) = (&trained.schedule, trained.schedule.len());
+        let last = unclipped(schedule, self.clip);
+        if last == total {
+            return trained.timesteps(self.class, steps);
+        }
+        require_count("S", steps, 1, last)?;
+        let more = (steps + 1).min(last);
+        let list = match trained.spacing {
+            Spacing::Trailing => Timesteps::trailing(last, steps),
+            Spacing::Linspace => Timesteps::linspace(last, more),
+            Spacing::Leading => Timesteps::leading(last, more, 0),
+        }?;
+        let offset = if trained.spacing == Spacing::Leading { trained.offset } else { 0 };
+        Timesteps::explicit(total, list.as_slice().iter().take(steps).map(|t| t + offset))
+    }
+
+    fn spread_sigmas(&self, spread: Spreading, schedule: &NoiseSchedule, steps: usize) -> Result<Vec<f64>, Error> {
+        let [max, min] = schedule.sigma_range();
+        let [max, min] = [self.ends[0].unwrap_or(max.min(LARGEST)), self.ends[1].unwrap_or(min)];
+        match spread {
+            Spreading::Karras => spacing::karras(steps, max, min, spacing::KARRAS_RHO),
+            Spreading::Exponential | Spreading::Lu => spacing::exponential(steps, max, min),
+            Spreading::Beta => spacing::beta(steps, max, min, 0.6, 0.6),
+        }
+    }
+
+    fn spread_path(&self, spread: Spreading, trained: &Trained, steps: usize) -> Result<Path, Error> {
+        let schedule = &trained.schedule;
+        let sigmas = self.spread_sigmas(spread, schedule, steps)?;
+        let points = sigmas.into_iter().map(|sigma| point(schedule, sigma)).collect::<Result<Vec<_>, _>>()?;
+        let path = Path::new(points)?.of_process(schedule);
+        // DEIS, SA-Solver and the inverse have no key for the end.
+        let repeats = self.class == SchedulerClass::DpmSolverMultistepInverse
+            || matches!(self.class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
+        match path.points().last().copied() {
+            // The smallest σ is that of the spread, whose last point it is.
+            Some(last) if !repeats && trained.end == PathEnd::FirstLevel => path.ending_at(last),
+            _ => Ok(path.between_ends(true, Point::new(0.0, NoiseLevel::CLEAN))),
+        }
+    }
+
+    fn told_flow(&self) -> Flow {
+        // Wan's authors cut the fraction off.
+        let whole = self.class == SchedulerClass::UniPcMultistep;
+        Flow::default().told(if whole { FlowTime::WholeThousandth } else { FlowTime::Thousandth })
+    }
+
+    fn flow_path(&self, shifts: &Shifts, calls: &Calls, total: usize, run: &Run<'_>) -> Result<Path, Error> {
+        let flow = self.told_flow();
+        let flow = match (run.mu, shifts.dynamic) {
+            (Some(mu), Some(Dynamic::Exponential)) => flow.shifted_exponentially(mu),
+            (Some(mu), Some(Dynamic::Linear)) => flow.shifted(mu),
+            _ => flow.shifted(shifts.shift),
+        }?;
+        let flow = match shifts.terminal {
+            Some(terminal) => flow.stretched_to(terminal)?,
+            None => flow,
+        };
+        let path = match calls {
+            Calls::Sigmas(sigmas) => flow.path_through(sigmas.iter().copied()),
+            _ => flow.path(run.steps()?),
+        }?;
+        if total == 1000 { Ok(path) } else { self.in_time(&path, &flow, total, true) }
+    }
+
+    /// This path, to clean data, with t = T·σ.
+    fn in_time(&self, path: &Path, flow: &Flow, total: usize, from_noise: bool) -> Result<Path, Error> {
+        let whole = self.class == SchedulerClass::UniPcMultistep;
+        let points = path.points().iter().map(|point| {
+            let t = (point.level.flow_sigma_dd() * (total as f64).into()).to_f64();
+            Point { t: if whole { t.trunc() } else { t }, ..*point }
+        });
+        let path = Path::new(points)?.of_process(flow);
+        Ok(path.between_ends(from_noise, Point::new(0.0, NoiseLevel::CLEAN)))
+    }
+}
+
+/// The largest σ of a spread whose schedule ends at zero SNR: ᾱ = 2⁻²⁴, as in diffusers.
+const LARGEST: f64 = 4096.0;
+
+/// The end that the file asks for.
+fn ended(path: Path, trained: &Trained) -> Result<Path, Error> {
+    match trained.end {
+        PathEnd::Clean => Ok(path.between_ends(true, Point::new(0.0, NoiseLevel::CLEAN))),
+        PathEnd::FirstLevel => path.ending_at(Point::new(0.0, trained.schedule.level(0)?)),
+    }
+}
+
+/// The point of a table at σ; beyond its ends the network is told the first or the last t.
+fn point(schedule: &NoiseSchedule, sigma: f64) -> Result<Point, Error> {
+    let [max, min] = schedule.sigma_range();
+    let last = schedule.len() - 1;
+    if max == f64::INFINITY && last > 0 {
+        // ln σ is linear in t here as well, up to the largest σ of a spread.
+        let below = schedule.level(last - 1)?.sigma();
+        if sigma > below {
+            let share = libm::log(sigma / below) / libm::log(LARGEST / below);
+            return Ok(Point::new((last - 1) as f64 + share.clamp(0.0, 1.0), NoiseLevel::from_sigma(sigma)?));
+        }
+    }
+    if (min..=max).contains(&sigma) {
+        return schedule.at_sigma(sigma);
+    }
+    Ok(Point::new(if sigma > max { last as f64 } else { 0.0 }, NoiseLevel::from_sigma(sigma)?))
+}

@@ -1,0 +1,35 @@
+//! Runs that begin in the middle of a path.
+
+use crate::error::Error;
+use crate::hub::multistep::AnySolver;
+use crate::path::{Leg, Legs, Path};
+use crate::solver::{Row, Solver};
+
+/// A method along the last legs of a path: image-to-image.
+///
+/// The orders at the end, and whatever else a method decides by the index of a step, are those of the whole path. What the method
+/// remembers begins with the first leg that is left.
+pub(super) struct Resumed {
+    pub(super) whole: Path,
+    pub(super) solver: AnySolver,
+}
+
+impl Solver for Resumed {
+    fn name(&self) -> &'static str {
+        self.solver.name()
+    }
+
+    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+        let whole = self.whole.legs()?;
+        let skipped = whole.len().saturating_sub(legs.len());
+        // The legs of another path are a path of their own.
+        let same =
+            |(leg, of_whole): (&Leg, &Leg)| (leg.told, leg.from, leg.to) == (of_whole.told, of_whole.from, of_whole.to);
+        if skipped == 0 || !legs.iter().zip(whole.iter().skip(skipped)).all(same) {
+            return self.solver.rows(legs);
+        }
+        let anew = |leg: &Leg| Leg { starts_over: leg.starts_over || leg.index == skipped, ..*leg };
+        let rows = self.solver.rows(&Legs::new(whole.iter().map(anew).collect(), None))?;
+        Ok(rows.into_iter().skip(skipped).map(|row| Row { leg: row.leg.saturating_sub(skipped), ..row }).collect())
+    }
+}
