@@ -32,10 +32,14 @@
 //! ```
 
 #[cfg(feature = "hub")]
+mod k_diffusion;
+#[cfg(feature = "hub")]
 mod sigmas;
 
 use core::f64::consts::PI;
 
+#[cfg(feature = "hub")]
+pub(crate) use k_diffusion::{Listed, LmsOfList, Times};
 #[cfg(feature = "hub")]
 pub(crate) use sigmas::{Sigmas, Spread};
 

@@ -55,6 +55,8 @@ pub enum Ignored {
     Off(&'static str),
     /// Dynamic thresholding is on and takes precedence over clipping, in diffusers too.
     Thresholding,
+    /// It seeds noise, which is passed to a run here.
+    NoiseSource,
     /// It is a key of early versions that has no effect on the numbers, or the key that replaced it is given too.
     Removed,
 }
@@ -207,6 +209,7 @@ impl fmt::Display for Ignored {
             Self::Thresholding => {
                 f.write_str("dynamic thresholding is on and takes precedence over clipping (in diffusers too)")
             }
+            Self::NoiseSource => f.write_str("a seed of noise, which is passed to a run here: noise::Brownian::new(seed, &plan)"),
             Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
         }
     }

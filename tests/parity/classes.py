@@ -100,7 +100,7 @@ def trajectory(spec, kind, dtype):
     begin = 0
     timesteps = scheduler.timesteps
     if strength is not None:
-        count = len(timesteps) // scheduler.order if spec.get("by_order") else len(timesteps)
+        count = (len(timesteps) + 1) // scheduler.order if spec.get("by_order") else len(timesteps)
         begin = max(count - min(int(count * strength), count), 0) * scheduler.order
         timesteps = timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
@@ -137,7 +137,7 @@ def trajectory(spec, kind, dtype):
 
 def record(spec):
     """`class`, `config`, `run`, `scale` and `unit` of a run, and what came of it."""
-    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step") if key in spec}
+    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "f32_bound") if key in spec}
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}
