@@ -1052,7 +1052,9 @@ fn remembering() -> Result<Vec<Coefficients>, String> {
     ] {
         for combination in [Combination::new(0.8, 0.3, 0.0, 0.0), Combination::new(0.5, 0.0, 0.4, 0.3)] {
             for threshold in thresholds {
-                for (history, keeps) in histories.iter().flat_map(|history| keeps.iter().map(move |keeps| (history, *keeps))) {
+                for (history, keeps) in
+                    histories.iter().flat_map(|history| keeps.iter().map(move |keeps| (history, *keeps)))
+                {
                     let k = Coefficients::new(prediction, &level, combination, threshold, epsilon).map_err(text)?;
                     let history = history.iter().copied();
                     all.push(k.remembering(history, keeps, prediction, &level).map_err(text)?);

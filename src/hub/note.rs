@@ -209,7 +209,9 @@ impl fmt::Display for Ignored {
             Self::Thresholding => {
                 f.write_str("dynamic thresholding is on and takes precedence over clipping (in diffusers too)")
             }
-            Self::NoiseSource => f.write_str("a seed of noise, which is passed to a run here: noise::Brownian::new(seed, &plan)"),
+            Self::NoiseSource => {
+                f.write_str("a seed of noise, which is passed to a run here: noise::Brownian::new(seed, &plan)")
+            }
             Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
         }
     }

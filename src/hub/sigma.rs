@@ -40,31 +40,31 @@ static LINEAR_IN_SIGMA: Quirk = Quirk {
     key: "timestep_spacing",
     here: "between two whole t, ln σ is linear in t",
     diffusers: "takes σ itself, and ln σ the other way round",
-    by: 1.0,
+    by: 4e-5,
 };
 static ENDS_OF_THE_LIST: Quirk = Quirk {
     key: "timestep_spacing",
     here: "the σ of use_karras_sigmas and its like cover the whole table",
     diffusers: "spreads them between the ends of the list of this spacing, whose last σ may be far from the table's",
-    by: 1.0,
+    by: 5.0,
 };
 static LOG_LINEAR: Quirk = Quirk {
     key: "interpolation_type",
     here: "S values of σ, even in ln σ, with the t that belong to them",
     diffusers: "makes S + 1 values beside S values of t, so that neither t nor the end of the path fits",
-    by: 1.0,
+    by: 0.6,
 };
 static ROUNDED: Quirk = Quirk {
     key: "use_karras_sigmas",
     here: "the network is told the t that belongs to σ",
     diffusers: "rounds it to a whole number in this class, but not those between the points",
-    by: 1.0,
+    by: 3e-4,
 };
 static LMS_END: Quirk = Quirk {
     key: "_class_name",
     here: "the last step, to clean data, returns x̂₀, and image-to-image starts with order 1",
     diffusers: "extrapolates to σ = 0 through four outputs, and leaves out terms where image-to-image has too few of them",
-    by: 1.0,
+    by: 0.8,
 };
 
 impl Settings {
@@ -83,8 +83,11 @@ impl Settings {
         let spread = spread.map(|(_, choice)| choice);
         let ends = if spread.is_some() { read_ends(reader)? } else { [None; 2] };
         let log_linear = reader.choice("interpolation_type", false, &[("linear", false), ("log_linear", true)])?;
-        let continuous = trained.prediction == Prediction::Velocity
-            && reader.choice("timestep_type", false, &[("discrete", false), ("continuous", true)])?;
+        // For other predictions it does nothing.
+        let reads_type = trained.prediction == Prediction::Velocity
+            || reader.peek("timestep_type").is_some_and(|entry| entry.is_null());
+        let continuous =
+            reads_type && reader.choice("timestep_type", false, &[("discrete", false), ("continuous", true)])?;
         if let Some(entry) = reader.given("noise_sampler_seed") {
             entry.number()?;
             reader.ignored(entry.key, Ignored::NoiseSource);
@@ -141,7 +144,9 @@ impl Settings {
             (Some(_), _) if !self.is_stochastic() => {
                 Err(run.refused("eta", "is not an argument of this class, which adds no noise"))
             }
-            (Some(_), Some(_)) => Err(run.refused("eta", "is not an argument of this class in diffusers, whose η is 1")),
+            (Some(_), Some(_)) => {
+                Err(run.refused("eta", "is not an argument of this class in diffusers, whose η is 1"))
+            }
             _ => Ok(()),
         }
     }
@@ -181,6 +186,11 @@ impl Settings {
         };
         let mut end = if trained.end == PathEnd::Clean { 0.0 } else { table.min() };
         let (list, steps) = match &run.calls {
+            Calls::Count(steps) if trained.spacing == Spacing::Leading => {
+                // Past the table, Python repeats its largest σ.
+                trained.timesteps(self.class, *steps)?;
+                (Listed::at(&table, times.list(schedule.len(), *steps)?), *steps)
+            }
             Calls::Count(steps) => (Listed::at(&table, times.list(schedule.len(), *steps)?), *steps),
             Calls::Times(times) => (Listed::at(&table, times.clone()), times.len()),
             Calls::Sigmas(sigmas) => {
@@ -222,7 +232,9 @@ fn read_ends(reader: &mut Reader<'_>) -> Result<[Option<f64>; 2], Error> {
     let max = reader.optional("sigma_max", positive, "is not positive and finite")?;
     let min = reader.optional("sigma_min", positive, "is not positive and finite")?;
     match (max, min, reader.peek("sigma_min")) {
-        (Some(max), Some(min), Some(entry)) if min >= max => Err(entry.error(format!("is not below sigma_max = {max}"))),
+        (Some(max), Some(min), Some(entry)) if min >= max => {
+            Err(entry.error(format!("is not below sigma_max = {max}")))
+        }
         _ => Ok([max, min]),
     }
 }

@@ -2,8 +2,7 @@
 
 use super::{
     Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FlowAdamsBashforth, FlowSde,
-    Heun, Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, TwoStage,
-    UniPc,
+    Heun, Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, TwoStage, UniPc,
 };
 use crate::error::Error;
 use crate::path::{Leg, Legs};

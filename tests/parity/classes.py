@@ -137,7 +137,7 @@ def trajectory(spec, kind, dtype):
 
 def record(spec):
     """`class`, `config`, `run`, `scale` and `unit` of a run, and what came of it."""
-    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "f32_bound") if key in spec}
+    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "f32_bound", "refused_here") if key in spec}
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}

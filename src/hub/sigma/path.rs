@@ -10,6 +10,7 @@ use crate::level::NoiseLevel;
 use crate::path::{Path, Point, Process};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::spacing;
+use crate::timesteps::PathEnd;
 
 /// The σ of ᾱ = 2⁻²⁴, from which a spread starts where the table ends at ᾱ = 0; its first point is ᾱ = 0 all the same.
 const LARGE_SIGMA: f64 = 4096.0;
@@ -49,23 +50,9 @@ impl Settings {
         match &run.calls {
             Calls::Sigmas(sigmas) => self.through_sigmas(trained, run, sigmas),
             Calls::Times(times) => ending(Path::from_times(&trained.schedule, times.iter().copied())?, trained),
-            Calls::Count(steps) if self.spread.is_some() || self.log_linear => {
-                self.told(trained, self.spread_path(trained, *steps)?)
-            }
-            Calls::Count(steps) => self.told(trained, self.along_times(trained, run, *steps)?),
+            Calls::Count(steps) if self.spread.is_some() || self.log_linear => self.spread_path(trained, *steps),
+            Calls::Count(steps) => self.told(trained, along_times(trained, run, *steps)?),
         }
-    }
-
-    /// Along the list of t, with its fractions.
-    fn along_times(&self, trained: &Trained, run: &Run<'_>, steps: usize) -> Result<Path, Error> {
-        if trained.spacing != Spacing::Linspace {
-            return Path::trained(&trained.schedule, &trained.timesteps(run.config.class, steps)?);
-        }
-        let end = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
-        let last = (trained.schedule.len() - 1) as f64;
-        // The noisiest alone if S = 1.
-        let times = (0..steps).map(|i| last * (steps - 1 - i).max(usize::from(end == 0)) as f64 / end.max(1) as f64);
-        ending(Path::from_times(&trained.schedule, times)?, trained)
     }
 
     /// Even in the spread's own measure, over the whole table or between the configured ends.
@@ -86,7 +73,11 @@ impl Settings {
             None => spacing::exponential(steps, largest, smallest),
         }?;
         if self.continuous {
-            return ending(Path::from_sigmas(&QuarterLog { ends: [largest, smallest] }, sigmas)?, trained);
+            let path = Path::from_sigmas(&QuarterLog { ends: [largest, smallest] }, sigmas)?;
+            return match trained.end {
+                PathEnd::Clean => Ok(path),
+                PathEnd::FirstLevel => path.ending_at(QuarterLog::point(schedule.level(0)?)?),
+            };
         }
         if max.is_none() && table_max.is_infinite() {
             sigmas.first_mut().into_iter().for_each(|first| *first = table_max);
@@ -121,6 +112,18 @@ impl Settings {
     }
 }
 
+/// Along the list of t, with its fractions.
+fn along_times(trained: &Trained, run: &Run<'_>, steps: usize) -> Result<Path, Error> {
+    if trained.spacing != Spacing::Linspace {
+        return Path::trained(&trained.schedule, &trained.timesteps(run.config.class, steps)?);
+    }
+    let end = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
+    let last = (trained.schedule.len() - 1) as f64;
+    // The noisiest alone if S = 1.
+    let times = (0..steps).map(|i| last * (steps - 1 - i).max(usize::from(end == 0)) as f64 / end.max(1) as f64);
+    ending(Path::from_times(&trained.schedule, times)?, trained)
+}
+
 /// The end of a list of σ, and the σ before it.
 pub(super) fn split_end<'a>(run: &Run<'_>, sigmas: &'a [f64]) -> Result<(f64, &'a [f64]), Error> {
     match sigmas.split_last() {
@@ -133,6 +136,12 @@ pub(super) fn split_end<'a>(run: &Run<'_>, sigmas: &'a [f64]) -> Result<(f64, &'
 fn within(schedule: &NoiseSchedule, sigma: f64) -> Option<f64> {
     let [max, min] = schedule.sigma_range();
     let near = sigma <= max * (1.0 + DIGITS) && sigma >= min * (1.0 - DIGITS);
-    // With comparisons, which keep a NaN out.
-    near.then(|| if sigma > max { max } else if sigma < min { min } else { sigma })
+    let moved = if sigma > max {
+        max
+    } else if sigma < min {
+        min
+    } else {
+        sigma
+    };
+    near.then_some(moved)
 }
