@@ -7,7 +7,7 @@ use crate::dd::Dd;
 use crate::error::{Error, require, require_count, shortened};
 use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
-use crate::solver::Combination;
+use crate::solver::{Combination, Keeps};
 
 /// The coefficients of one step, for one sample of a batch.
 ///
@@ -130,12 +130,12 @@ impl History {
     }
 }
 
-/// What a row keeps of its call for later rows: y = x0·x̂₀ + x·x + model·m, with the thresholded x̂₀.
+/// What a row keeps of its call for later rows: y = x0·x̂₀ + x·x + model·m, with the thresholded x̂₀. It may be x itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Kept {
-    /// What y stands for: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
-    pub output: Prediction,
+    /// What y stands for: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε; `None` for the x of the call.
+    pub output: Option<Prediction>,
     /// Weight of the thresholded x̂₀ in y.
     pub x0: f64,
     /// Weight of x in y, in addition to its part through x̂₀.
@@ -210,11 +210,15 @@ impl Coefficients {
     pub(crate) fn remembering(
         self,
         history: impl IntoIterator<Item = (usize, f64)>,
-        keeps: Option<(Prediction, usize)>,
+        keeps: Option<(Keeps, usize)>,
         prediction: Prediction,
         level: &NoiseLevel,
     ) -> Result<Self, Error> {
-        let kept = keeps.map(|(output, lasts)| self.kept_as(output, lasts, prediction, level)).transpose()?;
+        let kept = keeps.map(|(keeps, lasts)| match keeps {
+            Keeps::Output(output) => self.kept_as(output, lasts, prediction, level),
+            Keeps::X => Ok(Kept { output: None, x0: 0.0, x: 1.0, model: 0.0, folded_x: 1.0, folded_model: 0.0, lasts }),
+        });
+        let kept = kept.transpose()?;
         Ok(Self { history: History::new(history)?, kept, ..self })
     }
 
@@ -237,7 +241,7 @@ impl Coefficients {
         let finite =
             |value: Dd| require(value.to_f64().is_finite(), "a weight of a kept output", value.to_f64(), "finite");
         Ok(Kept {
-            output,
+            output: Some(output),
             x0: finite(x0)?,
             x: finite(x)?,
             model: finite(model)?,

@@ -37,6 +37,8 @@ mod ddpm;
 #[cfg(feature = "hub")]
 mod flow;
 #[cfg(feature = "hub")]
+mod k_diffusion;
+#[cfg(feature = "hub")]
 pub(crate) mod multistep;
 #[cfg(feature = "hub")]
 mod pndm;
@@ -52,6 +54,8 @@ pub(crate) use ddpm::DdpmOfPython;
 pub use ddpm::ddpm;
 #[cfg(feature = "hub")]
 pub(crate) use flow::{AncestralWithoutNoise, FlowSigmas};
+#[cfg(feature = "hub")]
+pub(crate) use k_diffusion::{Listed, LmsOfList, Times};
 #[cfg(feature = "hub")]
 pub(crate) use pndm::PndmByStride;
 #[cfg(feature = "hub")]

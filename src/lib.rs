@@ -76,7 +76,7 @@
 //! | spacings of σ (Karras, exponential, beta, Align Your Steps, …), fractions of t, custom lists, churn | [`Path`], [`Point`], module [`spacing`] |
 //! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`], [`Euler`], [`EulerAncestral`]; your own: [`Solver`]; one to store: [`BuiltinSolver`] |
 //! | a multistep sampler | [`DpmSolverPp`], [`UniPc`], [`DpmSolver`], [`SaSolver`], [`Deis`], [`Lms`], [`Ipndm`], [`Pndm`], [`FlowAdamsBashforth`]; [`Orders`] |
-//! | several calls a step | [`Heun`], [`Dpm2`], [`Rk4`], [`SingleStep`] |
+//! | several calls a step | [`Heun`], [`Dpm2`], [`Rk4`], [`SingleStep`], [`TwoStage`] |
 //! | few-step networks | [`Lcm`], [`Tcd`], [`Renoise`] |
 //! | ε-, x₀-, v-, score, flow or EDM prediction; clipping | [`Prediction`], [`CustomPrediction`], [`Threshold`], [`EpsilonAfter`] |
 //! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`]; to store it: [`PlanRecipe`] |
@@ -179,7 +179,7 @@ pub use posterior::Conditional;
 pub use solver::{
     BuiltinSolver, Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FinalOrder,
     FlowAdamsBashforth, FlowHeun, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle, Orders, Pndm, Renoise, Rk4,
-    Row, SaSolver, SingleStep, Solver, Tau, Tcd, UniPc, UniPcWeights, Variance,
+    Row, SaSolver, SingleStep, Solver, Tau, Tcd, TwoStage, UniPc, UniPcWeights, Variance,
 };
 
 // A run.

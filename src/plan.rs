@@ -369,7 +369,7 @@ impl<'a> PlanBuilder<'a> {
                 });
             }
             let history = history.iter().map(|(age, weight)| (*age, (k * *weight).to_f64()));
-            let keeps = keeps.filter(|_| lasts > 0).map(|output| (output, lasts));
+            let keeps = keeps.filter(|_| lasts > 0).map(|keeps| (keeps, lasts));
             coefficients = coefficients.remembering(history, keeps, self.prediction, from)?;
         }
         Ok(Step {

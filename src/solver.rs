@@ -15,11 +15,12 @@ mod euler;
 mod flow_heun;
 mod orders;
 mod pndm;
-mod rule;
+pub(crate) mod rule;
 mod runge_kutta;
 mod sa_solver;
 mod single_step;
 mod stages;
+mod two_stage;
 mod unipc;
 
 pub use adams::{Deis, FlowAdamsBashforth, Ipndm, Lms};
@@ -35,6 +36,7 @@ pub use pndm::{Middle, Pndm};
 pub use runge_kutta::{Dpm2, Heun, Rk4};
 pub use sa_solver::{SaSolver, Tau};
 pub use single_step::SingleStep;
+pub use two_stage::TwoStage;
 pub use unipc::{UniPc, UniPcWeights};
 
 use crate::dd::Dd;
@@ -200,7 +202,7 @@ pub(crate) fn each_leg_rows(
 /// ```
 ///
 /// x̂₀ and ε are those of this call. y_j is what the row of j calls ago kept of its own: its x̂₀, or its ε, or another form of its
-/// prediction. A row without memory has no y and keeps nothing.
+/// prediction, or its x. A row without memory has no y and keeps nothing.
 ///
 /// A row that no later row reads need not keep anything; [`Plan`](crate::Plan) sees to that.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,7 +218,15 @@ pub struct Row {
     pub(crate) leg: usize,
     pub(crate) combination: Combination,
     pub(crate) history: Vec<(usize, Dd)>,
-    pub(crate) keeps: Option<Prediction>,
+    pub(crate) keeps: Option<Keeps>,
+}
+
+/// What a row keeps for later rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Keeps {
+    Output(Prediction),
+    /// The x of the call.
+    X,
 }
 
 impl Row {
@@ -285,7 +295,45 @@ impl Row {
     /// This row, which keeps its own output in this form for later rows: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
     /// With a threshold it is the thresholded x̂₀, or the ε that it implies, whatever the plan's [`EpsilonAfter`](crate::EpsilonAfter) says.
     pub fn keeping(self, output: Prediction) -> Self {
-        Self { keeps: Some(output), ..self }
+        Self { keeps: Some(Keeps::Output(output)), ..self }
+    }
+
+    /// This row, which keeps the x of its call instead of an output: for methods that go back to it, after noise was added to x′.
+    ///
+    /// ```
+    /// use alphabar::{Combination, Error, Legs, NoiseSchedule, Path, Plan, Row, Solver};
+    ///
+    /// /// Looks ahead: to the end of each leg with new noise, and from the same x again, with the x̂₀ that was predicted there.
+    /// struct Ahead;
+    ///
+    /// impl Solver for Ahead {
+    ///     fn name(&self) -> &'static str {
+    ///         "ahead"
+    ///     }
+    ///     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
+    ///         let mut rows = Vec::new();
+    ///         for leg in legs.iter() {
+    ///             let (s, ratio) = (leg.to.signal(), leg.to.noise() / leg.from.noise());
+    ///             let Some(arrives) = leg.arrives.filter(|_| !leg.to.is_clean()) else {
+    ///                 rows.push(Row::new(leg, Combination::new(s, 0.0, 0.0, 0.0)));
+    ///                 continue;
+    ///             };
+    ///             let probe = Combination::new(s, 0.0, 0.0, leg.to.noise());
+    ///             let step = Combination::new(s - ratio * leg.from.signal(), 0.0, 0.0, 0.0);
+    ///             rows.push(Row::new(leg, probe).keeping_x());
+    ///             rows.push(Row::new(leg, step).told(&arrives).with_history([(1, ratio)]));
+    ///         }
+    ///         Ok(rows)
+    ///     }
+    /// }
+    ///
+    /// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 10)?;
+    /// let plan = Plan::along(&path, &Ahead)?;
+    /// assert_eq!((plan.len(), plan.lint().len()), (19, 0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn keeping_x(self) -> Self {
+        Self { keeps: Some(Keeps::X), ..self }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::error::{BoxError, Error};
 use crate::level::NoiseLevel;
 use crate::noise::{Draw, NoiseSource, NormalStream, SeededNoise};
 use crate::prediction::Prediction;
-use crate::solver::Combination;
+use crate::solver::{Combination, Keeps};
 use crate::tensor::{
     HostTensor, Memory, RowReduce, Rows, Stepped, Tensor, Weights, composed_step, divided, remembering_step,
 };
@@ -1037,7 +1037,12 @@ fn remembering() -> Result<Vec<Coefficients>, String> {
     let level = NoiseLevel::from_alpha_bar(0.3).map_err(text)?;
     let histories: [&[(usize, f64)]; 4] =
         [&[], &[(1, -0.4)], &[(3, 0.2), (2, -0.6)], &[(4, 0.1), (1, 0.7), (3, -0.3), (2, 0.5)]];
-    let keeps = [None, Some((Prediction::Sample, 1)), Some((Prediction::Epsilon, 2))];
+    let keeps = [
+        None,
+        Some((Keeps::Output(Prediction::Sample), 1)),
+        Some((Keeps::Output(Prediction::Epsilon), 2)),
+        Some((Keeps::X, 1)),
+    ];
     let thresholds = [Threshold::None, Threshold::Clip(0.7), Threshold::Dynamic { ratio: 0.9, max: 2.5 }];
     let mut all = Vec::new();
     for (prediction, epsilon) in [
@@ -1047,7 +1052,9 @@ fn remembering() -> Result<Vec<Coefficients>, String> {
     ] {
         for combination in [Combination::new(0.8, 0.3, 0.0, 0.0), Combination::new(0.5, 0.0, 0.4, 0.3)] {
             for threshold in thresholds {
-                for (history, keeps) in histories.iter().flat_map(|history| keeps.map(|keeps| (history, keeps))) {
+                for (history, keeps) in
+                    histories.iter().flat_map(|history| keeps.iter().map(move |keeps| (history, *keeps)))
+                {
                     let k = Coefficients::new(prediction, &level, combination, threshold, epsilon).map_err(text)?;
                     let history = history.iter().copied();
                     all.push(k.remembering(history, keeps, prediction, &level).map_err(text)?);

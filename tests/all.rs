@@ -37,6 +37,7 @@ mod spacings;
 mod states;
 mod tensors;
 mod timesteps;
+mod two_stage;
 mod wrong_answers;
 mod xu2023;
 mod xue2023;

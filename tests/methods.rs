@@ -42,8 +42,13 @@ proptest! {
                     let k = &step.coefficients;
                     let m = if prediction == Prediction::Sample { (1.0, 0.0) } else { (0.0, 1.0) };
                     let mut next = (k.x * step.from.signal() + k.model * m.0, k.x * step.from.noise() + k.model * m.1);
-                    for (_, weight) in k.history.iter() {
+                    for (age, weight) in k.history.iter() {
+                        let earlier = &plan.steps()[step.index - age];
                         match method.form {
+                            _ if earlier.coefficients.kept.is_some_and(|kept| kept.output.is_none()) => {
+                                next.0 += weight * earlier.from.signal();
+                                next.1 += weight * earlier.from.noise();
+                            }
                             Form::Data => next.0 += weight,
                             Form::Flow => (next.0, next.1) = (next.0 - weight, next.1 + weight),
                             _ => next.1 += weight,

@@ -4,7 +4,7 @@ use alphabar::{
     BuiltinSolver, Conditioning, Ddim, Ddpm, Deis, Direction, Dpm2, DpmSolver, DpmSolverPp, EpsilonAfter, Euler,
     EulerAncestral, FinalOrder, FlowAdamsBashforth, FlowHeun, FlowSde, Heun, Interpolation, Ipndm, Lcm, Lms, Middle,
     NoiseSchedule, Orders, Path, PathEnd, Plan, PlanRecipe, Pndm, Prediction, Renoise, Respacing, Rk4, SaSolver,
-    Spacing, Tau, Tcd, Threshold, Timesteps, UniPc, UniPcWeights, Variance,
+    Spacing, Tau, Tcd, Threshold, Timesteps, TwoStage, UniPc, UniPcWeights, Variance,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -119,6 +119,7 @@ fn samplers() -> Vec<BuiltinSolver> {
         Rk4::new().into(),
         SaSolver::new(tau).corrector(3).unwrap().exact().into(),
         DpmSolverPp::single_step(3).unwrap().into(),
+        TwoStage::sde(0.5).unwrap().into(),
         Tcd::new(0.3, &NoiseSchedule::ddpm().unwrap()).unwrap().into(),
         UniPc::new(3).unwrap().weights(UniPcWeights::Bh1).noise_form().into(),
     ]

@@ -13,7 +13,7 @@ use crate::spacing;
 /// σ of every t, and its logarithm, as diffusers holds them.
 #[derive(Clone, Debug)]
 pub(crate) struct Sigmas {
-    sigmas: Vec<f64>,
+    table: Vec<f64>,
     logs: Vec<f64>,
     precision: Precision,
 }
@@ -32,7 +32,7 @@ impl Sigmas {
         let sigmas = schedule.levels().iter().map(|level| precision.hold(sigma(level).sqrt()));
         let sigmas: Vec<f64> = sigmas.collect();
         let logs = sigmas.iter().map(|sigma| precision.hold(libm::log(*sigma))).collect();
-        Self { sigmas, logs, precision }
+        Self { table: sigmas, logs, precision }
     }
 
     pub(crate) fn precision(&self) -> Precision {
@@ -41,18 +41,18 @@ impl Sigmas {
 
     /// σ of t = T − 1.
     pub(crate) fn max(&self) -> f64 {
-        self.sigmas.last().copied().unwrap_or(f64::INFINITY)
+        self.table.last().copied().unwrap_or(f64::INFINITY)
     }
 
     /// σ of t = 0.
     pub(crate) fn min(&self) -> f64 {
-        self.sigmas.first().copied().unwrap_or(0.0)
+        self.table.first().copied().unwrap_or(0.0)
     }
 
     /// σ of a t, linear between two entries: `numpy.interp`.
     pub(crate) fn at(&self, t: f64) -> f64 {
-        let below = (t.max(0.0) as usize).min(self.sigmas.len().saturating_sub(1));
-        let entry = |index: usize| self.sigmas.get(index).copied();
+        let below = (t.max(0.0) as usize).min(self.table.len().saturating_sub(1));
+        let entry = |index: usize| self.table.get(index).copied();
         match (entry(below), entry(below + 1)) {
             (Some(low), Some(high)) => low + (high - low) * (t - below as f64).max(0.0),
             (low, _) => low.unwrap_or(0.0),

@@ -343,7 +343,6 @@ impl SchedulerClass {
             Self::UnClip => name != "v_prediction",
             Self::Pndm
             | Self::EulerAncestralDiscrete
-            | Self::HeunDiscrete
             | Self::Kdpm2Discrete
             | Self::Kdpm2AncestralDiscrete
             | Self::DpmSolverSde => name != "sample",

@@ -55,6 +55,8 @@ pub enum Ignored {
     Off(&'static str),
     /// Dynamic thresholding is on and takes precedence over clipping, in diffusers too.
     Thresholding,
+    /// It seeds noise, which is passed to a run here.
+    NoiseSource,
     /// It is a key of early versions that has no effect on the numbers, or the key that replaced it is given too.
     Removed,
 }
@@ -73,8 +75,6 @@ pub enum Difference {
     TrailingLength,
     /// A single step of "linspace" starts at t = 0 in diffusers.
     LinspaceSingle,
-    /// This class does not round the timesteps of "linspace".
-    List(SchedulerClass),
     /// The DDPM of diffusers adds noise on the last step unless its t is 0.
     LastStepNoise,
     /// diffusers takes the square root of a logarithm for `fixed_large_log`, which is NaN.
@@ -171,7 +171,6 @@ impl Difference {
             Self::Predecessor
             | Self::TrailingLength
             | Self::LinspaceSingle
-            | Self::List(_)
             | Self::LastStepNoise
             | Self::InverseLinspace => "timestep_spacing",
             Self::OffsetPredecessor => "steps_offset",
@@ -216,6 +215,9 @@ impl fmt::Display for Ignored {
             Self::Thresholding => {
                 f.write_str("dynamic thresholding is on and takes precedence over clipping (in diffusers too)")
             }
+            Self::NoiseSource => {
+                f.write_str("a seed of noise, which is passed to a run here: noise::Brownian::new(seed, &plan)")
+            }
             Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
         }
     }
@@ -240,7 +242,6 @@ impl fmt::Display for Difference {
                 "a single step starts from t = T − 1; diffusers starts from t = 0. To reproduce diffusers use \
                  Timesteps::explicit(T, [0])",
             ),
-            Self::List(class) => write!(f, "timesteps are whole numbers; {class} does not round those of linspace"),
             Self::LastStepNoise => f.write_str(
                 "no noise on the step to clean data; diffusers adds some unless its t is 0. To reproduce diffusers use \
                  compat::ddpm",

@@ -367,9 +367,6 @@ impl<'a> Reader<'a> {
         if class.steps_by_stride() && spacing != Spacing::Leading {
             self.differs(Difference::Predecessor);
         }
-        if list == List::Fractional && spacing == Spacing::Linspace {
-            self.differs(Difference::List(class));
-        }
         let ends_at_zero =
             list != List::OneMore && (spacing == Spacing::Linspace || spacing == Spacing::Leading && offset == 0);
         if ends_at_zero && end == PathEnd::FirstLevel {

@@ -56,7 +56,12 @@ pub(super) struct Route {
 impl Route {
     /// A route that starts from z itself.
     pub(super) fn new(path: Path, solver: impl Solver + Send + Sync + 'static) -> Self {
-        Self { path, solver: Box::new(solver), noise_scale: 1.0, epsilon: EpsilonAfter::default() }
+        Self::boxed(path, Box::new(solver))
+    }
+
+    /// [`Route::new`] of a sampler that a configuration chose.
+    pub(super) fn boxed(path: Path, solver: Box<dyn Solver + Send + Sync>) -> Self {
+        Self { path, solver, noise_scale: 1.0, epsilon: EpsilonAfter::default() }
     }
 }
 

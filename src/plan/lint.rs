@@ -93,7 +93,10 @@ impl Plan {
         let mut terms = vec![k.x * step.from.signal(), k.model * m];
         for (age, weight) in k.history.iter() {
             let earlier = self.steps.get(step.index.checked_sub(age)?)?;
-            let (y, _) = earlier.coefficients.kept?.output.of_x0_and_epsilon(&earlier.from).ok()?;
+            let y = match earlier.coefficients.kept?.output {
+                Some(output) => output.of_x0_and_epsilon(&earlier.from).ok()?.0,
+                None => earlier.from.signal(),
+            };
             terms.push(weight * y);
         }
         let (found, expected) = (terms.iter().sum::<f64>(), step.to.signal());

@@ -62,11 +62,12 @@ impl fmt::Display for Plan {
 }
 
 /// The output that is kept, in a few letters.
-fn of_network(output: Prediction) -> String {
+fn of_network(output: Option<Prediction>) -> String {
     match output {
-        Prediction::Sample => "x̂₀".to_owned(),
-        Prediction::Epsilon => "ε".to_owned(),
-        other => other.name().into_owned(),
+        None => "x".to_owned(),
+        Some(Prediction::Sample) => "x̂₀".to_owned(),
+        Some(Prediction::Epsilon) => "ε".to_owned(),
+        Some(other) => other.name().into_owned(),
     }
 }
 

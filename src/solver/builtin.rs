@@ -2,7 +2,7 @@
 
 use super::{
     Combination, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Euler, EulerAncestral, FlowAdamsBashforth, FlowHeun,
-    FlowSde, Heun, Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, UniPc,
+    FlowSde, Heun, Ipndm, Lcm, Lms, Pndm, Renoise, Rk4, Row, SaSolver, SingleStep, Solver, Tcd, TwoStage, UniPc,
 };
 use crate::error::Error;
 use crate::path::{Leg, Legs};
@@ -89,5 +89,6 @@ samplers![
     SaSolver,
     SingleStep,
     Tcd,
+    TwoStage,
     UniPc,
 ];

@@ -44,8 +44,9 @@ pub(crate) fn row(kernel: Kernel, part: &Leg, before: Option<&Rule>, rule: &Rule
     let ages: Vec<usize> = (1..=call).collect();
     match before {
         Some(before) => {
-            let Rule { z, .. } = kernel.weighted(part, &[Dd::ZERO; MAX_NODES]);
-            kernel.row(part, &Rule { z, ..eliminated(before, rule, call) }, &ages)
+            let rest = eliminated(before, rule, call);
+            let z = if before.z.is_zero() { rest.z } else { kernel.weighted(part, &[Dd::ZERO; MAX_NODES]).z };
+            kernel.row(part, &Rule { z, ..rest }, &ages)
         }
         None => kernel.row(part, rule, &ages),
     }

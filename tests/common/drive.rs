@@ -11,8 +11,8 @@ use alphabar::{
     BoxError, Conditioning, CustomPrediction, Ddim, Ddpm, Deis, Dpm2, DpmSolver, DpmSolverPp, Edm, EpsilonAfter, Error,
     EulerAncestral, FinalOrder, Flow, FlowAdamsBashforth, FlowTime, Heun, Interpolation, Ipndm, Lcm, Lint, Lms, Middle,
     NoiseLevel, NoiseSchedule, Orders, Path, PathEnd, Plan, Pndm, Point, Prediction, Renoise, Respacing, Rk4, SaSolver,
-    SampleKey, SeededNoise, SigmaData, SigmaTime, Solver, Spacing, Tau, Tcd, Threshold, Timesteps, UniPc, UniPcWeights,
-    Variance, forward, objective, posterior, predictor, sample,
+    SampleKey, SeededNoise, SigmaData, SigmaTime, Solver, Spacing, Tau, Tcd, Threshold, Timesteps, TwoStage, UniPc,
+    UniPcWeights, Variance, forward, objective, posterior, predictor, sample,
 };
 
 /// The bytes, read from the front; past their end, zeros.
@@ -222,7 +222,7 @@ fn remembering(b: &mut Bytes, schedule: &NoiseSchedule) -> Result<Box<dyn Solver
     let order = usize::from(b.below(6));
     let interpolation =
         [Interpolation::Exact, Interpolation::Midpoint, Interpolation::Published][usize::from(b.below(3))];
-    Ok(match b.below(18) {
+    Ok(match b.below(20) {
         0 => Box::new(DpmSolverPp::multistep(order)?.interpolation(interpolation).orders(orders(b)?)),
         1 => Box::new(DpmSolverPp::multistep(order)?.interpolation(interpolation).stochastic(b.number(1.0))?),
         2 => Box::new(DpmSolver::multistep(order)?.interpolation(interpolation).orders(orders(b)?)),
@@ -239,6 +239,8 @@ fn remembering(b: &mut Bytes, schedule: &NoiseSchedule) -> Result<Box<dyn Solver
         13 => Box::new(Dpm2::ancestral(b.number(0.5))?),
         14 => Box::new(Rk4::new()),
         15 => Box::new(if b.below(2) == 0 { DpmSolver::single_step(order)? } else { DpmSolverPp::single_step(order)? }),
+        17 => Box::new(TwoStage::sde(b.number(0.5))?),
+        18 => Box::new(TwoStage::ancestral(b.number(0.5))?),
         16 => Box::new(FlowAdamsBashforth::new(order)?),
         _ => Box::new(Tcd::new(b.number(0.3), schedule)?),
     })

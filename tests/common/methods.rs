@@ -3,7 +3,7 @@
 use alphabar::{
     Ddim, Ddpm, Dpm2, DpmSolver, DpmSolverPp, Error, FinalOrder, FlowAdamsBashforth, FlowHeun, Heun, Interpolation,
     Ipndm, Lms, Middle, NoiseLevel, Orders, Path, Plan, Pndm, Point, Prediction, Process, Rk4, SaSolver, Scale, Solver,
-    State, Step, Tau, UniPc, UniPcWeights,
+    State, Step, Tau, TwoStage, UniPc, UniPcWeights,
 };
 
 /// In what a method interpolates.
@@ -163,6 +163,12 @@ fn single_steps() -> Vec<Method> {
         of("DPM2", 2, Form::Rho, Box::new(Dpm2::deterministic())),
         of("DPM2 a", 2, Form::Rho, Box::new(Dpm2::ancestral(1.0).unwrap())).stochastic(),
         of("DPM2 a, η = 0.6", 2, Form::Rho, Box::new(Dpm2::ancestral(0.6).unwrap())).stochastic(),
+        of("DPM++ SDE", 2, Form::Data, Box::new(TwoStage::sde(1.0).unwrap())).stochastic(),
+        of("DPM++ SDE, η = 0.6", 2, Form::Data, Box::new(TwoStage::sde(0.6).unwrap())).stochastic(),
+        of("DPM++ SDE, η = 0", 2, Form::Data, Box::new(TwoStage::sde(0.0).unwrap())),
+        of("DPM++ 2S a", 2, Form::Data, Box::new(TwoStage::ancestral(1.0).unwrap())).stochastic(),
+        of("DPM++ 2S a, η = 0.6", 2, Form::Data, Box::new(TwoStage::ancestral(0.6).unwrap())).stochastic(),
+        of("DPM++ 2S a, η = 0", 2, Form::Data, Box::new(TwoStage::ancestral(0.0).unwrap())),
         of("RK4", 4, Form::Rho, Box::new(Rk4::new())),
         of("DPM-Solver-1", 1, Form::Noise, Box::new(first)),
         of("DPM++ 1S", 1, Form::Data, Box::new(first_pp)),

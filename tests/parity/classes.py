@@ -158,7 +158,7 @@ def record(spec):
 
     `apart`: not in the common comparison, but in a test of its own. `f32_bound`: instead of the common one, where the spec says why.
     """
-    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "apart", "f32_bound") if key in spec}
+    out = {key: spec[key] for key in ("id", "class", "config", "run", "scale", "unit", "step", "apart", "f32_bound", "refused_here") if key in spec}
     out.setdefault("scale", "vp")
     try:
         single = {kind: trajectory(spec, kind, torch.float32) for kind in ("free", "linear")}

@@ -1,0 +1,147 @@
+//! The paths of these classes: the levels that a configuration asks for, with exact tables.
+
+use super::{Settings, ending};
+use crate::error::{Error, require_count};
+use crate::hub::Spacing;
+use crate::hub::json::{config_error, few_digits};
+use crate::hub::run::{Calls, Run};
+use crate::hub::trained::Trained;
+use crate::level::NoiseLevel;
+use crate::path::{Path, Point, Process};
+use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
+use crate::spacing;
+use crate::timesteps::PathEnd;
+
+/// The σ of ᾱ = 2⁻²⁴, from which a spread starts where the table ends at ᾱ = 0; its first point is ᾱ = 0 all the same.
+const LARGE_SIGMA: f64 = 4096.0;
+
+/// How far a σ may lie outside the table, relatively: published lists have four digits.
+const DIGITS: f64 = 1e-2;
+
+/// A network of the velocity that is told ln(σ)/4 and knows no table (`timestep_type = continuous`; Stable Video Diffusion).
+///
+/// Its x is x/√(σ² + 1), so variance-preserving.
+#[derive(Clone, Copy, Debug)]
+struct QuarterLog {
+    ends: [f64; 2],
+}
+
+impl QuarterLog {
+    fn point(level: NoiseLevel) -> Result<Point, Error> {
+        if level.is_clean() || level.is_pure_noise() {
+            return Err(Error::Unconditioned);
+        }
+        Ok(Point::new(0.25 * libm::log(level.sigma()), level))
+    }
+}
+
+impl Process for QuarterLog {
+    fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
+        Self::point(NoiseLevel::from_sigma(sigma)?)
+    }
+
+    fn sigma_range(&self) -> [f64; 2] {
+        self.ends
+    }
+}
+
+impl Settings {
+    pub(super) fn path(&self, trained: &Trained, run: &Run<'_>) -> Result<Path, Error> {
+        match &run.calls {
+            Calls::Sigmas(sigmas) => self.through_sigmas(trained, run, sigmas),
+            Calls::Times(times) => ending(Path::from_times(&trained.schedule, times.iter().copied())?, trained),
+            Calls::Count(steps) if self.spread.is_some() || self.log_linear => self.spread_path(trained, *steps),
+            Calls::Count(steps) => self.told(trained, along_times(trained, run, *steps)?),
+        }
+    }
+
+    /// Even in the spread's own measure, over the whole table or between the configured ends.
+    fn spread_path(&self, trained: &Trained, steps: usize) -> Result<Path, Error> {
+        let schedule = &trained.schedule;
+        let ([table_max, table_min], [max, min]) = (schedule.sigma_range(), self.ends);
+        let inside = |key: &'static str, end: f64| {
+            let moved = if self.continuous { Some(end) } else { within(schedule, end) };
+            moved.ok_or_else(|| {
+                let reason = format!("is outside the table, {table_min}..={table_max}; compat() runs it");
+                config_error(key, &few_digits(end), reason)
+            })
+        };
+        let largest = inside("sigma_max", max.unwrap_or(table_max.min(LARGE_SIGMA)))?;
+        let smallest = inside("sigma_min", min.unwrap_or(table_min))?;
+        let mut sigmas = match self.spread {
+            Some(spread) => spread.between(steps, largest, smallest),
+            None => spacing::exponential(steps, largest, smallest),
+        }?;
+        if self.continuous {
+            let path = Path::from_sigmas(&QuarterLog { ends: [largest, smallest] }, sigmas)?;
+            return match trained.end {
+                PathEnd::Clean => Ok(path),
+                PathEnd::FirstLevel => path.ending_at(QuarterLog::point(schedule.level(0)?)?),
+            };
+        }
+        if max.is_none() && table_max.is_infinite() {
+            sigmas.first_mut().into_iter().for_each(|first| *first = table_max);
+        }
+        ending(Path::from_sigmas(schedule, sigmas)?, trained)
+    }
+
+    /// Through these σ, of which the last is where the path ends.
+    fn through_sigmas(&self, trained: &Trained, run: &Run<'_>, sigmas: &[f64]) -> Result<Path, Error> {
+        let (end, sigmas) = split_end(run, sigmas)?;
+        if self.continuous {
+            let process = QuarterLog { ends: [LARGE_SIGMA, 1e-4] };
+            let path = Path::from_sigmas(&process, sigmas.iter().copied())?;
+            return if end == 0.0 { Ok(path) } else { path.ending_at(process.at_sigma(end)?) };
+        }
+        let schedule = &trained.schedule;
+        let near = |sigma: f64| within(schedule, sigma).unwrap_or(sigma);
+        let path = Path::from_sigmas(schedule, sigmas.iter().map(|sigma| near(*sigma)))?;
+        if end == 0.0 { Ok(path) } else { path.ending_at(schedule.at_sigma(near(end))?) }
+    }
+
+    /// This path with what the network is told.
+    fn told(&self, trained: &Trained, path: Path) -> Result<Path, Error> {
+        if !self.continuous {
+            return Ok(path);
+        }
+        let points = path.points().iter().map(|point| QuarterLog::point(point.level));
+        let points = points.collect::<Result<Vec<_>, Error>>()?;
+        let process = QuarterLog { ends: trained.schedule.sigma_range() };
+        let told = Path::new(points)?.of_process(&process);
+        if path.end().is_clean() { Ok(told) } else { told.ending_at(QuarterLog::point(path.end())?) }
+    }
+}
+
+/// Along the list of t, with its fractions.
+fn along_times(trained: &Trained, run: &Run<'_>, steps: usize) -> Result<Path, Error> {
+    if trained.spacing != Spacing::Linspace {
+        return Path::trained(&trained.schedule, &trained.timesteps(run.config.class, steps)?);
+    }
+    let end = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
+    let last = (trained.schedule.len() - 1) as f64;
+    // The noisiest alone if S = 1.
+    let times = (0..steps).map(|i| last * (steps - 1 - i).max(usize::from(end == 0)) as f64 / end.max(1) as f64);
+    ending(Path::from_times(&trained.schedule, times)?, trained)
+}
+
+/// The end of a list of σ, and the σ before it.
+pub(super) fn split_end<'a>(run: &Run<'_>, sigmas: &'a [f64]) -> Result<(f64, &'a [f64]), Error> {
+    match sigmas.split_last() {
+        Some((end, sigmas)) if !sigmas.is_empty() => Ok((*end, sigmas)),
+        _ => Err(run.refused("sigmas", "takes at least two: the last one is where the path ends, and 0 is clean data")),
+    }
+}
+
+/// This σ, or the end of the table next to it; `None` far outside.
+fn within(schedule: &NoiseSchedule, sigma: f64) -> Option<f64> {
+    let [max, min] = schedule.sigma_range();
+    let near = sigma <= max * (1.0 + DIGITS) && sigma >= min * (1.0 - DIGITS);
+    let moved = if sigma > max {
+        max
+    } else if sigma < min {
+        min
+    } else {
+        sigma
+    };
+    near.then_some(moved)
+}
