@@ -360,7 +360,7 @@ fn a_key_acts_in_the_classes_that_have_it_and_is_noted_in_the_others() {
         ("solver_order", json!(3)),
         ("algorithm_type", json!("dpmsolver")),
         ("euler_at_final", json!(true)),
-        ("lambda_min_clipped", json!(-5.1)),
+        ("lambda_min_clipped", json!(-2.0)),
         ("noise_sampler_seed", json!(7)),
         ("tau_func", json!(null)),
         ("disable_corrector", json!([0])),
@@ -382,7 +382,16 @@ fn a_key_acts_in_the_classes_that_have_it_and_is_noted_in_the_others() {
             }
             let without = read(&with).unwrap();
             with[*key] = value.clone();
-            let changed = read(&with).unwrap();
+            let has = defaults.get(*key).is_some() && !idle(class).contains(key);
+            // A word that is another class's.
+            let changed = match read(&with) {
+                Ok(changed) => changed,
+                Err(Error::Config { key: named, .. }) => {
+                    assert!(has && named == *key, "{name} refuses {key}");
+                    continue;
+                }
+                Err(error) => panic!("{name}, {key}: {error}"),
+            };
             let same = |a: &SchedulerConfig, b: &SchedulerConfig| {
                 (
                     a.schedule().unwrap() == b.schedule().unwrap(),
@@ -395,7 +404,6 @@ fn a_key_acts_in_the_classes_that_have_it_and_is_noted_in_the_others() {
                     && a.timesteps(7).unwrap() == b.timesteps(7).unwrap()
                     && a.plan(7).ok() == b.plan(7).ok()
             };
-            let has = defaults.get(*key).is_some() && !idle(class).contains(key);
             let nothing_to_do = base.get(*key) == Some(value) || defaults.get(*key) == Some(value);
             let took_effect = !same(&without, &changed);
             if took_effect {

@@ -57,6 +57,8 @@ pub enum Ignored {
     Thresholding,
     /// It seeds noise, which is passed to a run here.
     NoiseSource,
+    /// Its value is a word of another class, which stands for this one, in diffusers, too.
+    Foreign(&'static str),
     /// It is a key of early versions that has no effect on the numbers, or the key that replaced it is given too.
     Removed,
 }
@@ -218,6 +220,7 @@ impl fmt::Display for Ignored {
             Self::NoiseSource => {
                 f.write_str("a seed of noise, which is passed to a run here: noise::Brownian::new(seed, &plan)")
             }
+            Self::Foreign(word) => write!(f, "a word of another class, which counts as {word} here, in diffusers, too"),
             Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
         }
     }

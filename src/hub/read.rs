@@ -152,6 +152,14 @@ impl<'a> Reader<'a> {
         self.notes.push(Note::StandsStill);
     }
 
+    /// Notes a word of another class, which stands for one of this class's.
+    pub(super) fn foreign(&mut self, key: &'static str, words: &[&str], stands_for: &'static str) {
+        let word = self.given(key).and_then(|entry| entry.word().ok());
+        if word.is_some_and(|word| words.contains(&&*word)) {
+            self.ignored(key, Ignored::Foreign(stands_for));
+        }
+    }
+
     /// Keys that do nothing beside the others, each with the text of its default, which is not worth a note.
     pub(super) fn unused(&mut self, keys: &[(&'static str, &[&str])]) {
         for (key, defaults) in keys {

@@ -237,6 +237,7 @@ fn multistep(reader: &mut Reader<'_>, trained: &Trained) -> Result<Method, Error
             ("deis", Algorithm::Data),
         ],
     )?;
+    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
     let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
     if let Some(entry) = reader.peek("algorithm_type").filter(|_| encodes && algorithm.is_stochastic()) {
         return Err(entry.error("adds noise, which no path that encodes can follow back; diffusers returns NaN"));
@@ -271,6 +272,7 @@ fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
             ("deis", Algorithm::Data),
         ],
     )?;
+    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     if algorithm.is_stochastic() && order > 1 {
         reader.quirk(&quirks::SINGLE_STOCHASTIC);
@@ -284,8 +286,10 @@ fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
 
 fn deis(reader: &mut Reader<'_>) -> Result<Method, Error> {
     reader.choice("algorithm_type", (), &[("deis", ()), ("dpmsolver", ()), ("dpmsolver++", ())])?;
+    reader.foreign("algorithm_type", &["dpmsolver", "dpmsolver++"], "deis");
     let words = [("logrho", ()), ("midpoint", ()), ("heun", ()), ("bh1", ()), ("bh2", ())];
     reader.choice("solver_type", (), &words)?;
+    reader.foreign("solver_type", &["midpoint", "heun", "bh1", "bh2"], "logrho");
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
     Ok(Method { kind: Kind::Deis, order, lowers })
@@ -301,6 +305,7 @@ fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error
         ("logrho", UniPcWeights::Bh2),
     ];
     let weights = reader.choice("solver_type", UniPcWeights::Bh2, &words)?;
+    reader.foreign("solver_type", &["midpoint", "heun", "logrho"], "bh2");
     let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
     let interpolates_noise = match reader.given("predict_x0") {
         Some(entry) => !entry.flag()?,
@@ -363,6 +368,7 @@ fn differences_and_end(reader: &mut Reader<'_>, order: usize, lowers: bool) -> R
         ("bh1", Differences::Midpoint),
         ("bh2", Differences::Midpoint),
     ];
+    reader.foreign("solver_type", &["logrho", "bh1", "bh2"], "midpoint");
     Ok((reader.choice("solver_type", Differences::Midpoint, &words)?, reader.flag("lower_order_final", lowers)?))
 }
 
