@@ -403,13 +403,16 @@ fn predictions_have_names() {
             assert_eq!(name.parse::<Prediction>().unwrap(), prediction, "{name}");
         }
     }
-    for wrong in ["", "flows", "edm()", "edm(x)", "epsilonn", "prediction", "_prediction", &"v".repeat(100_000)] {
+    for wrong in
+        ["", "flows", "edm()", "edm(x)", "edm_v(", "epsilonn", "prediction", "_prediction", &"v".repeat(100_000)]
+    {
         let error = wrong.parse::<Prediction>().unwrap_err();
         let told = error.to_string();
         assert!(matches!(error, Error::UnknownName { what: "the prediction", .. }));
         assert!(
-            told.ends_with("is unknown; use epsilon, sample, v_prediction, score, flow_prediction or edm(σ_data)")
-                && told.len() < 220,
+            told.ends_with(
+                "is unknown; use epsilon, sample, v_prediction, score, flow_prediction, edm(σ_data) or edm_v(σ_data)"
+            ) && told.len() < 220,
             "{told}"
         );
     }
