@@ -44,7 +44,8 @@ pub(crate) fn row(kernel: Kernel, part: &Leg, before: Option<&Rule>, rule: &Rule
     let ages: Vec<usize> = (1..=call).collect();
     match before {
         Some(before) => {
-            let Rule { z, .. } = kernel.weighted(part, &[Dd::ZERO; MAX_NODES]);
+            let whole = before.z.is_zero();
+            let z = if whole { rule.z } else { kernel.weighted(part, &[Dd::ZERO; MAX_NODES]).z };
             kernel.row(part, &Rule { z, ..eliminated(before, rule, call) }, &ages)
         }
         None => kernel.row(part, rule, &ages),
