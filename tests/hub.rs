@@ -628,8 +628,7 @@ fn every_note_has_a_key_of_the_file_or_of_a_default_and_a_reason() {
                 assert!(line.starts_with(&format!("{}: ", note.key())) && line.len() > note.key().len() + 10, "{line}");
                 let default = matches!(
                     note,
-                    Note::StandsStill
-                        | Note::Differs(Difference::Quirk(_) | Difference::LinspaceSingle)
+                    Note::StandsStill | Note::Differs(Difference::Quirk(_) | Difference::LinspaceSingle)
                 );
                 assert!(default || entries.get(note.key()).is_some(), "{name}: {line}");
             }
@@ -959,16 +958,8 @@ fn flax_unclip_and_cogvideox() {
 #[test]
 fn what_makes_no_sense_is_an_error_that_names_the_key() {
     for (key, values, more) in [
-        (
-            "_class_name",
-            vec![json!(null), json!("SCMScheduler"), json!(7), json!("DDIM")],
-            json!({}),
-        ),
-        (
-            "num_train_timesteps",
-            vec![json!(0), json!(1e12 as u64), json!(-1), json!(1000.5), json!("1000")],
-            json!({}),
-        ),
+        ("_class_name", vec![json!(null), json!("SCMScheduler"), json!(7), json!("DDIM")], json!({})),
+        ("num_train_timesteps", vec![json!(0), json!(1e12 as u64), json!(-1), json!(1000.5), json!("1000")], json!({})),
         ("beta_start", vec![json!(1.5), json!(0), json!(-0.1), json!("NaN"), json!([0.1])], json!({})),
         ("beta_end", vec![json!(1), json!(2.0), json!("0.02"), json!(true)], json!({"beta_schedule": "scaled_linear"})),
         ("beta_schedule", vec![json!("cosine"), json!(3)], json!({})),
