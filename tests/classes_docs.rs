@@ -36,11 +36,20 @@ fn every_class_has_a_row_with_its_measured_figures() {
         let Deviations { double, single, default, .. } = measured[class];
         let differs = if default <= SAME { row[3] == "–" } else { is_said(row[3], default) };
         assert!(differs, "{class}: the default differs by {default:.1e}, and the page says {}", row[3]);
-        assert!(is_said(row[4], double), "{class}: compat in f64 differs by {double:.1e}, and the page says {}", row[4]);
-        assert!(is_said(row[5], single), "{class}: compat in f32 differs by {single:.1e}, and the page says {}", row[5]);
+        assert!(
+            is_said(row[4], double),
+            "{class}: compat in f64 differs by {double:.1e}, and the page says {}",
+            row[4]
+        );
+        assert!(
+            is_said(row[5], single),
+            "{class}: compat in f32 differs by {single:.1e}, and the page says {}",
+            row[5]
+        );
     }
     let named: Vec<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    let missing: Vec<&str> = SchedulerClass::all().map(SchedulerClass::name).filter(|name| !named.contains(name)).collect();
+    let missing: Vec<&str> =
+        SchedulerClass::all().map(SchedulerClass::name).filter(|name| !named.contains(name)).collect();
     assert!(missing.is_empty() && rows.len() == SchedulerClass::all().len(), "not in docs/hub.md: {missing:?}");
     assert!(measured.values().map(|class| class.runs).sum::<usize>() >= 300);
 }

@@ -10,6 +10,7 @@ mod parity;
 #[path = "common/classes.rs"]
 mod classes;
 
+mod classes_docs;
 mod classes_flow;
 mod classes_multistep;
 mod classes_published;
