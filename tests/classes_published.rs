@@ -25,6 +25,7 @@ const FLOW: &str = "flow prediction";
 const TOKENS: usize = 4096;
 
 /// A released model, and the run that its pipeline makes of it.
+#[derive(Clone, Copy)]
 struct Model {
     file: &'static str,
     class: SchedulerClass,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::classes::{Recorded, compare};
 
-fn read(config: Value) -> SchedulerConfig {
+fn read(config: &Value) -> SchedulerConfig {
     SchedulerConfig::from_json(&config.to_string()).unwrap()
 }
 
@@ -57,7 +57,7 @@ fn classes_are_samplers() {
         let mut config = json!({"_class_name": class, "beta_start": 0.00085, "beta_end": 0.012,
             "beta_schedule": "scaled_linear", "steps_offset": 1, "set_alpha_to_one": false});
         config[key] = value;
-        read(config)
+        read(&config)
     };
     let plms = sd("PNDMScheduler", "skip_prk_steps", json!(true)).plan(10).unwrap();
     assert_eq!(plms, Plan::new(&schedule, &tau, &Pndm::plms()).unwrap());
@@ -87,7 +87,7 @@ fn arguments_that_a_class_does_not_take() {
         Err(Error::Config { key, .. }) => assert_eq!(key, name),
         other => panic!("{name}: {other:?}"),
     };
-    let class = |name: &str| read(json!({ "_class_name": name }));
+    let class = |name: &str| read(&json!({ "_class_name": name }));
     let ddpm = class("DDPMScheduler");
     names(ddpm.run(10).eta(0.5).plan(), "eta");
     names(ddpm.run(10).mu(0.5).plan(), "mu");
@@ -98,7 +98,7 @@ fn arguments_that_a_class_does_not_take() {
     names(class("CogVideoXDDIMScheduler").compat().run(10).eta(0.5).plan(), "eta");
     assert!(class("CogVideoXDDIMScheduler").run(10).eta(0.5).plan().is_ok());
     // PNDM's list of calls is cut in its middle.
-    let pndm = read(json!({"_class_name": "PNDMScheduler", "skip_prk_steps": true}));
+    let pndm = read(&json!({"_class_name": "PNDMScheduler", "skip_prk_steps": true}));
     names(pndm.clone().compat().run(20).strength(0.5).plan(), "strength");
     assert_eq!(pndm.run(20).strength(0.5).plan().unwrap().len(), 11);
     assert!(matches!(ddpm.run(20).strength(1.5).plan(), Err(Error::Parameter { .. })));
@@ -108,7 +108,7 @@ fn arguments_that_a_class_does_not_take() {
 #[test]
 fn notes_of_pndm() {
     let notes = |config: Value| {
-        let notes = read(config).notes().to_vec();
+        let notes = read(&config).notes().to_vec();
         let quirk = |note: &Note| match note {
             Note::Differs(Difference::Quirk(quirk)) => Some(quirk.key),
             _ => None,

@@ -170,6 +170,7 @@ impl SchedulerClass {
     ];
 
     /// All classes, for a list to choose from.
+    #[must_use]
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
         Self::ALL.into_iter()
     }

@@ -200,15 +200,6 @@ impl Entry<'_> {
         serde_json::from_str(self.text).map_err(|_| self.error("is not a finite number"))
     }
 
-    /// A number, or an infinity, which Python writes as a bare word.
-    pub(super) fn number_or_infinity(&self) -> Result<f64, Error> {
-        match self.text {
-            "\"-Infinity\"" => Ok(f64::NEG_INFINITY),
-            "\"Infinity\"" => Ok(f64::INFINITY),
-            _ => self.number(),
-        }
-    }
-
     /// A whole number of `min..=max`.
     pub(super) fn count(&self, min: usize, max: usize) -> Result<usize, Error> {
         // Also as 1e3 or 1000.0; no limit is above 2⁵³.
