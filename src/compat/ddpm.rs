@@ -15,7 +15,7 @@ use crate::timesteps::PathEnd;
 /// x_s = √ᾱ_s·β/(1−ᾱ_t)·x̂₀ + √α·(1−ᾱ_s)/(1−ᾱ_t)·x_t + σ·z   Eq. 7 (Ho et al. 2020)
 /// ```
 ///
-/// With [`Tables`] a run in `f32` agrees with that of diffusers to 1.5e-6 (S ≤ 100), where exact scalars differ by up to
+/// With [`Tables`](crate::compat::Tables) a run in `f32` agrees with that of diffusers to 1.5e-6 (S ≤ 100), where exact scalars differ by up to
 /// 5e-6, and by up to 2e-4 in long runs.
 ///
 /// If τ ends at t = 0, the result is clean data. Otherwise it contains noise. Its variance is 1 − ᾱ_t with
