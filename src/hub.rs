@@ -68,7 +68,7 @@ use crate::coefficients::Threshold;
 use crate::compat::{Precision, Tables};
 use crate::error::Error;
 use crate::hub::json::{Entries, Entry, MAX_BYTES, config_error};
-use crate::hub::keys::{acts, is_known};
+use crate::hub::keys::{REMOVED_KEYS, acts, is_known};
 use crate::hub::run::Calls;
 use crate::hub::trained::Trained;
 use crate::path::Path;
@@ -370,7 +370,10 @@ impl SchedulerConfig {
                 ("rescale_betas_zero_snr", "false".to_owned()),
                 ("variance_type", "\"fixed_small\"".to_owned()),
             ] {
-                if acts(self.class, key) {
+                // What an early file says by another name is said.
+                let former = REMOVED_KEYS.iter().filter(|(_, now)| *now == Some(key));
+                let is_said = former.into_iter().any(|(former, _)| entries.contains_key(*former));
+                if acts(self.class, key) && !is_said {
                     entries.entry(key.to_owned()).or_insert(text);
                 }
             }

@@ -774,6 +774,20 @@ fn keys_of_early_versions_mean_what_they_meant() {
     let config = read(&json!({"_class_name": "DDIMScheduler", "eta": 0.5, "s_noise": 1.0})).unwrap();
     assert_eq!(config.notes(), ["eta", "s_noise"].map(|key| ignored(key, Ignored::StepArgument)));
     assert!(config.notes()[0].to_string().contains("Ddim::new"));
+    // Written again they mean it still, also in classes whose defaults are written out.
+    for (name, key, value) in [
+        ("UnCLIPScheduler", "timesteps", json!(2001)),
+        ("DDPMScheduler", "predict_epsilon", json!(false)),
+        ("DDPMScheduler", "clip_predicted_image", json!(false)),
+        ("DDIMInverseScheduler", "set_alpha_to_zero", json!(false)),
+    ] {
+        let mut json = bare(name);
+        json[key] = value;
+        let config = read(&json).unwrap();
+        let again = SchedulerConfig::from_json(&config.to_json()).unwrap();
+        assert_eq!(again.plan(7).unwrap(), config.plan(7).unwrap(), "{key}");
+        assert_ne!(config.plan(7).unwrap(), read(&bare(name)).unwrap().plan(7).unwrap(), "{key}");
+    }
 }
 
 // Files that do not name a class, and classes that are another by another name.
