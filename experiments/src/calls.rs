@@ -159,17 +159,21 @@ pub fn report(count: usize, folder: Option<&FilePath>) -> Result<String> {
     }
     if let Some(folder) = folder {
         let path = folder.join("calls.png");
-        plot(&path, &panels).map_err(|error| Trouble::Options(format!("cannot draw {}: {error}", path.display())))?;
+        draw(&path, "error", &panels)?;
         text += &format!("{}\n", path.display());
     }
     Ok(text)
 }
 
-/// A panel: its title, and lines with their names.
-type Panel = (String, Vec<(String, Vec<(f64, f64)>)>);
+/// Panels side by side, both axes logarithmic: what `of_what` is at numbers of calls.
+pub fn draw(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<()> {
+    plot(path, of_what, panels).map_err(|error| Trouble::Options(format!("cannot draw {}: {error}", path.display())))
+}
 
-/// Panels side by side, both axes logarithmic.
-fn plot(path: &FilePath, panels: &[Panel]) -> Result<(), Box<dyn std::error::Error>> {
+/// A panel: its title, and lines with their names.
+pub type Panel = (String, Vec<(String, Vec<(f64, f64)>)>);
+
+fn plot(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<(), Box<dyn std::error::Error>> {
     const SIZE: (u32, u32) = (1080, 400);
     const COLOURS: [RGBColor; 5] = [BLACK, BLUE, RGBColor(0, 140, 60), RED, RGBColor(180, 110, 0)];
     figures::font()?;
@@ -179,20 +183,23 @@ fn plot(path: &FilePath, panels: &[Panel]) -> Result<(), Box<dyn std::error::Err
         area.fill(&WHITE)?;
         let errors =
             || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).map(|(_, error)| *error);
-        let (low, high) = (errors().fold(1.0, f64::min), errors().fold(0.0, f64::max));
+        let (low, high) = (errors().fold(f64::INFINITY, f64::min), errors().fold(0.0, f64::max));
+        let calls =
+            || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).map(|(calls, _)| *calls);
+        let (fewest, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
         for (part, (title, lines)) in area.split_evenly((1, panels.len())).iter().zip(panels) {
             let mut chart = ChartBuilder::on(part)
                 .margin(12)
                 .caption(title, ("sans-serif", 18))
                 .x_label_area_size(36)
                 .y_label_area_size(56)
-                .build_cartesian_2d((4.5..56.0).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
+                .build_cartesian_2d((fewest / 1.12..most * 1.12).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
             chart
                 .configure_mesh()
                 .light_line_style(WHITE)
                 .x_desc("network calls")
-                .y_desc("error")
-                .y_label_formatter(&|error| format!("{error:.0e}"))
+                .y_desc(of_what)
+                .y_label_formatter(&|error| if low > 0.05 { format!("{error}") } else { format!("{error:.0e}") })
                 .x_label_formatter(&|calls| format!("{calls:.0}"))
                 .label_style(("sans-serif", 14))
                 .draw()?;

@@ -26,6 +26,14 @@ impl Moments {
         Some(Self { mean, covariance })
     }
 
+    /// Of independent features of known (mean, variance).
+    #[must_use]
+    pub fn independent(features: &[(f64, f64)]) -> Self {
+        let mean = DVector::from_iterator(features.len(), features.iter().map(|(mean, _)| *mean));
+        let variances = DVector::from_iterator(features.len(), features.iter().map(|(_, variance)| *variance));
+        Self { mean, covariance: DMatrix::from_diagonal(&variances) }
+    }
+
     /// ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2·(Σ₁·Σ₂)^½).
     ///
     /// tr (Σ₁·Σ₂)^½ is the sum of the roots of the eigenvalues of Σ₁^½·Σ₂·Σ₁^½, which is symmetric, so that no root of a matrix

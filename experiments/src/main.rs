@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use alphabar_experiments::data::{Images, Part};
 use alphabar_experiments::draw::Samples;
-use alphabar_experiments::method::{Method, TABLE1_STEPS, TABLE2_STEPS};
+use alphabar_experiments::method::{Method, Spaced, TABLE1_STEPS, TABLE2_STEPS};
 use alphabar_experiments::net::{Params, UNet, Widths};
 use alphabar_experiments::objective::Objective;
 use alphabar_experiments::progress::Progress;
@@ -15,7 +15,7 @@ use alphabar_experiments::shard::Shard;
 use alphabar_experiments::train::{Place, Recipe, Run};
 use alphabar_experiments::trouble::{Result, Trouble};
 use alphabar_experiments::weights::Weights;
-use alphabar_experiments::{calls, classifier, data, draw, exact, figures, picture, table1, table2};
+use alphabar_experiments::{calls, classifier, data, disturbed, draw, errors, exact, figures, picture, table1, table2};
 use clap::{Args, Parser, Subcommand};
 
 /// The DDIM paper's experiments with a network trained here, on Fashion-MNIST.
@@ -64,6 +64,23 @@ enum Command {
     Exact {
         /// Samples, where there are samples
         #[arg(long, default_value_t = 4000, value_parser = count(1 << 20))]
+        count: usize,
+    },
+    /// Table 1 for perfect networks with a known error added: what a network's error does to the order, in minutes
+    Disturbed {
+        /// Samples for each number
+        #[arg(long, default_value_t = 4000, value_parser = count(1 << 20))]
+        count: usize,
+        /// The S to do
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 20, 50, 100, 200])]
+        steps: Vec<usize>,
+    },
+    /// The network's error on test images, by t
+    Errors {
+        #[command(flatten)]
+        network: Network,
+        /// Test images
+        #[arg(long, default_value_t = 2000, value_parser = count(10_000))]
         count: usize,
     },
     /// Get the data set into a cache
@@ -137,6 +154,9 @@ enum Command {
         /// The S to do
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
         steps: Vec<usize>,
+        /// The paper's τ
+        #[arg(long, value_enum, default_value_t)]
+        tau: Spaced,
         /// In place of η: samplers (DDIM, DPM++ 2M and 3M, UniPC-3, Heun) and spacings at equal calls; --steps are calls
         #[arg(long)]
         per_call: bool,
@@ -227,6 +247,11 @@ fn run(options: &Options) -> Result<()> {
             std::fs::create_dir_all(out).map_err(|error| Trouble::Options(format!("{}: {error}", out.display())))?;
             say(&calls::report((*count).min(2000), Some(out))?);
         }
+        Command::Disturbed { count, steps } => say(&disturbed::report(steps, *count, options.seed)?),
+        Command::Errors { network, count } => {
+            let weights = Weights::network(network.weights.as_deref())?;
+            say(&errors::report(&weights, &load(Part::Test)?, *count, options.seed)?);
+        }
         Command::Fetch => say(&data::fetch(options.data.as_deref())?.display().to_string()),
         Command::Train { objective, steps, batch, rate, decay, width, images, every, log_every } => {
             let mut train = load(Part::Train)?;
@@ -274,7 +299,7 @@ fn run(options: &Options) -> Result<()> {
                 say(&format!("the first of them: {}", path.display()));
             }
         }
-        Command::Table1 { network, classifier, count, steps, per_call } => {
+        Command::Table1 { network, classifier, count, steps, tau, per_call } => {
             let (train, test) = (load(Part::Train)?, load(Part::Test)?);
             let inputs = table1::Inputs {
                 weights: &Weights::network(network.weights.as_deref())?,
@@ -282,6 +307,7 @@ fn run(options: &Options) -> Result<()> {
                 train: &train,
                 test: &test,
                 steps,
+                spaced: *tau,
                 count: *count,
                 seed: options.seed,
                 folder: &out.join("table1"),

@@ -37,10 +37,43 @@ pub enum Method {
     SigmaHat,
 }
 
+/// How the paper spaces its timesteps (its appendix D.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Spaced {
+    /// τ_i = ⌊c·i⌋: its CelebA figures
+    #[default]
+    Linear,
+    /// τ_i = ⌊c·i²⌋: its CIFAR-10 figures
+    Quadratic,
+}
+
+impl Spaced {
+    fn tau(self, schedule: &NoiseSchedule, steps: usize) -> Result<Timesteps> {
+        match self {
+            Self::Linear => tau(schedule, steps),
+            Self::Quadratic => Ok(Timesteps::quadratic(schedule.len(), steps)?),
+        }
+    }
+
+    /// What is added to the name of a plan along it.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Linear => "",
+            Self::Quadratic => "-quadratic",
+        }
+    }
+}
+
 impl Method {
-    /// S steps through a schedule.
+    /// S steps through a schedule, at multiples of T/S.
     pub fn plan(self, schedule: &NoiseSchedule, steps: usize) -> Result<Plan> {
-        Ok(Plan::new(schedule, &tau(schedule, steps)?, &self.solver()?)?)
+        self.plan_along(schedule, Spaced::Linear, steps)
+    }
+
+    /// S steps through a schedule.
+    pub fn plan_along(self, schedule: &NoiseSchedule, spaced: Spaced, steps: usize) -> Result<Plan> {
+        Ok(Plan::new(schedule, &spaced.tau(schedule, steps)?, &self.solver()?)?)
     }
 
     /// The sampler.

@@ -6,7 +6,7 @@ use alphabar::objective::{FlowSigma, Uniform};
 use alphabar::{Flow, NoiseLevel, NoiseSchedule, Plan, Prediction};
 use chacha20::ChaCha8Rng;
 
-use crate::method::Method;
+use crate::method::{Method, Spaced};
 use crate::trouble::Result;
 
 /// The objective of a training run, and so the process that samples are drawn along.
@@ -31,8 +31,13 @@ impl Objective {
 
     /// The plan of S calls by a row of Table 1.
     pub fn plan(self, method: Method, steps: usize) -> Result<Plan> {
+        self.plan_along(method, Spaced::Linear, steps)
+    }
+
+    /// The plan of S calls by a row of Table 1. A flow has no τ to choose.
+    pub fn plan_along(self, method: Method, spaced: Spaced, steps: usize) -> Result<Plan> {
         match self {
-            Self::Epsilon => method.plan(&NoiseSchedule::ddpm()?, steps),
+            Self::Epsilon => method.plan_along(&NoiseSchedule::ddpm()?, spaced, steps),
             Self::Flow => {
                 let path = Flow::default().path(steps)?;
                 Ok(Plan::builder_along(&path).prediction(self.prediction()).build(&method.solver()?)?)

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use alphabar::Plan;
 
-use crate::calls::{SAMPLERS, Sampler, Spacing};
+use crate::calls::{self, SAMPLERS, Sampler, Spacing};
 use crate::classifier::{Classifier, FEATURES};
 use crate::data::Images;
 use crate::draw::Samples;
 use crate::frechet::{Moments, deviation, resampled};
-use crate::method::{METHODS, Method, PAPER_TABLE1, TABLE1_STEPS};
+use crate::method::{METHODS, Method, PAPER_TABLE1, Spaced, TABLE1_STEPS};
 use crate::net::UNet;
 use crate::parallel;
 use crate::progress::Progress;
@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub test: &'a Images,
     /// The S to do.
     pub steps: &'a [usize],
+    /// The paper's τ.
+    pub spaced: Spaced,
     /// Samples for each number.
     pub count: u64,
     /// Of the samples.
@@ -45,8 +47,9 @@ pub struct Inputs<'a> {
 pub fn run(inputs: &Inputs) -> Result<String> {
     let net = UNet::load(inputs.weights)?;
     let set = |method: Method, steps: usize| {
-        let plan = net.objective().plan(method, steps)?;
-        Ok(Entry { key: format!("{}, S = {steps}", method.key()), file: format!("{}-s{steps}", method.key()), plan })
+        let plan = net.objective().plan_along(method, inputs.spaced, steps)?;
+        let name = format!("{}{}", method.key(), inputs.spaced.suffix());
+        Ok(Entry { key: format!("{name}, S = {steps}"), file: format!("{name}-s{steps}"), plan })
     };
     // The cheap columns first: something to look at soon.
     let entries = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| set(method, steps)));
@@ -55,12 +58,30 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     for (row, method) in METHODS.iter().enumerate() {
         text += &numbers_of(&method.to_string(), 8, &done.numbers, row, METHODS.len());
     }
-    text += &format!("{}\n\nThe paper's, FID on CIFAR-10:\n", done.floor);
+    text += &format!("{}\n\n", done.floor);
+    text += &beyond_the_limit(inputs.steps, &done.numbers);
+    text += "The paper's, FID on CIFAR-10 (quadratic τ):\n";
     text += &line("S", 8, &TABLE1_STEPS, usize::to_string);
     for (method, row) in METHODS.iter().zip(PAPER_TABLE1) {
         text += &line(&method.to_string(), 8, &row, |number| format!("{number:.2}"));
     }
     Ok(text)
+}
+
+/// The sampler's own part: each number minus that of its row's largest S.
+fn beyond_the_limit(steps: &[usize], numbers: &[[f64; 2]]) -> String {
+    let Some((last, most)) = steps.iter().enumerate().max_by_key(|(_, steps)| **steps) else { return String::new() };
+    if steps.len() < 2 {
+        return String::new();
+    }
+    let mut text = format!("Minus the number of S = {most} in the row:\n{}", line("S", 8, steps, usize::to_string));
+    let at =
+        |column: usize, row: usize| numbers.get(column * METHODS.len() + row).map_or(f64::NAN, |[number, _]| *number);
+    for (row, method) in METHODS.iter().enumerate() {
+        let parts: Vec<f64> = (0..steps.len()).map(|column| at(column, row) - at(last, row)).collect();
+        text += &line(&method.to_string(), 8, &parts, |part| format!("{part:.2}"));
+    }
+    text + "\n"
 }
 
 /// The distances of samplers and spacings at equal numbers of calls, in place of Table 1; the S are calls.
@@ -80,7 +101,18 @@ pub fn per_call(inputs: &Inputs) -> Result<String> {
     for (row, (spacing, sampler)) in rows.iter().enumerate() {
         text += &numbers_of(&format!("{sampler}, {spacing}"), 18, &done.numbers, row, rows.len());
     }
-    Ok(text + &done.floor + "\n")
+    let picture = inputs.folder.join("distance-per-call.png");
+    let points = |row: usize| -> Vec<(f64, f64)> {
+        let distances = done.numbers.iter().skip(row).step_by(rows.len());
+        inputs.steps.iter().zip(distances).map(|(calls, [distance, _])| (*calls as f64, *distance)).collect()
+    };
+    let panels = spacings.iter().map(|spacing| {
+        let lines = rows.iter().enumerate().filter(|(_, (of, _))| of == spacing);
+        let lines = lines.map(|(row, (_, sampler))| (sampler.to_string(), points(row))).collect();
+        (format!("{spacing} spacing"), lines)
+    });
+    calls::draw(&picture, "Fréchet distance", &panels.collect::<Vec<_>>())?;
+    Ok(text + &done.floor + &format!("\n{}\n", picture.display()))
 }
 
 fn numbers_of(name: &str, width: usize, numbers: &[[f64; 2]], row: usize, rows: usize) -> String {

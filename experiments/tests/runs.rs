@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use alphabar_experiments::data::{Images, PIXELS};
-use alphabar_experiments::method::{Method, round_trip};
+use alphabar_experiments::method::{Method, Spaced, round_trip};
 use alphabar_experiments::net::{UNet, Widths};
 use alphabar_experiments::objective::Objective;
 use alphabar_experiments::train::{Place, Recipe, Run};
@@ -239,6 +239,7 @@ fn tables_are_what_they_say_and_are_computed_once() {
         train: &images,
         test: &images,
         steps: &[2, 5],
+        spaced: Spaced::Linear,
         count: 70,
         seed: 3,
         folder: &folder.path().join("table1"),

@@ -1,0 +1,54 @@
+//! A network's error against t: the loss, not averaged over t.
+
+use alphabar::objective::simple_loss;
+use alphabar::{Draw, NoiseLevel, NoiseSource, SeededNoise, forward};
+use candle_core::{DType, Device, Tensor};
+
+use crate::data::{Images, PIXELS};
+use crate::draw::PIECE;
+use crate::method::Method;
+use crate::net::UNet;
+use crate::parallel;
+use crate::results::line;
+use crate::trouble::{Result, Trouble};
+use crate::weights::Weights;
+
+/// Levels at which the error is measured.
+const LEVELS: usize = 20;
+
+/// E‖m − m̂‖² per dimension of the test images, at each of [`LEVELS`] levels of a plan's, from noise to data: t and the error.
+pub fn by_time(net: &UNet, test: &Images, count: usize, seed: u64) -> Result<Vec<(f64, f64)>> {
+    let count = count.min(test.len());
+    if count == 0 {
+        return Err(Trouble::Options("there is no image to measure with: raise --count".to_owned()));
+    }
+    let plan = net.objective().plan(Method::Eta(0.0), LEVELS)?;
+    let prediction = net.objective().prediction();
+    let rows = PIECE as usize;
+    let errors = parallel::map(LEVELS * count.div_ceil(rows), |job| {
+        let (step, first) = (&plan.steps()[job % LEVELS], job / LEVELS * rows);
+        let images = rows.min(count - first);
+        let x0 = Tensor::from_vec(test.rows(first..first + images), (images, PIXELS), &Device::Cpu)?;
+        let like = Tensor::zeros((images, PIXELS), DType::F32, &Device::Cpu)?;
+        let mut noise = SeededNoise::new(seed).from_sample((job / LEVELS * rows) as u64);
+        let epsilon = noise.noise(&like, Draw::Step(step.index))?;
+        let levels: Vec<NoiseLevel> = vec![step.from; images];
+        let target = forward::target(prediction, &x0, &epsilon, &levels)?;
+        let predicted = net.forward(&forward::add_noise(&x0, &epsilon, &levels)?, &vec![step.t; images])?;
+        Ok(simple_loss(&target, &predicted)?.iter().sum::<f64>())
+    })?;
+    let at = |level: usize| errors.iter().skip(level).step_by(LEVELS).sum::<f64>() / count as f64;
+    Ok(plan.steps().iter().enumerate().map(|(level, step)| (step.t, at(level))).collect())
+}
+
+/// The errors as text.
+pub fn report(weights: &Weights, test: &Images, count: usize, seed: u64) -> Result<String> {
+    let errors = by_time(&UNet::load(weights)?, test, count, seed)?;
+    let mean = errors.iter().map(|(_, error)| error).sum::<f64>() / errors.len() as f64;
+    let mut text =
+        format!("weights {}, {} test images; mean {mean:.5}\n", weights.fingerprint(), count.min(test.len()));
+    for (t, error) in errors {
+        text += &line(&format!("t = {t:.0}"), 12, &[error], |error| format!("{error:.5}"));
+    }
+    Ok(text)
+}
