@@ -25,13 +25,13 @@ use crate::timesteps::PathEnd;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SchedulerClass {
-    /// `DDIMScheduler`.
+    /// `DDIMScheduler`: DDIM with η.
     Ddim,
     /// `DDIMParallelScheduler`: DDIM.
     DdimParallel,
-    /// `DDIMInverseScheduler`: encoding (DDIM inversion).
+    /// `DDIMInverseScheduler`: DDIM inversion, which encodes.
     DdimInverse,
-    /// `DDPMScheduler`.
+    /// `DDPMScheduler`: DDPM with the variance of the file.
     Ddpm,
     /// `DDPMParallelScheduler`: DDPM.
     DdpmParallel,
@@ -39,57 +39,57 @@ pub enum SchedulerClass {
     UnClip,
     /// `CogVideoXDDIMScheduler`: DDIM on a schedule of shifted SNR.
     CogVideoXDdim,
-    /// `CogVideoXDPMScheduler`.
+    /// `CogVideoXDPMScheduler`: SDE-DPM-Solver++ 2M on that schedule.
     CogVideoXDpm,
-    /// `PNDMScheduler`.
+    /// `PNDMScheduler`: PLMS, or PNDM with Runge–Kutta steps at the start.
     Pndm,
     /// `EulerDiscreteScheduler`: DDIM with η = 0.
     EulerDiscrete,
     /// `EulerAncestralDiscreteScheduler`: DDIM with η = 1.
     EulerAncestralDiscrete,
-    /// `HeunDiscreteScheduler`.
+    /// `HeunDiscreteScheduler`: Heun's method in σ, with 2S − 1 calls.
     HeunDiscrete,
-    /// `LMSDiscreteScheduler`.
+    /// `LMSDiscreteScheduler`: LMS of order 4.
     LmsDiscrete,
-    /// `KDPM2DiscreteScheduler`.
+    /// `KDPM2DiscreteScheduler`: DPM-Solver-2 in σ.
     Kdpm2Discrete,
-    /// `KDPM2AncestralDiscreteScheduler`.
+    /// `KDPM2AncestralDiscreteScheduler`: DPM-Solver-2 ancestral.
     Kdpm2AncestralDiscrete,
-    /// `DPMSolverSDEScheduler`.
+    /// `DPMSolverSDEScheduler`: [`TwoStage::sde`](crate::TwoStage::sde).
     DpmSolverSde,
-    /// `DPMSolverMultistepScheduler`.
+    /// `DPMSolverMultistepScheduler`: DPM-Solver(++) multistep, as ODE and as SDE.
     DpmSolverMultistep,
-    /// `DPMSolverSinglestepScheduler`.
+    /// `DPMSolverSinglestepScheduler`: DPM-Solver(++) single-step on the points of the path.
     DpmSolverSinglestep,
-    /// `DEISMultistepScheduler`.
+    /// `DEISMultistepScheduler`: DEIS in log ρ.
     DeisMultistep,
-    /// `UniPCMultistepScheduler`.
+    /// `UniPCMultistepScheduler`: UniPC with its corrector.
     UniPcMultistep,
-    /// `SASolverScheduler`.
+    /// `SASolverScheduler`: SA-Solver.
     SaSolver,
-    /// `LCMScheduler`.
+    /// `LCMScheduler`: LCM.
     Lcm,
-    /// `TCDScheduler`.
+    /// `TCDScheduler`: TCD with γ.
     Tcd,
-    /// `DPMSolverMultistepInverseScheduler`.
+    /// `DPMSolverMultistepInverseScheduler`: DPM-Solver(++) multistep along the path walked back, which encodes.
     DpmSolverMultistepInverse,
-    /// `IPNDMScheduler`.
+    /// `IPNDMScheduler`: iPNDM of order 4 (Dance Diffusion).
     Ipndm,
-    /// `EDMEulerScheduler`.
+    /// `EDMEulerScheduler`: Euler's method with EDM's preconditioning.
     EdmEuler,
-    /// `EDMDPMSolverMultistepScheduler`.
+    /// `EDMDPMSolverMultistepScheduler`: DPM-Solver++ multistep with EDM's preconditioning.
     EdmDpmSolverMultistep,
-    /// `CosineDPMSolverMultistepScheduler`.
+    /// `CosineDPMSolverMultistepScheduler`: SDE-DPM-Solver++ multistep of Stable Audio.
     CosineDpmSolverMultistep,
-    /// `FlowMatchEulerDiscreteScheduler`.
+    /// `FlowMatchEulerDiscreteScheduler`: Euler's method of a flow.
     FlowMatchEulerDiscrete,
-    /// `FlowMatchHeunDiscreteScheduler`.
+    /// `FlowMatchHeunDiscreteScheduler`: [`FlowHeun`](crate::FlowHeun), with 2S − 1 calls.
     FlowMatchHeunDiscrete,
-    /// `FlowMatchLCMScheduler`.
+    /// `FlowMatchLCMScheduler`: [`Renoise`](crate::Renoise).
     FlowMatchLcm,
-    /// `LTXEulerAncestralRFScheduler`.
+    /// `LTXEulerAncestralRFScheduler`: Euler ancestral of rectified flows.
     LtxEulerAncestralRf,
-    /// `ScoreSdeVeScheduler`.
+    /// `ScoreSdeVeScheduler`: reverse diffusion of a variance-exploding SDE, without its corrector.
     ScoreSdeVe,
 }
 
@@ -111,9 +111,9 @@ pub(super) enum Family {
 /// How a class lists its timesteps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
-    /// As DDIM does.
-    Same,
-    /// As DDIM does, but without rounding in "linspace".
+    /// S whole t, as DDIM has them.
+    Whole,
+    /// S t, as DDIM has them, but with their fractions in "linspace".
     Fractional,
     /// S + 1 entries without their last, in "linspace" and "leading".
     OneMore,
@@ -277,22 +277,11 @@ impl SchedulerClass {
     }
 
     pub(super) fn list(self) -> List {
-        match self {
-            Self::EulerDiscrete
-            | Self::EulerAncestralDiscrete
-            | Self::HeunDiscrete
-            | Self::LmsDiscrete
-            | Self::Kdpm2Discrete
-            | Self::Kdpm2AncestralDiscrete
-            | Self::DpmSolverSde => List::Fractional,
-            Self::DpmSolverMultistep
-            | Self::DpmSolverMultistepInverse
-            | Self::DpmSolverSinglestep
-            | Self::DeisMultistep
-            | Self::UniPcMultistep
-            | Self::SaSolver => List::OneMore,
-            Self::Lcm | Self::Tcd => List::Distilled,
-            _ => List::Same,
+        match (self.family(), self) {
+            (_, Self::Lcm | Self::Tcd) => List::Distilled,
+            (Family::Sigma, _) => List::Fractional,
+            (Family::Multistep, _) => List::OneMore,
+            _ => List::Whole,
         }
     }
 
@@ -315,7 +304,7 @@ impl SchedulerClass {
             spacing: match self.list() {
                 List::Fractional | List::OneMore => Spacing::Linspace,
                 _ if self == Self::UnClip => Spacing::Linspace,
-                List::Same | List::Distilled => Spacing::Leading,
+                List::Whole | List::Distilled => Spacing::Leading,
             },
             snr_shift_scale: if acts(self, "snr_shift_scale") { 3.0 } else { 1.0 },
         }

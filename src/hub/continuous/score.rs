@@ -23,16 +23,18 @@ pub(in crate::hub) struct Settings {
 
 static TIMES: Quirk = Quirk {
     key: "sampling_eps",
-    here: "the network is told the σ of its level: σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps, and clean data after that",
-    diffusers: "tells it those σ, while x is at the levels for t from 1 to 0",
+    here: "the network is told the σ of x, σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps",
+    diffusers: "tells it those σ, while x goes through the levels for t from 1 to 0",
     by: 0.017,
+    in_compat: true,
 };
 
 static SINGLE: Quirk = Quirk {
     key: "sigma_max",
     here: "a single step is made from σ_max",
-    diffusers: "tells the network σ_max and makes a single step from σ_min",
+    diffusers: "tells the network σ_max and steps from σ_min",
     by: 9.1e5,
+    in_compat: true,
 };
 
 impl Settings {

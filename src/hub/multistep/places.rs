@@ -4,16 +4,18 @@ mod exact;
 mod imitated;
 
 use crate::error::Error;
-use crate::hub::json::{Entry, config_error};
+use crate::hub::json::Entry;
 use crate::hub::multistep::quirks;
-use crate::hub::read::Reader;
+use crate::hub::read::{Reader, SPREADS};
 use crate::hub::recipe::Curve;
+use crate::hub::shift::{DynamicType, read_static, read_terminal};
 use crate::hub::trained::Trained;
 use crate::hub::{SchedulerClass, Spacing};
 use crate::level::NoiseLevel;
 use crate::path::{Path, Point};
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
+use crate::spacing::Spread;
 use crate::timesteps::PathEnd;
 
 /// The spacing, and the keys that only it has.
@@ -33,26 +35,19 @@ pub(super) struct Places {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spreading {
-    Karras,
-    Exponential,
-    Beta,
-    /// Exponential, with another list of t in diffusers.
+    Of(Spread),
+    /// `use_lu_lambdas`: [`Spread::Exponential`], with another list of t in diffusers.
     Lu,
 }
+
+const KARRAS: Spreading = Spreading::Of(Spread::Karras);
 
 /// The shift of a flow.
 #[derive(Clone, Debug, PartialEq)]
 struct Shifts {
     shift: f64,
-    dynamic: Option<Dynamic>,
+    dynamic: Option<DynamicType>,
     terminal: Option<f64>,
-}
-
-/// `time_shift_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dynamic {
-    Exponential,
-    Linear,
 }
 
 /// A path, and the point at which diffusers calls the network once more, without a step.
@@ -61,13 +56,6 @@ pub(super) struct Walk {
     pub(super) still: Option<Point>,
 }
 
-const SPREADS: [(&str, Spreading); 4] = [
-    ("use_karras_sigmas", Spreading::Karras),
-    ("use_exponential_sigmas", Spreading::Exponential),
-    ("use_beta_sigmas", Spreading::Beta),
-    ("use_lu_lambdas", Spreading::Lu),
-];
-
 /// Defaults, as they stand in files.
 const ONE: &[&str] = &["1.0", "1"];
 const EXPONENTIAL: &[&str] = &["\"exponential\""];
@@ -75,7 +63,9 @@ const EXPONENTIAL: &[&str] = &["\"exponential\""];
 impl Places {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &Trained) -> Result<Self, Error> {
         let class = reader.class;
-        let spread = read_spread(reader)?;
+        let switches = SPREADS.map(|(key, spread)| (key, Spreading::Of(spread)));
+        let switches: Vec<_> = switches.into_iter().chain([("use_lu_lambdas", Spreading::Lu)]).collect();
+        let spread = reader.one_on(&switches)?;
         let is_flow = reader.flag("use_flow_sigmas", false)?;
         check_prediction(reader, trained.prediction, is_flow)?;
         let flow = if is_flow {
@@ -137,11 +127,11 @@ impl Places {
             }
             (None, Some(spread)) => {
                 reader.quirk(match spread {
-                    Spreading::Karras if self.cosine => &quirks::KARRAS_COSINE,
-                    Spreading::Karras => &quirks::KARRAS,
+                    KARRAS if self.cosine => &quirks::KARRAS_COSINE,
+                    KARRAS => &quirks::KARRAS,
                     Spreading::Lu => &quirks::LU,
-                    Spreading::Exponential => &quirks::EXPONENTIAL,
-                    Spreading::Beta => &quirks::BETA,
+                    Spreading::Of(Spread::Beta) => &quirks::BETA,
+                    Spreading::Of(_) => &quirks::EXPONENTIAL,
                 });
                 if encodes {
                     reader.quirk(&quirks::INVERSE_SPREAD);
@@ -172,23 +162,8 @@ impl Places {
 
     /// Whether diffusers spreads the levels of a flow: UniPC does, in one spacing.
     fn spreads_flow(&self, spread: Spreading) -> bool {
-        self.class == SchedulerClass::UniPcMultistep && spread == Spreading::Karras
+        self.class == SchedulerClass::UniPcMultistep && spread == KARRAS
     }
-}
-
-/// At most one of the spreads.
-fn read_spread(reader: &mut Reader<'_>) -> Result<Option<Spreading>, Error> {
-    let mut found: Option<(&str, Spreading)> = None;
-    for (key, spread) in SPREADS {
-        if !reader.flag(key, false)? {
-            continue;
-        }
-        if let Some((other, _)) = found {
-            return Err(config_error(key, "true", format!("contradicts {other}; remove one of them")));
-        }
-        found = Some((key, spread));
-    }
-    Ok(found.map(|(_, spread)| spread))
 }
 
 fn is_zero(entry: &Entry<'_>) -> bool {
@@ -215,10 +190,9 @@ fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> 
         return Ok(Shifts { shift: 1.0, dynamic: None, terminal: None });
     }
     let dynamic = if reader.flag("use_dynamic_shifting", false)? {
-        let words: &[(&str, Dynamic)] = &[("exponential", Dynamic::Exponential), ("linear", Dynamic::Linear)];
         // The other classes refuse μ with "linear".
-        let words = words.get(..if unipc { 2 } else { 1 }).unwrap_or(words);
-        Some(reader.choice("time_shift_type", Dynamic::Exponential, words)?)
+        let words = DynamicType::NAMES.get(..if unipc { 2 } else { 1 }).unwrap_or(&DynamicType::NAMES);
+        Some(reader.choice("time_shift_type", DynamicType::Exponential, words)?)
     } else {
         reader.unused(&[("time_shift_type", EXPONENTIAL)]);
         None
@@ -227,12 +201,9 @@ fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> 
         reader.unused(&[("flow_shift", ONE)]);
         1.0
     } else {
-        let holds = |shift: f64| (1e-6..=1e6).contains(&shift);
-        reader.number("flow_shift", 1.0, holds, "is not inside [1e-6, 1e6]")?
+        read_static(reader, "flow_shift")?
     };
-    let holds = |terminal: f64| terminal == 0.0 || (1e-6..1.0).contains(&terminal);
-    let terminal = reader.optional("shift_terminal", holds, "is neither 0 nor inside [1e-6, 1)")?;
-    Ok(Shifts { shift, dynamic, terminal: terminal.filter(|terminal| *terminal != 0.0) })
+    Ok(Shifts { shift, dynamic, terminal: read_terminal(reader)? })
 }
 
 /// `lambda_min_clipped`: −∞, the default, is written without quotes into files of diffusers, and clips nothing.

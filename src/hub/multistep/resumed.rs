@@ -1,7 +1,7 @@
 //! Runs that begin in the middle of a path.
 
 use crate::error::Error;
-use crate::hub::multistep::AnySolver;
+use crate::hub::run::AnySolver;
 use crate::path::{Leg, Legs, Path};
 use crate::solver::{Row, Solver};
 
