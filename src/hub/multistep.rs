@@ -31,7 +31,7 @@ impl Settings {
             trained.end = PathEnd::FirstLevel;
         }
         let places = Places::read(reader, trained)?;
-        let method = Method::read(reader, trained)?;
+        let method = Method::read(reader, trained, &places)?;
         Ok(Self { places, method })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::coefficients::Threshold;
 use crate::error::Error;
 use crate::hub::class::Family;
-use crate::hub::json::{Entries, Entry, config_error, shortened};
+use crate::hub::json::{Entries, Entry, config_error, few_digits, shortened};
 use crate::hub::keys::{REMOVED_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
 use crate::hub::trained::Trained;
 use crate::hub::{
@@ -150,6 +150,22 @@ impl<'a> Reader<'a> {
         self.one_on(&SPREADS)
     }
 
+    /// `sigma_max` and `sigma_min`, or their defaults.
+    pub(super) fn sigma_ends(&mut self, defaults: [f64; 2]) -> Result<[f64; 2], Error> {
+        let [max, min] = self.sigma_ends_if_given()?;
+        in_order([max.unwrap_or(defaults[0]), min.unwrap_or(defaults[1])])
+    }
+
+    /// `sigma_max` and `sigma_min`.
+    pub(super) fn sigma_ends_if_given(&mut self) -> Result<[Option<f64>; 2], Error> {
+        let (holds, not) = (|sigma: f64| (1e-45..=1e45).contains(&sigma), "is not inside [1e-45, 1e45]");
+        let ends = [self.optional("sigma_max", holds, not)?, self.optional("sigma_min", holds, not)?];
+        if let [Some(max), Some(min)] = ends {
+            in_order([max, min])?;
+        }
+        Ok(ends)
+    }
+
     /// A key, or the one of early versions that it has replaced.
     pub(super) fn get_or_former(&mut self, key: &'static str, former: &'static str) -> Option<Entry<'a>> {
         let entry = self.get(key);
@@ -258,6 +274,13 @@ impl<'a> Reader<'a> {
             self.ignored(name, reason);
         }
     }
+}
+
+fn in_order([max, min]: [f64; 2]) -> Result<[f64; 2], Error> {
+    if min < max {
+        return Ok([max, min]);
+    }
+    Err(config_error("sigma_min", &few_digits(min), format!("is not below sigma_max = {}", few_digits(max))))
 }
 
 /// A number for which `holds`, or the default.

@@ -68,9 +68,8 @@ static LMS_END: Quirk = Quirk {
 
 impl Settings {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &Trained) -> Result<Self, Error> {
-        let class = reader.class;
         let spread = reader.spread()?;
-        let ends = if spread.is_some() { read_ends(reader)? } else { [None; 2] };
+        let ends = if spread.is_some() { reader.sigma_ends_if_given()? } else { [None; 2] };
         let log_linear = reader.choice("interpolation_type", false, &[("linear", false), ("log_linear", true)])?;
         // For other predictions it does nothing.
         let reads_type = trained.prediction == Prediction::Velocity
@@ -81,35 +80,40 @@ impl Settings {
             entry.number()?;
             reader.ignored(entry.key, Ignored::NoiseSource);
         }
-        if spread.is_some() || log_linear {
-            // The path covers the table, whatever the list of t.
-            if trained.spacing == Spacing::Leading {
-                reader.unused(&[("steps_offset", &["0"])]);
-            }
+        let settings = Self { class: reader.class, spread, ends, log_linear, continuous };
+        settings.note(reader, trained);
+        Ok(settings)
+    }
+
+    /// What a spread makes of other keys, and where diffusers differs.
+    fn note(&self, reader: &mut Reader<'_>, trained: &Trained) {
+        let is_linspace = trained.spacing == Spacing::Linspace;
+        if self.spread.is_some() {
+            reader.unused(&[("interpolation_type", &["\"linear\""])]);
         }
-        match spread {
-            Some(_) => {
-                reader.unused(&[("interpolation_type", &["\"linear\""])]);
-                if trained.spacing != Spacing::Linspace {
-                    // S values of σ in diffusers, too, whatever the length of the list.
-                    reader.retract(&["timestep_spacing"]);
-                    reader.quirk(&ENDS_OF_THE_LIST);
-                    if trained.end == PathEnd::FirstLevel && ends[1].is_none() {
-                        reader.stands_still();
-                    }
+        if (self.spread.is_some() || self.log_linear) && trained.spacing == Spacing::Leading {
+            // The path covers the table, whatever the list of t.
+            reader.unused(&[("steps_offset", &["0"])]);
+        }
+        match self.spread {
+            Some(_) if !is_linspace => {
+                // S values of σ in diffusers, too, whatever the length of the list.
+                reader.retract(&["timestep_spacing"]);
+                reader.quirk(&ENDS_OF_THE_LIST);
+                if trained.end == PathEnd::FirstLevel && self.ends[1].is_none() {
+                    reader.stands_still();
                 }
             }
-            None if log_linear => reader.quirk(&LOG_LINEAR),
-            None if trained.spacing == Spacing::Linspace => reader.quirk(&LINEAR_IN_SIGMA),
-            None => {}
+            None if self.log_linear => reader.quirk(&LOG_LINEAR),
+            None if is_linspace => reader.quirk(&LINEAR_IN_SIGMA),
+            _ => {}
         }
-        if rounds_t(class) && spread == Some(Spread::Karras) {
+        if rounds_t(self.class) && self.spread == Some(Spread::Karras) {
             reader.quirk(&ROUNDED);
         }
-        if class == SchedulerClass::LmsDiscrete {
+        if self.class == SchedulerClass::LmsDiscrete {
             reader.quirk(&LMS_END);
         }
-        Ok(Self { class, spread, ends, log_linear, continuous })
     }
 
     pub(super) fn route(&self, trained: &Trained, run: &Run<'_>) -> Result<Route, Error> {
@@ -128,13 +132,13 @@ impl Settings {
 
     /// The arguments that the class takes.
     fn check(&self, run: &Run<'_>) -> Result<(), Error> {
-        let lists: &[Argument] = match self.class {
+        let taken: &[Argument] = match self.class {
             SchedulerClass::EulerDiscrete => &[Argument::Sigmas, Argument::Times],
             SchedulerClass::HeunDiscrete => &[Argument::Times],
             _ if self.is_stochastic() => &[Argument::Eta],
             _ => &[],
         };
-        run.takes(lists)?;
+        run.takes(taken)?;
         if let Calls::Times(_) = run.calls {
             if self.spread.is_some() {
                 return Err(run.refused(Argument::Times, "contradicts the spacing in σ that the file asks for"));
@@ -215,17 +219,4 @@ impl Settings {
 /// Whether diffusers rounds the t of Karras's σ.
 fn rounds_t(class: SchedulerClass) -> bool {
     matches!(class, SchedulerClass::Kdpm2Discrete | SchedulerClass::Kdpm2AncestralDiscrete)
-}
-
-/// `sigma_max` and `sigma_min`.
-fn read_ends(reader: &mut Reader<'_>) -> Result<[Option<f64>; 2], Error> {
-    let positive = |sigma: f64| sigma > 0.0 && sigma.is_finite();
-    let max = reader.optional("sigma_max", positive, "is not positive and finite")?;
-    let min = reader.optional("sigma_min", positive, "is not positive and finite")?;
-    match (max, min, reader.peek("sigma_min")) {
-        (Some(max), Some(min), Some(entry)) if min >= max => {
-            Err(entry.error(format!("is not below sigma_max = {max}")))
-        }
-        _ => Ok([max, min]),
-    }
 }

@@ -8,7 +8,7 @@ use crate::compat::multistep::{ThirdForm, ThirdOrder};
 use crate::compat::{EdmEnd, EdmSigmas, Precision};
 use crate::edm::{Edm, SigmaTime};
 use crate::error::Error;
-use crate::hub::json::{config_error, few_digits};
+use crate::hub::json::config_error;
 use crate::hub::multistep::method::{FEW, euler_at_final, interpolation_and_end};
 use crate::hub::read::Reader;
 use crate::hub::run::{Argument, Calls, Route, Run};
@@ -86,15 +86,8 @@ static THIRD_ORDER: Quirk = Quirk {
 impl Settings {
     pub(in crate::hub) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let cosine = reader.class == SchedulerClass::CosineDpmSolverMultistep;
-        let positive = |sigma: f64| sigma > 0.0 && sigma <= 1e45;
-        let (min, max, data) = if cosine { (0.3, 500.0, 1.0) } else { (0.002, 80.0, 0.5) };
-        let sigma_min =
-            reader.number("sigma_min", min, |sigma| sigma >= 1e-45 && positive(sigma), "is not in [1e-45, 1e45]")?;
-        let sigma_max = reader.number("sigma_max", max, positive, "is not in (0, 1e45]")?;
-        if sigma_min >= sigma_max {
-            let reason = format!("is not below sigma_max = {}", few_digits(sigma_max));
-            return Err(config_error("sigma_min", &few_digits(sigma_min), reason));
-        }
+        let (ends, data) = if cosine { ([500.0, 0.3], 1.0) } else { ([80.0, 0.002], 0.5) };
+        let [sigma_max, sigma_min] = reader.sigma_ends(ends)?;
         let data =
             reader.number("sigma_data", data, |data| (1e-6..=1e6).contains(&data), "is not inside [1e-6, 1e6]")?;
         let karras = reader.choice("sigma_schedule", !cosine, &[("karras", true), ("exponential", false)])?;

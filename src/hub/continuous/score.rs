@@ -3,7 +3,6 @@
 use crate::compat::score_path;
 use crate::dd::Dd;
 use crate::error::Error;
-use crate::hub::json::{config_error, few_digits};
 use crate::hub::read::Reader;
 use crate::hub::run::{Route, Run};
 use crate::hub::{Difference, Ignored, Quirk};
@@ -39,13 +38,7 @@ static SINGLE: Quirk = Quirk {
 
 impl Settings {
     pub(in crate::hub) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
-        let holds = |sigma: f64| (1e-45..=1e45).contains(&sigma);
-        let min = reader.number("sigma_min", 0.01, holds, "is not inside [1e-45, 1e45]")?;
-        let max = reader.number("sigma_max", 1348.0, holds, "is not inside [1e-45, 1e45]")?;
-        if min >= max {
-            let reason = format!("is not below sigma_max = {}", few_digits(max));
-            return Err(config_error("sigma_min", &few_digits(min), reason));
-        }
+        let [max, min] = reader.sigma_ends([1348.0, 0.01])?;
         let eps = reader.number("sampling_eps", 1e-5, |eps| (0.0..1.0).contains(&eps), "is not inside [0, 1)")?;
         reader.quirk(&TIMES);
         reader.quirk(&SINGLE);

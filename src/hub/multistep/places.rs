@@ -82,9 +82,7 @@ impl Places {
             None
         };
         let ends = if spread.is_some() {
-            let holds = |sigma: f64| (1e-45..=1e45).contains(&sigma);
-            let not = "is not inside [1e-45, 1e45]";
-            [reader.optional("sigma_max", holds, not)?, reader.optional("sigma_min", holds, not)?]
+            reader.sigma_ends_if_given()?
         } else {
             reader.unused(&[("sigma_max", &[]), ("sigma_min", &[])]);
             [None; 2]
@@ -158,6 +156,11 @@ impl Places {
                 }
             }
         }
+    }
+
+    /// Whether the last step leads to pure noise.
+    pub(super) fn encodes_to_pure_noise(&self) -> bool {
+        self.class == SchedulerClass::DpmSolverMultistepInverse && self.flow.is_some() && self.spread.is_none()
     }
 
     /// Whether diffusers spreads the levels of a flow: UniPC does, in one spacing.

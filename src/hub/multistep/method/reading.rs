@@ -3,6 +3,7 @@
 use super::{Algorithm, Kind, Method};
 use crate::coefficients::Threshold;
 use crate::error::Error;
+use crate::hub::multistep::places::Places;
 use crate::hub::multistep::quirks;
 use crate::hub::read::Reader;
 use crate::hub::trained::Trained;
@@ -12,14 +13,18 @@ use crate::solver::{Interpolation, UniPcWeights};
 use crate::timesteps::PathEnd;
 
 impl Method {
-    pub(in crate::hub::multistep) fn read(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Self, Error> {
+    pub(in crate::hub::multistep) fn read(
+        reader: &mut Reader<'_>,
+        trained: &mut Trained,
+        places: &Places,
+    ) -> Result<Self, Error> {
         use SchedulerClass::{DeisMultistep, DpmSolverSinglestep, SaSolver, UniPcMultistep};
         let method = match reader.class {
             UniPcMultistep => unipc(reader, trained),
             SaSolver => sa_solver(reader),
             DeisMultistep => deis(reader),
             DpmSolverSinglestep => single_step(reader),
-            _ => multistep(reader, trained),
+            _ => multistep(reader, trained, places),
         }?;
         let refuses_zero = |kind: &Kind| match kind {
             Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. } => algorithm.interpolates_noise(),
@@ -51,7 +56,7 @@ fn algorithm(reader: &mut Reader<'_>, words: &[(&'static str, Algorithm)]) -> Re
     reader.choice("algorithm_type", Algorithm::Data, words)
 }
 
-fn multistep(reader: &mut Reader<'_>, trained: &Trained) -> Result<Method, Error> {
+fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Result<Method, Error> {
     let algorithm = algorithm(reader, &ALGORITHMS)?;
     let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
     if let Some(entry) = reader.peek("algorithm_type").filter(|_| encodes && algorithm.is_stochastic()) {
@@ -59,7 +64,8 @@ fn multistep(reader: &mut Reader<'_>, trained: &Trained) -> Result<Method, Error
     }
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     let (interpolation, lowers) = interpolation_and_end(reader, order, true)?;
-    let euler_at_final = euler_at_final(reader, order, encodes || trained.end == PathEnd::FirstLevel)?;
+    let ends_between = if encodes { !places.encodes_to_pure_noise() } else { trained.end == PathEnd::FirstLevel };
+    let euler_at_final = euler_at_final(reader, order, ends_between)?;
     if order == 3 {
         reader.quirk(match algorithm {
             Algorithm::StochasticData => &quirks::THIRD_STOCHASTIC,
@@ -182,13 +188,9 @@ fn interpolation(reader: &mut Reader<'_>) -> Result<Interpolation, Error> {
     reader.choice("solver_type", Interpolation::Midpoint, &words)
 }
 
-/// `euler_at_final`. The last step to clean data is of the first order without it.
-pub(in crate::hub) fn euler_at_final(
-    reader: &mut Reader<'_>,
-    order: usize,
-    ends_in_noise: bool,
-) -> Result<bool, Error> {
-    if order > 1 && ends_in_noise {
+/// `euler_at_final`. The last step to clean data or pure noise is of the first order without it.
+pub(in crate::hub) fn euler_at_final(reader: &mut Reader<'_>, order: usize, ends_between: bool) -> Result<bool, Error> {
+    if order > 1 && ends_between {
         return reader.flag("euler_at_final", false);
     }
     reader.unused(&[("euler_at_final", &["false"])]);
