@@ -10,6 +10,9 @@
 //! | DDPM adds noise if t > 0, also on the step to clean data | no noise on the step to clean data | [`ddpm`] |
 //! | β̃ is at least 1e-20 | β̃ | [`ddpm`] |
 //!
+//! With the feature `hub`, `SchedulerConfig::compat` does this for every scheduler class, and more: the lists of σ and t of each class, and
+//! where its steps depart from the papers.
+//!
 //! The timesteps are the same but for three cases. A single "linspace" step is `[0]` in diffusers; here use
 //! [`Timesteps::explicit`](crate::Timesteps::explicit) with `[0]`. "trailing" has S + 1 entries for some S, the last of them
 //! t = −1. "leading" may ask for t = T, from which diffusers cannot step either.

@@ -354,6 +354,20 @@ fn what_makes_no_sense_is_an_error_that_names_its_key() {
     }
 }
 
+/// A quirk names compat() where that reproduces it, and nowhere else.
+#[test]
+fn a_quirk_says_whether_compat_reproduces_it() {
+    for (class, keys, in_compat) in
+        [(MULTI, r#""solver_order": 3"#, true), (SINGLE, r#""algorithm_type": "sde-dpmsolver++""#, false)]
+    {
+        let config = config(class, keys);
+        let texts: Vec<String> = config.notes().iter().map(ToString::to_string).collect();
+        assert_eq!(quirks(&config).iter().map(|quirk| quirk.in_compat).collect::<Vec<_>>(), [in_compat], "{texts:?}");
+        assert_eq!(texts[0].ends_with(". To reproduce it use compat()"), in_compat, "{texts:?}");
+        assert_eq!(config.compat().plan(10).is_ok(), in_compat, "{class}");
+    }
+}
+
 /// An argument is used, or refused by its name.
 #[test]
 fn arguments_are_never_dropped() {

@@ -28,7 +28,7 @@ impl Whole {
     }
 }
 
-/// A call: what the network is told, and σ in the class's own meaning.
+/// A call: what the network is told, and σ: noise/signal, or that of a flow.
 pub(crate) type Call = (f64, f64);
 
 /// σ of these t.

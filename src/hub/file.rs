@@ -136,7 +136,7 @@ impl SchedulerConfig {
     ///
     /// let schedule = NoiseSchedule::laplace(1000, 0.0, 0.5)?;
     /// let config = SchedulerConfig::from_schedule(SchedulerClass::Ddim, &schedule, Prediction::Velocity)?;
-    /// assert_eq!(SchedulerConfig::from_json(&config.to_json())?.schedule().betas(), schedule.betas());
+    /// assert_eq!(SchedulerConfig::from_json(&config.to_json())?.schedule()?.betas(), schedule.betas());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_schedule(
@@ -193,7 +193,7 @@ impl SchedulerConfig {
     ///
     /// let euler = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
     /// let ddim = euler.clone().with_class(SchedulerClass::Ddim)?;
-    /// assert_eq!((euler.spacing(), ddim.spacing()), (Spacing::Linspace, Spacing::Leading));
+    /// assert_eq!((euler.spacing(), ddim.spacing()), (Some(Spacing::Linspace), Some(Spacing::Leading)));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {

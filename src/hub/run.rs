@@ -51,7 +51,7 @@ pub struct Run<'a> {
 pub(super) enum Calls {
     /// S calls, spaced as the configuration says.
     Count(usize),
-    /// At these σ, in the class's own meaning of σ.
+    /// At these σ: noise/signal, or those of a flow.
     Sigmas(Vec<f64>),
     /// At these t.
     Times(Vec<f64>),

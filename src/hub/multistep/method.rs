@@ -170,7 +170,7 @@ impl Method {
         imitated: bool,
     ) -> Result<AnySolver, Error> {
         if algorithm.is_stochastic() && imitated && self.order > 1 {
-            // Each call goes back to x at the start of its step, and that cannot be told from x and the outputs after noise was added.
+            // Each call starts from x at the start of its step. Once noise was added, x and the outputs do not determine that.
             let reason = "with solver_order above 1 needs the x of an earlier call; compat() cannot imitate it";
             return Err(config_error("algorithm_type", "sde-dpmsolver++", reason));
         }

@@ -5,6 +5,7 @@ mod imitated;
 
 use crate::error::Error;
 use crate::hub::json::Entry;
+use crate::hub::keys::acts;
 use crate::hub::multistep::quirks;
 use crate::hub::read::{Reader, SPREADS};
 use crate::hub::recipe::Curve;
@@ -90,13 +91,13 @@ impl Places {
         let clip = read_clip(reader, trained, spread.is_some() || flow.is_some())?;
         let cosine = trained.recipe.curve == Curve::Cosine && class == SchedulerClass::DpmSolverMultistep;
         let places = Self { class, spread, flow, clip, ends, cosine };
-        places.note(reader, trained);
+        places.note_idle_keys(reader);
+        places.note_quirks(reader, trained);
         Ok(places)
     }
 
-    /// What the spacing makes of the keys that all classes read, and where diffusers differs.
-    fn note(&self, reader: &mut Reader<'_>, trained: &Trained) {
-        let ends_in_noise = trained.end == PathEnd::FirstLevel;
+    /// The keys of all classes that do nothing beside this spacing.
+    fn note_idle_keys(&self, reader: &mut Reader<'_>) {
         if self.spread.is_some() || self.flow.is_some() {
             // These lists are none of t.
             reader.retract(&["timestep_spacing", "steps_offset"]);
@@ -105,18 +106,19 @@ impl Places {
         if self.spread.is_some() {
             // It begins at a finite σ here, too.
             reader.retract(&["rescale_betas_zero_snr"]);
-        }
-        if self.flow.is_some() && self.spread.is_none() {
+        } else if self.flow.is_some() {
             let betas = ["beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr"];
             reader.retract(&betas);
             reader.unused(&[("beta_start", &["0.0001"]), ("beta_end", &["0.02"]), ("beta_schedule", &["\"linear\""])]);
             reader.unused(&[("trained_betas", &[]), ("rescale_betas_zero_snr", &["false"])]);
         }
-        let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
-        let repeats = encodes || matches!(self.class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
+    }
+
+    /// Where diffusers calls the network elsewhere.
+    fn note_quirks(&self, reader: &mut Reader<'_>, trained: &Trained) {
         match (&self.flow, self.spread) {
             (None, None) => {
-                if encodes && trained.spacing != Spacing::Linspace {
+                if self.encodes() && trained.spacing != Spacing::Linspace {
                     reader.quirk(&quirks::INVERSE_LIST);
                 }
                 if self.clip.is_some() && trained.spacing == Spacing::Trailing {
@@ -131,36 +133,41 @@ impl Places {
                     Spreading::Of(Spread::Beta) => &quirks::BETA,
                     Spreading::Of(_) => &quirks::EXPONENTIAL,
                 });
-                if encodes {
+                if self.encodes() {
                     reader.quirk(&quirks::INVERSE_SPREAD);
-                } else if repeats {
+                } else if self.lacks_end() {
                     reader.quirk(&quirks::REPEATED);
-                } else if ends_in_noise {
+                } else if trained.end == PathEnd::FirstLevel {
                     reader.stands_still();
                 }
             }
+            (Some(_), Some(spread)) if !self.spreads_flow(spread) => reader.quirk(&quirks::FLOW_SPREAD),
+            (Some(_), _) if self.encodes() => reader.quirk(&quirks::INVERSE_FLOW),
             (Some(_), spread) => {
-                if spread.is_some_and(|spread| !self.spreads_flow(spread)) {
-                    reader.quirk(&quirks::FLOW_SPREAD);
-                } else if encodes {
-                    reader.quirk(&quirks::INVERSE_FLOW);
-                } else {
-                    match self.class {
-                        SchedulerClass::UniPcMultistep if spread.is_some() => {}
-                        SchedulerClass::UniPcMultistep => reader.quirk(&quirks::UNIPC_FLOW),
-                        _ => reader.quirk(&quirks::FLOW),
-                    }
-                    if ends_in_noise {
-                        reader.quirk(if repeats { &quirks::FLOW_REPEATED } else { &quirks::FLOW_END });
-                    }
+                match (self.class, spread) {
+                    (SchedulerClass::UniPcMultistep, Some(_)) => {}
+                    (SchedulerClass::UniPcMultistep, None) => reader.quirk(&quirks::UNIPC_FLOW),
+                    _ => reader.quirk(&quirks::FLOW),
+                }
+                if trained.end == PathEnd::FirstLevel {
+                    reader.quirk(if self.lacks_end() { &quirks::FLOW_REPEATED } else { &quirks::FLOW_END });
                 }
             }
         }
     }
 
+    fn encodes(&self) -> bool {
+        self.class == SchedulerClass::DpmSolverMultistepInverse
+    }
+
+    /// Whether the class has no key for the end of its path.
+    fn lacks_end(&self) -> bool {
+        !acts(self.class, "final_sigmas_type")
+    }
+
     /// Whether the last step leads to pure noise.
     pub(super) fn encodes_to_pure_noise(&self) -> bool {
-        self.class == SchedulerClass::DpmSolverMultistepInverse && self.flow.is_some() && self.spread.is_none()
+        self.encodes() && self.flow.is_some() && self.spread.is_none()
     }
 
     /// Whether diffusers spreads the levels of a flow: UniPC does, in one spacing.

@@ -22,7 +22,7 @@ impl Solver for Resumed {
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let whole = self.whole.legs()?;
         let skipped = whole.len().saturating_sub(legs.len());
-        // The legs of another path are a path of their own.
+        // For another path, the method sees its legs alone.
         let same =
             |(leg, of_whole): (&Leg, &Leg)| (leg.told, leg.from, leg.to) == (of_whole.told, of_whole.from, of_whole.to);
         if skipped == 0 || !legs.iter().zip(whole.iter().skip(skipped)).all(same) {

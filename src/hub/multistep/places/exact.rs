@@ -34,8 +34,7 @@ impl Places {
                 Ok(self.in_time(&Path::new(points)?, &flow, schedule.len(), false)?)
             }
         }?;
-        let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
-        Ok(if encodes { path.encoding(Conditioning::Source) } else { path })
+        Ok(if self.encodes() { path.encoding(Conditioning::Source) } else { path })
     }
 
     /// `Err` for an argument that these settings do not take.
@@ -94,12 +93,9 @@ impl Places {
         let sigmas = self.spread_sigmas(spread, trained, steps)?;
         let points = sigmas.into_iter().map(|sigma| point(schedule, sigma)).collect::<Result<Vec<_>, _>>()?;
         let path = Path::new(points)?.of_process(schedule);
-        // DEIS, SA-Solver and the inverse have no key for the end.
-        let repeats = self.class == SchedulerClass::DpmSolverMultistepInverse
-            || matches!(self.class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
         match path.points().last().copied() {
             // The smallest σ is that of the spread, whose last point it is.
-            Some(last) if !repeats && trained.end == PathEnd::FirstLevel => path.ending_at(last),
+            Some(last) if !self.lacks_end() && trained.end == PathEnd::FirstLevel => path.ending_at(last),
             _ => Ok(path.between_ends(true, Point::new(0.0, NoiseLevel::CLEAN))),
         }
     }

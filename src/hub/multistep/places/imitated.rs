@@ -1,4 +1,4 @@
-//! The paths of diffusers, of its own lists of σ and t.
+//! The paths that diffusers makes of its lists of σ and t.
 
 use super::{KARRAS, Places, Spreading, Walk, unclipped};
 use crate::compat::multistep::{self as python, Call, Meaning, Shift, Whole};
@@ -32,7 +32,7 @@ impl Places {
                 Ok(Walk::of(meaning.path(&calls, if is_list { sigmas.min() } else { repeated })?))
             }
             SchedulerClass::DpmSolverMultistepInverse if self.flow.is_some() => {
-                // A list that falls, as if it were not the inverse.
+                // diffusers runs this list from noise to data.
                 Ok(Walk::of(meaning.path(&calls, repeated)?))
             }
             SchedulerClass::DpmSolverMultistepInverse => {
@@ -107,8 +107,7 @@ impl Places {
                 let last = unclipped(schedule, self.clip);
                 let times = trained.times();
                 let list = times.whole_list(total, last, run.steps()?)?;
-                let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
-                Ok(python::at_times(sigmas, if encodes { shifted_down(list, times) } else { list }))
+                Ok(python::at_times(sigmas, if self.encodes() { shifted_down(list, times) } else { list }))
             }
         }
     }
