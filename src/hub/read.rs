@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         let range = self.given("clip_sample_range");
         let default = self.class.defaults().clip_sample;
         let clips = clip.map_or(Ok(default), |entry| entry.flag())?;
-        let dynamic = self.get("thresholding").map_or(Ok(false), |entry| entry.flag())?;
+        let dynamic = self.flag("thresholding", false)?;
         let (ratio, max) = (self.given("dynamic_thresholding_ratio"), self.given("sample_max_value"));
         if dynamic {
             if clips {

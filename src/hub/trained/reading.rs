@@ -36,7 +36,7 @@ fn recipe(reader: &mut Reader<'_>) -> Result<Recipe, Error> {
     let (start, end, name) = (reader.given("beta_start"), reader.given("beta_end"), reader.given("beta_schedule"));
     let in_alpha_bar = acts(reader.class, "snr_shift_scale");
     let recipe = |curve| Recipe { total, curve, shift: 1.0, rescales: false, in_alpha_bar };
-    if let Some(entry) = reader.get("trained_betas").filter(|entry| !entry.is_null()) {
+    if let Some(entry) = reader.given("trained_betas") {
         reader.ignored_if_given([start, end, name], Ignored::TrainedBetas);
         let betas = entry.numbers()?;
         if betas.len() != total {
@@ -100,8 +100,8 @@ fn prediction(reader: &mut Reader<'_>) -> Result<Prediction, Error> {
 
 fn shift_and_rescaling(reader: &mut Reader<'_>, mut recipe: Recipe, prediction: Prediction) -> Result<Recipe, Error> {
     let default = reader.class.defaults().snr_shift_scale;
-    recipe.shift = number(reader.given("snr_shift_scale"), default, |shift| shift > 0.0, "is not positive")?;
-    recipe.rescales = reader.get("rescale_betas_zero_snr").map_or(Ok(false), |entry| entry.flag())?;
+    recipe.shift = reader.number("snr_shift_scale", default, |shift| shift > 0.0, "is not positive")?;
+    recipe.rescales = reader.flag("rescale_betas_zero_snr", false)?;
     if recipe.rescales {
         reader.differs(if prediction == Prediction::Epsilon {
             Difference::ZeroSnrEpsilon
