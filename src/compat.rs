@@ -10,6 +10,9 @@
 //! | DDPM adds noise if t > 0, also on the step to clean data | no noise on the step to clean data | [`ddpm`] |
 //! | β̃ is at least 1e-20 | β̃ | [`ddpm`] |
 //!
+//! With the feature `hub`, `SchedulerConfig::compat` does this for every scheduler class, and more: the lists of σ and t of each class, and
+//! where its steps depart from the papers.
+//!
 //! The timesteps are the same but for three cases. A single "linspace" step is `[0]` in diffusers; here use
 //! [`Timesteps::explicit`](crate::Timesteps::explicit) with `[0]`. "trailing" has S + 1 entries for some S, the last of them
 //! t = −1. "leading" may ask for t = T, from which diffusers cannot step either.
@@ -46,33 +49,39 @@ mod pndm;
 mod sigmas;
 mod stride;
 mod tables;
+#[cfg(feature = "hub")]
+mod times;
 
 #[cfg(feature = "hub")]
-pub(crate) use continuous::{EdmEnd, EdmSigmas, IpndmOfDiffusers, ThirdAsPublished, ipndm_path, score_path};
+pub(crate) use continuous::{EdmEnd, EdmSigmas, IpndmOfDiffusers, ipndm_path, score_path};
 #[cfg(feature = "hub")]
 pub(crate) use ddpm::DdpmOfPython;
 pub use ddpm::ddpm;
 #[cfg(feature = "hub")]
 pub(crate) use flow::{AncestralWithoutNoise, FlowSigmas};
 #[cfg(feature = "hub")]
-pub(crate) use k_diffusion::{Listed, LmsOfList, Times};
+pub(crate) use k_diffusion::{Listed, LmsOfList};
 #[cfg(feature = "hub")]
 pub(crate) use pndm::PndmByStride;
 #[cfg(feature = "hub")]
-pub(crate) use sigmas::{Sigmas, Spread};
+pub(crate) use sigmas::Sigmas;
 #[cfg(feature = "hub")]
 pub(crate) use stride::ByStride;
 pub use stride::{ddim, ddim_inverse};
 pub use tables::Tables;
+#[cfg(feature = "hub")]
+pub(crate) use tables::laplace;
+#[cfg(feature = "hub")]
+pub(crate) use times::Times;
 
-/// The precision of diffusers' tables and lists.
+/// The precision of diffusers' tables and lists, for `SchedulerConfig::compat_in` of the feature `hub`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
     /// `f32`, as diffusers has them.
     #[default]
     F32,
-    /// `f64`: what diffusers would compute if it held `f64`. It tells its departures in the method from those by rounding.
+    /// `f64`: what diffusers would compute if it held `f64`. What then differs from the default is the method, and not rounding.
     F64,
 }
 

@@ -43,6 +43,7 @@
 
 mod class;
 mod continuous;
+mod file;
 mod flags;
 mod flow;
 mod json;
@@ -52,6 +53,7 @@ mod note;
 mod read;
 mod recipe;
 mod run;
+mod shift;
 mod sigma;
 mod table;
 mod trained;
@@ -67,8 +69,7 @@ pub use run::Run;
 use crate::coefficients::Threshold;
 use crate::compat::{Precision, Tables};
 use crate::error::Error;
-use crate::hub::json::{Entries, Entry, MAX_BYTES, config_error};
-use crate::hub::keys::{REMOVED_KEYS, acts, is_known};
+use crate::hub::json::{Entries, config_error};
 use crate::hub::run::Calls;
 use crate::hub::trained::Trained;
 use crate::path::Path;
@@ -77,9 +78,6 @@ use crate::prediction::Prediction;
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::solver::Variance;
 use crate::timesteps::{PathEnd, Timesteps};
-
-/// What diffusers calls the file.
-const FILE_NAME: &str = "scheduler_config.json";
 
 /// A scheduler configuration, read and checked.
 ///
@@ -151,239 +149,6 @@ impl FromStr for Spacing {
     }
 }
 
-/// Reading and writing.
-impl SchedulerConfig {
-    /// Reads the text of a `scheduler_config.json`.
-    ///
-    /// The class is that of `_class_name`. Two other forms are understood. A file with an object `noise_scheduler`, as
-    /// diffusion policy has it, is read from there, and its class may stand in `_target_`. A file with
-    /// `noise_scheduler_type`, as `LeRobot` has it, is read for the keys of schedulers only.
-    ///
-    /// At most 32 MiB and 256 keys are read, and as many `trained_betas` as the longest schedule has.
-    ///
-    /// # Errors
-    /// [`Error::ConfigText`] if the text is not a JSON object; [`Error::ConfigKeyMissing`] if it does not name a class, and
-    /// then [`SchedulerConfig::from_json_as`] reads it; [`Error::Config`] with the key whose value makes no sense: of the
-    /// wrong type, outside its domain, unknown to diffusers, or in contradiction to another key.
-    ///
-    /// ```
-    /// # use alphabar::{Error, hub::SchedulerConfig};
-    /// assert!(SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#).is_ok());
-    /// let error = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "beta_start": 1.5}"#).unwrap_err();
-    /// assert_eq!(error.to_string(), "beta_start = 1.5 is not inside (0, 1)");
-    /// ```
-    pub fn from_json(text: &str) -> Result<Self, Error> {
-        let (name, entries) = scheduler_section(json::entries(text)?)?;
-        let Some(name) = name else {
-            let reason = "it names the class whose defaults the other keys have. To choose a class use \
-                          SchedulerConfig::from_json_as";
-            return Err(Error::ConfigKeyMissing { key: "_class_name", reason });
-        };
-        let class: SchedulerClass = name.parse()?;
-        let mut config = Self::from_entries(class, entries)?;
-        if name.starts_with("Flax") {
-            config.notes.insert(0, Note::Differs(Difference::Flax(class)));
-        }
-        Ok(config)
-    }
-
-    /// Reads the text of a `scheduler_config.json` as a class of your choice, also without `_class_name`.
-    ///
-    /// Missing keys have the defaults of that class, as with `DDIMScheduler.from_config` of diffusers.
-    ///
-    /// # Errors
-    /// As [`SchedulerConfig::from_json`]; [`Error::Config`] for the file of a flow-matching model as a class with a β schedule.
-    ///
-    /// ```
-    /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
-    ///
-    /// let json = r#"{"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}"#;
-    /// let config = SchedulerConfig::from_json_as(json, SchedulerClass::Ddim)?;
-    /// assert_eq!(config.timesteps(16)?.as_slice()[..3], [90, 84, 78]);
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[doc(alias = "from_config")]
-    pub fn from_json_as(text: &str, class: SchedulerClass) -> Result<Self, Error> {
-        let (name, entries) = scheduler_section(json::entries(text)?)?;
-        check_is_of_one_model(name.and_then(|name| name.parse().ok()), &entries, class)?;
-        Self::from_entries(class, without_keys_of_others(class, entries))
-    }
-
-    /// Reads the bytes of a `scheduler_config.json`.
-    ///
-    /// # Errors
-    /// As [`SchedulerConfig::from_json`].
-    pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
-        Self::from_json(json::utf8(bytes)?)
-    }
-
-    /// Opens the configuration of a model folder: the file itself, the folder that holds it, or the model's folder, which holds it in
-    /// `scheduler/`.
-    ///
-    /// # Errors
-    /// [`Error::ConfigRead`] with the path, and those of [`SchedulerConfig::from_json`].
-    ///
-    /// ```no_run
-    /// use alphabar::hub::SchedulerConfig;
-    ///
-    /// let plan = SchedulerConfig::open("stable-diffusion-v1-5")?.plan(20)?;
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[doc(alias = "from_pretrained")]
-    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, Error> {
-        let given = path.as_ref();
-        let candidates = [given.join("scheduler").join(FILE_NAME), given.join(FILE_NAME)];
-        let path = candidates.iter().find(|path| path.is_file()).map_or(given, |path| path);
-        let named = |error: std::io::Error| {
-            Error::ConfigRead(std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-        };
-        if path.is_dir() {
-            let reason = format!("{}: no {FILE_NAME} in it or in its scheduler/", path.display());
-            return Err(Error::ConfigRead(std::io::Error::new(std::io::ErrorKind::NotFound, reason)));
-        }
-        Self::from_reader(std::fs::File::open(path).map_err(named)?)
-    }
-
-    /// Reads a `scheduler_config.json` from a file or a connection, and no more of it than a configuration can have.
-    ///
-    /// # Errors
-    /// [`Error::ConfigRead`], and those of [`SchedulerConfig::from_json`].
-    ///
-    /// ```
-    /// # use alphabar::hub::SchedulerConfig;
-    /// let file = r#"{"_class_name": "DDPMScheduler"}"#.as_bytes(); // std::fs::File::open("scheduler/scheduler_config.json")?
-    /// let config = SchedulerConfig::from_reader(file)?;
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    pub fn from_reader(reader: impl std::io::Read) -> Result<Self, Error> {
-        let mut bytes = Vec::new();
-        let most = MAX_BYTES as u64 + 1;
-        std::io::Read::read_to_end(&mut reader.take(most), &mut bytes).map_err(Error::ConfigRead)?;
-        Self::from_slice(&bytes)
-    }
-
-    /// A configuration for a custom schedule, for diffusers to load: its β are `trained_betas`. Nothing is clipped, the
-    /// spacing is trailing, and the path ends in clean data.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a prediction that diffusers does not have (the score), and for a schedule that ends at ᾱ = 0,
-    /// which `trained_betas` cannot hold.
-    ///
-    /// ```
-    /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
-    /// use alphabar::{NoiseSchedule, Prediction};
-    ///
-    /// let schedule = NoiseSchedule::laplace(1000, 0.0, 0.5)?;
-    /// let config = SchedulerConfig::from_schedule(SchedulerClass::Ddim, &schedule, Prediction::Velocity)?;
-    /// assert_eq!(SchedulerConfig::from_json(&config.to_json())?.schedule().betas(), schedule.betas());
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    pub fn from_schedule(
-        class: SchedulerClass,
-        schedule: &NoiseSchedule,
-        prediction: Prediction,
-    ) -> Result<Self, Error> {
-        let word = match prediction {
-            Prediction::Epsilon => "epsilon",
-            Prediction::Sample => "sample",
-            Prediction::Velocity => "v_prediction",
-            other => {
-                return Err(config_error(
-                    "prediction_type",
-                    &other.name(),
-                    "has no name in diffusers; convert the network's output to ε",
-                ));
-            }
-        };
-        let betas: Vec<String> = schedule.betas().iter().map(|beta| format!("{beta:e}")).collect();
-        let mut entries = Entries::new();
-        for (key, text) in [
-            ("clip_sample", "false".to_owned()),
-            ("num_train_timesteps", schedule.len().to_string()),
-            ("prediction_type", format!("\"{word}\"")),
-            ("timestep_spacing", "\"trailing\"".to_owned()),
-            ("trained_betas", format!("[{}]", betas.join(", "))),
-        ] {
-            entries.insert(key.to_owned(), text);
-        }
-        Self::from_entries(class, entries)
-    }
-
-    /// Reads the configuration again as another class, as `DDIMScheduler.from_config(config)` of diffusers does.
-    ///
-    /// Missing keys get the defaults of that class.
-    ///
-    /// # Errors
-    /// [`Error::Config`] as in reading.
-    ///
-    /// ```
-    /// use alphabar::hub::{SchedulerClass, SchedulerConfig, Spacing};
-    ///
-    /// let euler = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
-    /// let ddim = euler.clone().with_class(SchedulerClass::Ddim)?;
-    /// assert_eq!((euler.spacing(), ddim.spacing()), (Spacing::Linspace, Spacing::Leading));
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {
-        check_is_of_one_model(Some(self.class), &self.entries, class)?;
-        let entries = if class == self.class { self.entries } else { without_keys_of_others(class, self.entries) };
-        Ok(Self { imitates: self.imitates, ..Self::from_entries(class, entries)? })
-    }
-
-    /// The configuration as diffusers writes it, for `DDIMScheduler.from_pretrained` and its like.
-    ///
-    /// Every value stands as it was read, unknown keys too. For the supported classes, defaults are written out. `NaN` and
-    /// infinities are left out, since JSON does not have them; diffusers has the same default for the one key that holds one,
-    /// `lambda_min_clipped`.
-    ///
-    /// ```
-    /// # use alphabar::hub::SchedulerConfig;
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "beta_end": 0.012}"#)?;
-    /// assert!(config.to_json().contains("\"beta_end\": 0.012,\n"));
-    /// assert!(config.to_json().contains("\"set_alpha_to_one\": true,\n"));
-    /// # Ok::<(), alphabar::Error>(())
-    /// ```
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut entries = self.entries.clone();
-        entries.retain(|_, text| !json::is_constant(text));
-        entries.insert("_class_name".to_owned(), format!("\"{}\"", self.class.name()));
-        if self.class.has_betas() {
-            let defaults = self.class.defaults();
-            for (key, text) in [
-                ("num_train_timesteps", "1000".to_owned()),
-                ("beta_start", defaults.beta_start.to_string()),
-                ("beta_end", defaults.beta_end.to_string()),
-                ("beta_schedule", format!("\"{}\"", defaults.beta_schedule)),
-                ("trained_betas", "null".to_owned()),
-                ("prediction_type", "\"epsilon\"".to_owned()),
-                ("clip_sample", defaults.clip_sample.to_string()),
-                ("clip_sample_range", "1.0".to_owned()),
-                ("thresholding", "false".to_owned()),
-                ("dynamic_thresholding_ratio", "0.995".to_owned()),
-                ("sample_max_value", "1.0".to_owned()),
-                ("timestep_spacing", format!("\"{}\"", defaults.spacing)),
-                ("steps_offset", "0".to_owned()),
-                ("final_sigmas_type", "\"zero\"".to_owned()),
-                ("snr_shift_scale", defaults.snr_shift_scale.to_string()),
-                ("set_alpha_to_one", (defaults.end == PathEnd::Clean).to_string()),
-                ("rescale_betas_zero_snr", "false".to_owned()),
-                ("variance_type", "\"fixed_small\"".to_owned()),
-            ] {
-                // What an early file says by another name is said.
-                let former = REMOVED_KEYS.iter().filter(|(_, now)| *now == Some(key));
-                let is_said = former.into_iter().any(|(former, _)| entries.contains_key(*former));
-                if acts(self.class, key) && !is_said {
-                    entries.entry(key.to_owned()).or_insert(text);
-                }
-            }
-        }
-        let lines: Vec<String> =
-            entries.iter().map(|(key, text)| format!("  {}: {text}", serde_json::Value::from(key.as_str()))).collect();
-        format!("{{\n{}\n}}\n", lines.join(",\n"))
-    }
-}
-
 /// From the configuration to a plan.
 impl SchedulerConfig {
     /// The plan of S inference steps, as configured: [`SchedulerConfig::run`] without further arguments.
@@ -396,19 +161,51 @@ impl SchedulerConfig {
         self.run(steps).plan()
     }
 
-    /// A run of S inference steps, for which a pipeline's arguments can be given: η, strength, μ or the number of tokens.
+    /// A run of S inference steps, for which a pipeline's arguments can be given: η, strength, μ or the number of tokens. [`Run`] says which
+    /// class takes which.
+    ///
+    /// ```
+    /// use alphabar::hub::SchedulerConfig;
+    ///
+    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerAncestralDiscreteScheduler"}"#)?;
+    /// let plan = config.run(30).eta(0.5).plan()?;
+    /// // What a class does not take is an error of the plan.
+    /// assert!(config.run(30).mu(1.15).plan().is_err());
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
     pub fn run(&self, steps: usize) -> Run<'_> {
         Run::new(self, Calls::Count(steps))
     }
 
     /// A run through a list of σ, as a pipeline's `sigmas`: noise/signal for a table and for EDM, the flow's σ for a flow. A 0 at the end is
     /// the end of the path.
+    ///
+    /// `EulerDiscreteScheduler` ends its path at the last σ of the list, whatever that is, and `LTXEulerAncestralRFScheduler` wants a 0 there. The
+    /// σ of a flow are those before the shift, but for LTX.
+    ///
+    /// ```
+    /// use alphabar::hub::SchedulerConfig;
+    ///
+    /// let sd3 = SchedulerConfig::from_json(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#)?;
+    /// let plan = sd3.run_through_sigmas([1.0, 0.75, 0.5, 0.25]).plan()?;
+    /// assert_eq!(plan, sd3.plan(4)?);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
     pub fn run_through_sigmas(&self, sigmas: impl IntoIterator<Item = f64>) -> Run<'_> {
         let sigmas = sigmas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         Run::new(self, Calls::Sigmas(sigmas))
     }
 
-    /// A run through a list of t, as a pipeline's `timesteps`.
+    /// A run through a list of t, as a pipeline's `timesteps`, from the noisiest on.
+    ///
+    /// ```
+    /// use alphabar::hub::SchedulerConfig;
+    ///
+    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DPMSolverMultistepScheduler"}"#)?;
+    /// let plan = config.run_through_times([999.0, 845.0, 730.0, 587.0, 443.0]).plan()?;
+    /// assert_eq!((plan.len(), plan.steps()[1].t), (5, 845.0));
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
     pub fn run_through_times(&self, times: impl IntoIterator<Item = f64>) -> Run<'_> {
         let times = times.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         Run::new(self, Calls::Times(times))
@@ -416,6 +213,9 @@ impl SchedulerConfig {
 
     /// This configuration with the plans of diffusers 0.42.1: its `f32` tables, its lists of σ and t, and its departures from the papers, which
     /// [`notes()`](SchedulerConfig::notes) names. For those who must get the images of an existing pipeline.
+    ///
+    /// It takes effect in [`SchedulerConfig::plan`] and in every [`Run`]. A run of which diffusers makes NaN, or which it refuses, is then an
+    /// error. The schedule, the timesteps and the plan builders stay exact; [`SchedulerConfig::python_tables`] has the tables.
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
@@ -433,6 +233,19 @@ impl SchedulerConfig {
     }
 
     /// [`SchedulerConfig::compat`] with a choice of precision: in `f64`, what diffusers would compute if its tables were `f64`.
+    ///
+    /// The difference between the two is rounding; that between `f64` and the default is what the methods do differently.
+    ///
+    /// ```
+    /// use alphabar::compat::Precision;
+    /// use alphabar::hub::SchedulerConfig;
+    ///
+    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#)?;
+    /// // Along leading timesteps the method is the same, and the tables are not.
+    /// assert_eq!(config.clone().compat_in(Precision::F64).plan(10)?.steps(), config.plan(10)?.steps());
+    /// assert_ne!(config.clone().compat().plan(10)?.steps(), config.plan(10)?.steps());
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
     #[must_use]
     pub fn compat_in(self, precision: Precision) -> Self {
         Self { imitates: Some(precision), ..self }
@@ -562,7 +375,7 @@ impl SchedulerConfig {
         }
     }
 
-    /// How the timesteps are spaced. `None` for a class without a table of β, as in the next three.
+    /// How the timesteps are spaced. `None` for a class without a table of β, as are the offset, the end and the variance.
     #[must_use]
     pub fn spacing(&self) -> Option<Spacing> {
         self.trained.as_ref().map(|trained| trained.spacing)
@@ -594,57 +407,4 @@ impl SchedulerConfig {
     pub fn has_learned_variance(&self) -> bool {
         self.trained.as_ref().is_some_and(|trained| trained.learned_variance)
     }
-}
-
-/// The entries of a scheduler, and the name of its class, in a file that may hold other things too.
-fn scheduler_section(mut entries: Entries) -> Result<(Option<String>, Entries), Error> {
-    let word = |key: &'static str, text: &str| Entry { key, text }.word();
-    if let Some(name) = entries.get("_class_name") {
-        return Ok((Some(word("_class_name", name)?), entries));
-    }
-    if let Some(section) = entries.get("noise_scheduler").filter(|text| text.starts_with('{')) {
-        entries = json::entries(section)?;
-        if let Some(name) = entries.get("_class_name") {
-            return Ok((Some(word("_class_name", name)?), entries));
-        }
-    }
-    if let Some(path) = entries.remove("_target_") {
-        let path = word("_target_", &path)?;
-        return Ok((path.rsplit('.').next().map(str::to_owned), entries));
-    }
-    if let Some(kind) = entries.remove("noise_scheduler_type") {
-        let name = format!("{}Scheduler", word("noise_scheduler_type", &kind)?);
-        entries.retain(|key, _| is_known(key));
-        return Ok((Some(name), entries));
-    }
-    Ok((None, entries))
-}
-
-/// Refuses to read the file of a flow as a class with a table of β, and the other way around: the network is what it is.
-fn check_is_of_one_model(from: Option<SchedulerClass>, entries: &Entries, to: SchedulerClass) -> Result<(), Error> {
-    let key = "use_flow_sigmas";
-    let text = entries.get(key).map_or("false", |text| text);
-    let has_flow_sigmas = Entry { key, text }.flag()?;
-    let was_flow = has_flow_sigmas || from.is_some_and(SchedulerClass::is_flow);
-    let is_flow = to.is_flow() || has_flow_sigmas && acts(to, key);
-    if from.is_none_or(|from| from == to) && !has_flow_sigmas || was_flow == is_flow {
-        return Ok(());
-    }
-    let reason = if is_flow {
-        "is of a model with a β schedule, which no flow-matching class can sample"
-    } else {
-        "is of a flow-matching model, which has no β schedule: read it as a flow-matching class, or set use_flow_sigmas for one that has it"
-    };
-    Err(config_error("_class_name", from.map_or("(none)", SchedulerClass::name), reason))
-}
-
-/// The entries without the keys of other classes' samplers and of their spacing in σ, which diffusers drops too.
-fn without_keys_of_others(class: SchedulerClass, mut entries: Entries) -> Entries {
-    entries.retain(|key, _| acts(class, key) || !is_of_sampler(key));
-    entries
-}
-
-fn is_of_sampler(key: &str) -> bool {
-    let shared = [SchedulerClass::Ddim, SchedulerClass::DdimInverse, SchedulerClass::Ddpm];
-    is_known(key) && !shared.into_iter().any(|class| acts(class, key))
 }

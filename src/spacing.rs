@@ -98,6 +98,30 @@ pub fn kl_optimal(steps: usize, sigma_max: f64, sigma_min: f64) -> Result<Vec<f6
     })
 }
 
+/// How the switches of diffusers' classes space S values of σ between two ends.
+#[cfg(feature = "hub")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// `use_karras_sigmas`: [`karras`] with ρ = 7.
+    Karras,
+    /// `use_exponential_sigmas`: [`exponential`].
+    Exponential,
+    /// `use_beta_sigmas`: [`beta`] with α = β = 0.6.
+    Beta,
+}
+
+#[cfg(feature = "hub")]
+impl Spread {
+    /// S values from the largest to the smallest.
+    pub(crate) fn between(self, steps: usize, max: f64, min: f64) -> Result<Vec<f64>, Error> {
+        match self {
+            Self::Karras => karras(steps, max, min, KARRAS_RHO),
+            Self::Exponential => exponential(steps, max, min),
+            Self::Beta => beta(steps, max, min, 0.6, 0.6),
+        }
+    }
+}
+
 /// The models for which [`align_your_steps`] has lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

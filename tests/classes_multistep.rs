@@ -143,7 +143,7 @@ const WITHOUT_RESULT: [&str; 29] = [
     "UniPCMultistepScheduler {SD,predict_x0:false} {steps:5}: 5 calls, compat 5 calls",
     "UniPCMultistepScheduler {prediction_type:flow_prediction,use_exponential_sigmas:true,use_flow_sigmas:true} {steps:5}: 5 calls, compat no use_flow_sigmas in this run",
     "UniPCMultistepScheduler {prediction_type:flow_prediction,use_beta_sigmas:true,use_flow_sigmas:true} {steps:5}: 5 calls, compat no use_flow_sigmas in this run",
-    "UniPCMultistepScheduler {prediction_type:flow_prediction,use_dynamic_shifting:true,use_flow_sigmas:true} {steps:5}: no mu in this run, compat no mu in this run",
+    "UniPCMultistepScheduler {prediction_type:flow_prediction,use_dynamic_shifting:true,use_flow_sigmas:true} {steps:5}: no use_dynamic_shifting in this run, compat no use_dynamic_shifting in this run",
     "UniPCMultistepScheduler {shift_terminal:0.1} {steps:5}: no shift_terminal, compat no shift_terminal",
     "UniPCMultistepScheduler {SD} {sigmas:[1.0,0.75,0.5,0.25]}: no sigmas in this run, compat no sigmas in this run",
     "UniPCMultistepScheduler {final_sigmas_type:sigma_min,predict_x0:false,prediction_type:flow_prediction,use_flow_sigmas:true} {steps:5}: 5 calls, compat 5 calls",
@@ -354,6 +354,20 @@ fn what_makes_no_sense_is_an_error_that_names_its_key() {
     }
 }
 
+/// A quirk names compat() where that reproduces it, and nowhere else.
+#[test]
+fn a_quirk_says_whether_compat_reproduces_it() {
+    for (class, keys, in_compat) in
+        [(MULTI, r#""solver_order": 3"#, true), (SINGLE, r#""algorithm_type": "sde-dpmsolver++""#, false)]
+    {
+        let config = config(class, keys);
+        let texts: Vec<String> = config.notes().iter().map(ToString::to_string).collect();
+        assert_eq!(quirks(&config).iter().map(|quirk| quirk.in_compat).collect::<Vec<_>>(), [in_compat], "{texts:?}");
+        assert_eq!(texts[0].ends_with(". To reproduce it use compat()"), in_compat, "{texts:?}");
+        assert_eq!(config.compat().plan(10).is_ok(), in_compat, "{class}");
+    }
+}
+
 /// An argument is used, or refused by its name.
 #[test]
 fn arguments_are_never_dropped() {
@@ -381,7 +395,7 @@ fn arguments_are_never_dropped() {
     }
     let dynamic = config(UNIPC, &format!(r#"{FLOW}, "use_dynamic_shifting": true"#));
     for config in [dynamic.clone(), dynamic.compat()] {
-        refused(config.run(10), "mu", UNIPC);
+        refused(config.run(10), "use_dynamic_shifting", UNIPC);
         assert!(config.run(10).mu(f64::NAN).plan().is_err() && config.run(10).mu(1e9).plan().is_err());
         // A 0 at the end is the end of the path.
         let [with, without] = [vec![1.0, 0.5, 0.0], vec![1.0, 0.5]]

@@ -426,6 +426,11 @@ fn notes_name_what_differs() {
     let trailing = json!({"use_karras_sigmas": true, "timestep_spacing": "trailing"});
     assert_eq!(keys("HeunDiscreteScheduler", trailing.clone()), ["timestep_spacing"]);
     assert_eq!(keys("KDPM2DiscreteScheduler", trailing.clone()), ["timestep_spacing", "use_karras_sigmas"]);
+    // With a spread there are S values of σ, whatever the length of the list of t.
+    let notes = config("HeunDiscreteScheduler", &trailing).notes().to_vec();
+    assert!(!notes.contains(&Note::Differs(Difference::TrailingLength)) && notes.len() == 1, "{notes:?}");
+    let ends = json!({"use_karras_sigmas": true, "timestep_spacing": "trailing", "final_sigmas_type": "sigma_min"});
+    assert!(euler(&ends).notes().contains(&Note::StandsStill));
     assert_eq!(keys("KDPM2AncestralDiscreteScheduler", json!({"use_karras_sigmas": true})), ["use_karras_sigmas"]);
     assert_eq!(
         keys("KDPM2DiscreteScheduler", json!({"timestep_spacing": "leading", "use_beta_sigmas": true})),

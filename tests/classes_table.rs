@@ -102,6 +102,12 @@ fn arguments_that_a_class_does_not_take() {
     names(pndm.clone().compat().run(20).strength(0.5).plan(), "strength");
     assert_eq!(pndm.run(20).strength(0.5).plan().unwrap().len(), 11);
     assert!(matches!(ddpm.run(20).strength(1.5).plan(), Err(Error::Parameter { .. })));
+    // The strength of a distilled class shortens the list that S steps are taken from, and a list of t is taken from none.
+    for name in ["LCMScheduler", "TCDScheduler"] {
+        names(class(name).run_through_times([999.0, 499.0]).strength(0.5).plan(), "strength");
+    }
+    let error = ddpm.run(10).eta(0.5).plan().unwrap_err().to_string();
+    assert!(error.starts_with("eta = 0.5 is not an argument of DDPMScheduler; "), "{error}");
 }
 
 /// The departures of PNDM are noted where they are met.

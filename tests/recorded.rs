@@ -12,6 +12,7 @@ mod classes;
 
 mod classes_docs;
 mod classes_flow;
+mod classes_keys;
 mod classes_multistep;
 mod classes_published;
 mod classes_sigma;

@@ -3,7 +3,6 @@
 use core::f64::consts::{FRAC_2_PI, PI};
 
 use super::Precision;
-use super::tables::linspace;
 use crate::dd::Dd;
 use crate::edm::Edm;
 use crate::error::{Error, require_count};
@@ -11,7 +10,7 @@ use crate::level::NoiseLevel;
 use crate::path::{Legs, Path, Point, Process};
 use crate::prediction::Prediction;
 use crate::schedule::MAX_TRAIN_STEPS;
-use crate::solver::{Combination, DpmSolverPp, Interpolation, Row, Solver};
+use crate::solver::{Combination, Row, Solver};
 use crate::spacing;
 
 /// The σ of `EDMEulerScheduler`, `EDMDPMSolverMultistepScheduler` and `CosineDPMSolverMultistepScheduler`.
@@ -59,26 +58,6 @@ impl EdmSigmas {
     }
 }
 
-/// DPM-Solver++ of order 3 with `solver_type` = `heun`: steps of order 2 integrate exactly, and those of order 3 are as published, with half
-/// of the second difference.
-#[derive(Clone, Debug)]
-pub(crate) struct ThirdAsPublished {
-    pub(crate) of: DpmSolverPp,
-}
-
-impl Solver for ThirdAsPublished {
-    fn name(&self) -> &'static str {
-        self.of.name()
-    }
-
-    fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        let [exact, published] =
-            [Interpolation::Exact, Interpolation::Published].map(|way| self.of.clone().interpolation(way).rows(legs));
-        let rows = exact?.into_iter().zip(published?);
-        Ok(rows.map(|(exact, published)| if published.history.len() == 2 { published } else { exact }).collect())
-    }
-}
-
 /// The path of `IPNDMScheduler`: β_i = sin²(π·u_i/2) for u = 1, 1 − 1/S, …, 1/S, at levels (√(1−β²), β); or the β of `trained_betas`, of
 /// which the last is the end.
 pub(crate) fn ipndm_path(steps: usize, betas: Option<&[f64]>, precision: Precision) -> Result<Path, Error> {
@@ -87,10 +66,7 @@ pub(crate) fn ipndm_path(steps: usize, betas: Option<&[f64]>, precision: Precisi
         betas.iter().map(|beta| hold(*beta)).collect()
     } else {
         let steps = require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
-        let us: Vec<f64> = match precision {
-            Precision::F32 => linspace(1.0, 0.0, steps + 1)?.into_iter().map(f64::from).collect(),
-            Precision::F64 => (0..=steps).map(|i| 1.0 - i as f64 / steps as f64).collect(),
-        };
+        let us = precision.linspace(1.0, 0.0, steps + 1)?;
         let sines = us.into_iter().map(|u| hold(libm::sin(hold(hold(u * hold(PI)) / 2.0))));
         sines.map(|sine| hold(sine * sine)).collect()
     };

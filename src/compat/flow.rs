@@ -1,12 +1,14 @@
 //! The lists of σ and t that the flow-matching classes of diffusers make, and their steps where those differ.
 
-use super::{Precision, Spread};
+use super::Precision;
+use super::times::linspace;
 use crate::dd::Dd;
 use crate::error::{Error, require_count};
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Path, Point};
 use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::{Combination, Solver};
+use crate::spacing::Spread;
 
 /// How `FlowMatchEulerDiscreteScheduler` and its kin make a list of the flow's σ.
 ///
@@ -35,18 +37,12 @@ pub(crate) struct FlowSigmas {
 impl FlowSigmas {
     /// The path of S calls.
     pub(crate) fn path(&self, steps: usize) -> Result<Path, Error> {
-        let last = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
+        require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
         let end = |sigma: f64| {
             self.precision.hold(if self.shifts_ends { self.shifted(sigma, Precision::F64) } else { sigma })
         };
         let (max, min) = (end(1.0), end(1.0 / self.train_steps as f64));
-        // numpy.linspace
-        let sigmas = (0..steps).map(|i| match i {
-            0 => max,
-            i if i == last => min,
-            i => max + i as f64 * ((min - max) / last as f64),
-        });
-        self.along(sigmas, Precision::F64, None)
+        self.along(linspace(max, min, steps), Precision::F64, None)
     }
 
     /// The path through these σ, which are shifted.

@@ -6,47 +6,14 @@
 //! then:        the t of those S values, linear in ln σ
 //! ```
 
-use super::Precision;
-use super::sigmas::{Sigmas, Spread};
-use super::tables::linspace;
+use super::sigmas::Sigmas;
 use crate::dd::Dd;
-use crate::error::{Error, require_count};
+use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::{Legs, Path, Point, Process};
-use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::rule::Kernel;
 use crate::solver::{Row, Solver, each_leg};
-
-/// A list of t of S calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Times {
-    Linspace,
-    Leading { offset: usize },
-    Trailing,
-}
-
-impl Times {
-    /// The list, from the noisiest t on, of a table of T.
-    pub(crate) fn list(self, total: usize, steps: usize) -> Result<Vec<f64>, Error> {
-        require_count("S", steps, 1, if self == Self::Linspace { MAX_TRAIN_STEPS } else { total })?;
-        Ok(match self {
-            Self::Linspace => {
-                // numpy.linspace: a single entry is the first one.
-                let last = (total - 1) as f64;
-                let step = if steps > 1 { last / (steps - 1) as f64 } else { 0.0 };
-                (0..steps).rev().map(|i| if i > 0 && i + 1 == steps { last } else { i as f64 * step }).collect()
-            }
-            Self::Leading { offset } => (0..steps).rev().map(|i| (i * (total / steps) + offset) as f64).collect(),
-            Self::Trailing => {
-                // numpy.arange(T, 0, −T/S): its length is rounded up, and its step is the difference of the first two entries.
-                let total = total as f64;
-                let ratio = total / steps as f64;
-                let (length, step) = ((total / ratio).ceil() as usize, (total - ratio) - total);
-                (0..length).map(|i| (total + i as f64 * step).round_ties_even() - 1.0).collect()
-            }
-        })
-    }
-}
+use crate::spacing::Spread;
 
 /// The points of a class, before they are a path: t, σ, and the σ of the end.
 #[derive(Clone, Debug)]
@@ -72,10 +39,7 @@ impl Listed {
     /// `interpolation_type = log_linear`: S + 1 values of σ, even in ln σ, over the whole table, beside the S values of t.
     pub(crate) fn log_linear(self, table: &Sigmas, steps: usize) -> Result<Self, Error> {
         let [max, min] = [table.max(), table.min()].map(|sigma| table.precision().hold(libm::log(sigma)));
-        let logs: Vec<f64> = match table.precision() {
-            Precision::F32 => linspace(max, min, steps + 1)?.into_iter().map(f64::from).collect(),
-            Precision::F64 => (0..=steps).map(|i| max + (min - max) * (i as f64 / steps as f64)).collect(),
-        };
+        let logs = table.precision().linspace(max, min, steps.saturating_add(1))?;
         let sigmas = logs.into_iter().map(|log| table.precision().hold(libm::exp(log))).collect();
         Ok(Self { sigmas, ..self })
     }

@@ -1,20 +1,14 @@
 //! The lists of σ and t of diffusers' classes that remember (DPM-Solver, DEIS, UniPC, SA-Solver), and how their runs depart.
 
-use super::{Precision, Sigmas, Spread};
+use super::times::linspace;
+use super::{Precision, Sigmas};
 use crate::error::{Error, require_count};
 use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs, Path, Point};
 use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::{Row, Solver};
+use crate::spacing::Spread;
 use crate::timesteps::Conditioning;
-
-/// How a list of whole t is spaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spaced {
-    Leading { offset: usize },
-    Trailing,
-    Linspace,
-}
 
 /// How a fraction of t becomes the whole number that the network is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,39 +28,8 @@ impl Whole {
     }
 }
 
-/// A call: what the network is told, and σ in the class's own meaning.
+/// A call: what the network is told, and σ: noise/signal, or that of a flow.
 pub(crate) type Call = (f64, f64);
-
-/// numpy's `linspace`: both ends, and each entry by one product and one sum.
-fn linspace(start: f64, end: f64, len: usize) -> impl DoubleEndedIterator<Item = f64> + ExactSizeIterator {
-    let last = len.saturating_sub(1);
-    let step = (end - start) / last.max(1) as f64;
-    (0..len).map(move |i| if i == last && i > 0 { end } else { i as f64 * step + start })
-}
-
-/// The t of `set_timesteps`, falling, of S calls along the first `last` of T trained steps.
-///
-/// "trailing" may have one entry more, t = −1.
-pub(crate) fn times(spaced: Spaced, total: usize, last: usize, steps: usize) -> Result<Vec<f64>, Error> {
-    require_count("S", steps, 1, total)?;
-    require_count("trained steps that are not clipped", last, 1, total)?;
-    Ok(match spaced {
-        Spaced::Linspace => {
-            let all = linspace(0.0, (last - 1) as f64, steps + 1).skip(1);
-            all.map(f64::round_ties_even).rev().collect()
-        }
-        Spaced::Leading { offset } => {
-            let ratio = last / (steps + 1);
-            (1..=steps).rev().map(|k| (k * ratio + offset) as f64).collect()
-        }
-        Spaced::Trailing => {
-            let (first, ratio) = (last as f64, total as f64 / steps as f64);
-            // numpy's `arange(last, 0, −T/S)`
-            let len = (first / ratio).ceil() as usize;
-            (0..len).map(|i| (first - i as f64 * ratio).round_ties_even() - 1.0).collect()
-        }
-    })
-}
 
 /// σ of these t.
 pub(crate) fn at_times(sigmas: &Sigmas, times: impl IntoIterator<Item = f64>) -> Vec<Call> {
@@ -208,7 +171,8 @@ impl Meaning {
 pub(crate) fn without_equal_times(calls: &[Call], last: f64) -> (Vec<Call>, f64) {
     let mut times: Vec<f64> = Vec::with_capacity(calls.len());
     for (t, _) in calls {
-        if !times.contains(t) {
+        // t rises with σ, so equal ones are neighbours.
+        if times.last() != Some(t) {
             times.push(*t);
         }
     }

@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::level::NoiseLevel;
 use crate::path::Point;
 use crate::schedule::NoiseSchedule;
-use crate::spacing;
 
 /// σ of every t, and its logarithm, as diffusers holds them.
 #[derive(Clone, Debug)]
@@ -81,25 +80,3 @@ impl Sigmas {
 
 /// What diffusers holds for ᾱ = 0 where it divides by √ᾱ.
 const ZERO_SNR_FLOOR: f64 = 1.0 / 16_777_216.0;
-
-/// How S values of σ lie between two ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spread {
-    /// `use_karras_sigmas`, ρ = 7.
-    Karras,
-    /// `use_exponential_sigmas`.
-    Exponential,
-    /// `use_beta_sigmas`, α = β = 0.6.
-    Beta,
-}
-
-impl Spread {
-    /// S values from the largest to the smallest.
-    pub(crate) fn between(self, steps: usize, max: f64, min: f64) -> Result<Vec<f64>, Error> {
-        match self {
-            Self::Karras => spacing::karras(steps, max, min, spacing::KARRAS_RHO),
-            Self::Exponential => spacing::exponential(steps, max, min),
-            Self::Beta => spacing::beta(steps, max, min, 0.6, 0.6),
-        }
-    }
-}

@@ -83,11 +83,7 @@ impl Tables {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn laplace(train_steps: usize) -> Result<Self, Error> {
-        Self::from_alpha_bar(train_steps, |u| {
-            let side = if u > 0.5 { -1.0 } else { 1.0 };
-            let snr = libm::exp(-0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6));
-            (snr / (1.0 + snr)).sqrt()
-        })
+        Self::from_alpha_bar(train_steps, laplace)
     }
 
     /// `sigmoid`: β_i = σ(−6 + 12·i/(T−1))·(`beta_end` − `beta_start`) + `beta_start`.
@@ -140,13 +136,8 @@ impl Tables {
     /// ```
     pub fn rescale_zero_terminal_snr(&self) -> Result<Self, Error> {
         require_count("T", self.betas.len(), 2, MAX_TRAIN_STEPS)?;
-        let signals: Vec<f32> = self.alphas_cumprod.iter().map(|alpha_bar| alpha_bar.sqrt()).collect();
-        let first = signals.first().copied().unwrap_or(1.0);
-        let last = signals.last().copied().unwrap_or(0.0);
-        let stretch = first / (first - last);
         let mut previous = 1.0;
-        let betas = signals.iter().map(|signal| {
-            let signal = (signal - last) * stretch;
+        let betas = self.stretched_signals().map(|signal| {
             let alpha_bar = signal * signal;
             let beta = 1.0 - alpha_bar / previous;
             previous = alpha_bar;
@@ -172,12 +163,16 @@ impl Tables {
     #[cfg(feature = "hub")]
     pub(crate) fn rescale_alphas_cumprod(self) -> Result<Self, Error> {
         require_count("T", self.betas.len(), 2, MAX_TRAIN_STEPS)?;
-        let signals: Vec<f32> = self.alphas_cumprod.iter().map(|alpha_bar| alpha_bar.sqrt()).collect();
-        let first = signals.first().copied().unwrap_or(1.0);
-        let last = signals.last().copied().unwrap_or(0.0);
+        let alphas_cumprod = self.stretched_signals().map(|signal| signal * signal).collect();
+        Ok(Self { alphas_cumprod, ..self })
+    }
+
+    /// √ᾱ, shifted and scaled so that the last is 0 and the first stays.
+    fn stretched_signals(&self) -> impl Iterator<Item = f32> + '_ {
+        let end = |alpha_bar: Option<&f32>, default: f32| alpha_bar.map_or(default, |alpha_bar| alpha_bar.sqrt());
+        let (first, last) = (end(self.alphas_cumprod.first(), 1.0), end(self.alphas_cumprod.last(), 0.0));
         let stretch = first / (first - last);
-        let squared = |signal: &f32| ((signal - last) * stretch) * ((signal - last) * stretch);
-        Ok(Self { alphas_cumprod: signals.iter().map(squared).collect(), ..self })
+        self.alphas_cumprod.iter().map(move |alpha_bar| (alpha_bar.sqrt() - last) * stretch)
     }
 
     /// β of each t: `betas`.
@@ -231,6 +226,14 @@ impl Tables {
         });
         Self { alphas_cumprod: alphas_cumprod.collect(), betas }
     }
+}
+
+/// ᾱ of the "laplace" of diffusers at u = t/T: the square root of the paper's (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to
+/// the argument of the logarithm.
+pub(crate) fn laplace(u: f64) -> f64 {
+    let side = if u > 0.5 { -1.0 } else { 1.0 };
+    let snr = libm::exp(-0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6));
+    (snr / (1.0 + snr)).sqrt()
 }
 
 /// torch's `linspace` in `f32`: counted from the nearer end.

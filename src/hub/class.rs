@@ -8,89 +8,113 @@ use crate::hub::json::config_error;
 use crate::hub::keys::acts;
 use crate::timesteps::PathEnd;
 
-/// The scheduler class of diffusers that wrote a configuration, or as which it is read.
-///
-/// Each runs as the sampler that it is; [the guide](crate::guide::model_folders) says which one, and what differs from diffusers.
-///
-/// ```
-/// use alphabar::hub::SchedulerClass;
-///
-/// let class: SchedulerClass = "EulerDiscreteScheduler".parse()?;
-/// assert_eq!(class, SchedulerClass::EulerDiscrete);
-/// // A scheduler of diffusers' former Flax half is read as its PyTorch twin.
-/// assert_eq!("FlaxDDIMScheduler".parse::<SchedulerClass>()?, SchedulerClass::Ddim);
-/// assert_eq!("FlowMatchEulerDiscreteScheduler".parse::<SchedulerClass>()?, SchedulerClass::FlowMatchEulerDiscrete);
-/// # Ok::<(), alphabar::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SchedulerClass {
-    /// `DDIMScheduler`.
-    Ddim,
-    /// `DDIMParallelScheduler`: DDIM.
-    DdimParallel,
-    /// `DDIMInverseScheduler`: encoding (DDIM inversion).
-    DdimInverse,
-    /// `DDPMScheduler`.
-    Ddpm,
-    /// `DDPMParallelScheduler`: DDPM.
-    DdpmParallel,
-    /// `UnCLIPScheduler`: DDPM on the cosine schedule.
-    UnClip,
-    /// `CogVideoXDDIMScheduler`: DDIM on a schedule of shifted SNR.
-    CogVideoXDdim,
-    /// `CogVideoXDPMScheduler`.
-    CogVideoXDpm,
-    /// `PNDMScheduler`.
-    Pndm,
-    /// `EulerDiscreteScheduler`: DDIM with η = 0.
-    EulerDiscrete,
-    /// `EulerAncestralDiscreteScheduler`: DDIM with η = 1.
-    EulerAncestralDiscrete,
-    /// `HeunDiscreteScheduler`.
-    HeunDiscrete,
-    /// `LMSDiscreteScheduler`.
-    LmsDiscrete,
-    /// `KDPM2DiscreteScheduler`.
-    Kdpm2Discrete,
-    /// `KDPM2AncestralDiscreteScheduler`.
-    Kdpm2AncestralDiscrete,
-    /// `DPMSolverSDEScheduler`.
-    DpmSolverSde,
-    /// `DPMSolverMultistepScheduler`.
-    DpmSolverMultistep,
-    /// `DPMSolverSinglestepScheduler`.
-    DpmSolverSinglestep,
-    /// `DEISMultistepScheduler`.
-    DeisMultistep,
-    /// `UniPCMultistepScheduler`.
-    UniPcMultistep,
-    /// `SASolverScheduler`.
-    SaSolver,
-    /// `LCMScheduler`.
-    Lcm,
-    /// `TCDScheduler`.
-    Tcd,
-    /// `DPMSolverMultistepInverseScheduler`.
-    DpmSolverMultistepInverse,
-    /// `IPNDMScheduler`.
-    Ipndm,
-    /// `EDMEulerScheduler`.
-    EdmEuler,
-    /// `EDMDPMSolverMultistepScheduler`.
-    EdmDpmSolverMultistep,
-    /// `CosineDPMSolverMultistepScheduler`.
-    CosineDpmSolverMultistep,
-    /// `FlowMatchEulerDiscreteScheduler`.
-    FlowMatchEulerDiscrete,
-    /// `FlowMatchHeunDiscreteScheduler`.
-    FlowMatchHeunDiscrete,
-    /// `FlowMatchLCMScheduler`.
-    FlowMatchLcm,
-    /// `LTXEulerAncestralRFScheduler`.
-    LtxEulerAncestralRf,
-    /// `ScoreSdeVeScheduler`.
-    ScoreSdeVe,
+/// The classes, with their names in diffusers.
+macro_rules! classes {
+    ($(#[$about:meta])* enum SchedulerClass { $($(#[$what:meta])* $class:ident = $name:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum SchedulerClass {
+            $($(#[$what])* $class,)+
+        }
+
+        impl SchedulerClass {
+            pub(super) const ALL: [Self; [$($name),+].len()] = [$(Self::$class),+];
+
+            /// The name of the class in diffusers.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$class => $name,)+
+                }
+            }
+        }
+    };
+}
+
+classes! {
+    /// The scheduler class of diffusers that wrote a configuration, or as which it is read.
+    ///
+    /// Each runs as the sampler that it is; [the guide](crate::guide::model_folders) says which one, and what differs from diffusers.
+    ///
+    /// ```
+    /// use alphabar::hub::SchedulerClass;
+    ///
+    /// let class: SchedulerClass = "EulerDiscreteScheduler".parse()?;
+    /// assert_eq!(class, SchedulerClass::EulerDiscrete);
+    /// // A scheduler of diffusers' former Flax half is read as its PyTorch twin.
+    /// assert_eq!("FlaxDDIMScheduler".parse::<SchedulerClass>()?, SchedulerClass::Ddim);
+    /// assert_eq!("FlowMatchEulerDiscreteScheduler".parse::<SchedulerClass>()?, SchedulerClass::FlowMatchEulerDiscrete);
+    /// # Ok::<(), alphabar::Error>(())
+    /// ```
+    enum SchedulerClass {
+        /// `DDIMScheduler`: DDIM with η.
+        Ddim = "DDIMScheduler",
+        /// `DDIMParallelScheduler`: DDIM.
+        DdimParallel = "DDIMParallelScheduler",
+        /// `DDIMInverseScheduler`: DDIM inversion, which encodes.
+        DdimInverse = "DDIMInverseScheduler",
+        /// `DDPMScheduler`: DDPM with the variance of the file.
+        Ddpm = "DDPMScheduler",
+        /// `DDPMParallelScheduler`: DDPM.
+        DdpmParallel = "DDPMParallelScheduler",
+        /// `UnCLIPScheduler`: DDPM on the cosine schedule.
+        UnClip = "UnCLIPScheduler",
+        /// `CogVideoXDDIMScheduler`: DDIM on a schedule of shifted SNR.
+        CogVideoXDdim = "CogVideoXDDIMScheduler",
+        /// `CogVideoXDPMScheduler`: SDE-DPM-Solver++ 2M on that schedule.
+        CogVideoXDpm = "CogVideoXDPMScheduler",
+        /// `PNDMScheduler`: PLMS, or PNDM with Runge–Kutta steps at the start.
+        Pndm = "PNDMScheduler",
+        /// `EulerDiscreteScheduler`: DDIM with η = 0.
+        EulerDiscrete = "EulerDiscreteScheduler",
+        /// `EulerAncestralDiscreteScheduler`: DDIM with η = 1.
+        EulerAncestralDiscrete = "EulerAncestralDiscreteScheduler",
+        /// `HeunDiscreteScheduler`: Heun's method in σ, with 2S − 1 calls.
+        HeunDiscrete = "HeunDiscreteScheduler",
+        /// `LMSDiscreteScheduler`: LMS of order 4.
+        LmsDiscrete = "LMSDiscreteScheduler",
+        /// `KDPM2DiscreteScheduler`: DPM-Solver-2 in σ.
+        Kdpm2Discrete = "KDPM2DiscreteScheduler",
+        /// `KDPM2AncestralDiscreteScheduler`: DPM-Solver-2 ancestral.
+        Kdpm2AncestralDiscrete = "KDPM2AncestralDiscreteScheduler",
+        /// `DPMSolverSDEScheduler`: [`TwoStage::sde`](crate::TwoStage::sde).
+        DpmSolverSde = "DPMSolverSDEScheduler",
+        /// `DPMSolverMultistepScheduler`: DPM-Solver(++) multistep, as ODE and as SDE.
+        DpmSolverMultistep = "DPMSolverMultistepScheduler",
+        /// `DPMSolverSinglestepScheduler`: DPM-Solver(++) single-step on the points of the path.
+        DpmSolverSinglestep = "DPMSolverSinglestepScheduler",
+        /// `DEISMultistepScheduler`: DEIS in log ρ.
+        DeisMultistep = "DEISMultistepScheduler",
+        /// `UniPCMultistepScheduler`: UniPC with its corrector.
+        UniPcMultistep = "UniPCMultistepScheduler",
+        /// `SASolverScheduler`: SA-Solver.
+        SaSolver = "SASolverScheduler",
+        /// `LCMScheduler`: LCM.
+        Lcm = "LCMScheduler",
+        /// `TCDScheduler`: TCD with γ.
+        Tcd = "TCDScheduler",
+        /// `DPMSolverMultistepInverseScheduler`: DPM-Solver(++) multistep along the path walked back, which encodes.
+        DpmSolverMultistepInverse = "DPMSolverMultistepInverseScheduler",
+        /// `IPNDMScheduler`: iPNDM of order 4 (Dance Diffusion).
+        Ipndm = "IPNDMScheduler",
+        /// `EDMEulerScheduler`: Euler's method with EDM's preconditioning.
+        EdmEuler = "EDMEulerScheduler",
+        /// `EDMDPMSolverMultistepScheduler`: DPM-Solver++ multistep with EDM's preconditioning.
+        EdmDpmSolverMultistep = "EDMDPMSolverMultistepScheduler",
+        /// `CosineDPMSolverMultistepScheduler`: SDE-DPM-Solver++ multistep of Stable Audio.
+        CosineDpmSolverMultistep = "CosineDPMSolverMultistepScheduler",
+        /// `FlowMatchEulerDiscreteScheduler`: Euler's method of a flow.
+        FlowMatchEulerDiscrete = "FlowMatchEulerDiscreteScheduler",
+        /// `FlowMatchHeunDiscreteScheduler`: [`FlowHeun`](crate::FlowHeun), with 2S − 1 calls.
+        FlowMatchHeunDiscrete = "FlowMatchHeunDiscreteScheduler",
+        /// `FlowMatchLCMScheduler`: [`Renoise`](crate::Renoise).
+        FlowMatchLcm = "FlowMatchLCMScheduler",
+        /// `LTXEulerAncestralRFScheduler`: Euler ancestral of rectified flows.
+        LtxEulerAncestralRf = "LTXEulerAncestralRFScheduler",
+        /// `ScoreSdeVeScheduler`: reverse diffusion of a variance-exploding SDE, without its corrector.
+        ScoreSdeVe = "ScoreSdeVeScheduler",
+    }
 }
 
 /// Classes that are read, and run, by one file.
@@ -111,9 +135,9 @@ pub(super) enum Family {
 /// How a class lists its timesteps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
-    /// As DDIM does.
-    Same,
-    /// As DDIM does, but without rounding in "linspace".
+    /// S whole t, as DDIM has them.
+    Whole,
+    /// S t, as DDIM has them, but with their fractions in "linspace".
     Fractional,
     /// S + 1 entries without their last, in "linspace" and "leading".
     OneMore,
@@ -133,86 +157,10 @@ pub(super) struct Defaults {
 }
 
 impl SchedulerClass {
-    pub(super) const ALL: [Self; 33] = [
-        Self::Ddim,
-        Self::DdimParallel,
-        Self::DdimInverse,
-        Self::Ddpm,
-        Self::DdpmParallel,
-        Self::UnClip,
-        Self::CogVideoXDdim,
-        Self::CogVideoXDpm,
-        Self::Pndm,
-        Self::EulerDiscrete,
-        Self::EulerAncestralDiscrete,
-        Self::HeunDiscrete,
-        Self::LmsDiscrete,
-        Self::Kdpm2Discrete,
-        Self::Kdpm2AncestralDiscrete,
-        Self::DpmSolverSde,
-        Self::DpmSolverMultistep,
-        Self::DpmSolverSinglestep,
-        Self::DeisMultistep,
-        Self::UniPcMultistep,
-        Self::SaSolver,
-        Self::Lcm,
-        Self::Tcd,
-        Self::DpmSolverMultistepInverse,
-        Self::Ipndm,
-        Self::EdmEuler,
-        Self::EdmDpmSolverMultistep,
-        Self::CosineDpmSolverMultistep,
-        Self::FlowMatchEulerDiscrete,
-        Self::FlowMatchHeunDiscrete,
-        Self::FlowMatchLcm,
-        Self::LtxEulerAncestralRf,
-        Self::ScoreSdeVe,
-    ];
-
     /// All classes, for a list to choose from.
     #[must_use]
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
         Self::ALL.into_iter()
-    }
-
-    /// The name of the class in diffusers.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "DDIMScheduler",
-            Self::DdimParallel => "DDIMParallelScheduler",
-            Self::DdimInverse => "DDIMInverseScheduler",
-            Self::Ddpm => "DDPMScheduler",
-            Self::DdpmParallel => "DDPMParallelScheduler",
-            Self::UnClip => "UnCLIPScheduler",
-            Self::CogVideoXDdim => "CogVideoXDDIMScheduler",
-            Self::CogVideoXDpm => "CogVideoXDPMScheduler",
-            Self::Pndm => "PNDMScheduler",
-            Self::EulerDiscrete => "EulerDiscreteScheduler",
-            Self::EulerAncestralDiscrete => "EulerAncestralDiscreteScheduler",
-            Self::HeunDiscrete => "HeunDiscreteScheduler",
-            Self::LmsDiscrete => "LMSDiscreteScheduler",
-            Self::Kdpm2Discrete => "KDPM2DiscreteScheduler",
-            Self::Kdpm2AncestralDiscrete => "KDPM2AncestralDiscreteScheduler",
-            Self::DpmSolverSde => "DPMSolverSDEScheduler",
-            Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
-            Self::DpmSolverSinglestep => "DPMSolverSinglestepScheduler",
-            Self::DeisMultistep => "DEISMultistepScheduler",
-            Self::UniPcMultistep => "UniPCMultistepScheduler",
-            Self::SaSolver => "SASolverScheduler",
-            Self::Lcm => "LCMScheduler",
-            Self::Tcd => "TCDScheduler",
-            Self::DpmSolverMultistepInverse => "DPMSolverMultistepInverseScheduler",
-            Self::Ipndm => "IPNDMScheduler",
-            Self::EdmEuler => "EDMEulerScheduler",
-            Self::EdmDpmSolverMultistep => "EDMDPMSolverMultistepScheduler",
-            Self::CosineDpmSolverMultistep => "CosineDPMSolverMultistepScheduler",
-            Self::FlowMatchEulerDiscrete => "FlowMatchEulerDiscreteScheduler",
-            Self::FlowMatchHeunDiscrete => "FlowMatchHeunDiscreteScheduler",
-            Self::FlowMatchLcm => "FlowMatchLCMScheduler",
-            Self::LtxEulerAncestralRf => "LTXEulerAncestralRFScheduler",
-            Self::ScoreSdeVe => "ScoreSdeVeScheduler",
-        }
     }
 
     pub(super) fn family(self) -> Family {
@@ -277,22 +225,11 @@ impl SchedulerClass {
     }
 
     pub(super) fn list(self) -> List {
-        match self {
-            Self::EulerDiscrete
-            | Self::EulerAncestralDiscrete
-            | Self::HeunDiscrete
-            | Self::LmsDiscrete
-            | Self::Kdpm2Discrete
-            | Self::Kdpm2AncestralDiscrete
-            | Self::DpmSolverSde => List::Fractional,
-            Self::DpmSolverMultistep
-            | Self::DpmSolverMultistepInverse
-            | Self::DpmSolverSinglestep
-            | Self::DeisMultistep
-            | Self::UniPcMultistep
-            | Self::SaSolver => List::OneMore,
-            Self::Lcm | Self::Tcd => List::Distilled,
-            _ => List::Same,
+        match (self.family(), self) {
+            (_, Self::Lcm | Self::Tcd) => List::Distilled,
+            (Family::Sigma, _) => List::Fractional,
+            (Family::Multistep, _) => List::OneMore,
+            _ => List::Whole,
         }
     }
 
@@ -315,7 +252,7 @@ impl SchedulerClass {
             spacing: match self.list() {
                 List::Fractional | List::OneMore => Spacing::Linspace,
                 _ if self == Self::UnClip => Spacing::Linspace,
-                List::Same | List::Distilled => Spacing::Leading,
+                List::Whole | List::Distilled => Spacing::Leading,
             },
             snr_shift_scale: if acts(self, "snr_shift_scale") { 3.0 } else { 1.0 },
         }

@@ -8,7 +8,7 @@ use crate::coefficients::Threshold;
 use crate::error::Error;
 use crate::hub::SchedulerClass;
 use crate::hub::read::Reader;
-use crate::hub::run::{Route, Run};
+use crate::hub::run::{Argument, Route, Run};
 use crate::prediction::Prediction;
 
 /// What these classes read.
@@ -44,10 +44,10 @@ impl Settings {
     }
 
     pub(super) fn route(&self, run: &Run<'_>) -> Result<Route, Error> {
-        let given = [("mu", run.mu.is_some()), ("tokens", run.tokens.is_some()), ("eta", run.eta.is_some())];
-        if let Some((argument, _)) = given.into_iter().find(|(_, given)| *given) {
-            return Err(run.refused(argument, "is not an argument of this class"));
-        }
+        run.takes(match self {
+            Self::Edm(settings) if settings.takes_sigmas() => &[Argument::Sigmas],
+            _ => &[],
+        })?;
         match self {
             Self::Edm(settings) => settings.route(run),
             Self::Ipndm(settings) => settings.route(run),

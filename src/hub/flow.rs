@@ -7,16 +7,17 @@ mod reading;
 
 use core::num::NonZeroU32;
 
-use crate::compat::{AncestralWithoutNoise, FlowSigmas, Precision, Spread};
+use crate::compat::{AncestralWithoutNoise, FlowSigmas, Precision};
 use crate::dd::Dd;
 use crate::error::Error;
 use crate::flow::{DynamicShift, Flow, FlowTime, flux_mu};
-use crate::hub::json::config_error;
-use crate::hub::run::{Calls, Route, Run};
+use crate::hub::run::{Argument, Calls, Route, Run};
+use crate::hub::shift::{DynamicType, needs_mu};
 use crate::level::NoiseLevel;
 use crate::path::{Legs, Path, Process};
 use crate::prediction::{CustomPrediction, Prediction};
 use crate::solver::{Euler, EulerAncestral, FlowHeun, Renoise, Row, Solver};
+use crate::spacing::Spread;
 
 /// What these classes read.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +44,8 @@ enum Method {
 enum Shift {
     /// `shift`.
     Static(f64),
-    /// `use_dynamic_shifting`: e^μ, or μ itself.
-    Dynamic { exponential: bool, by_tokens: DynamicShift },
+    /// `use_dynamic_shifting`, with the line from tokens to μ.
+    Dynamic { of: DynamicType, by_tokens: DynamicShift },
 }
 
 impl Settings {
@@ -53,9 +54,10 @@ impl Settings {
     }
 
     pub(super) fn route(&self, run: &Run<'_>) -> Result<Route, Error> {
-        if run.eta.is_some() {
-            return Err(run.refused("eta", "is not an argument of this class"));
-        }
+        run.takes(match self.method {
+            Method::Heun => &[],
+            _ => &[Argument::Sigmas, Argument::Times, Argument::Mu, Argument::Tokens],
+        })?;
         let imitates = run.config.imitates;
         let flow = self.flow();
         let path = match imitates {
@@ -133,27 +135,26 @@ impl Settings {
     fn list<'a>(&self, run: &'a Run<'_>) -> Result<List<'a>, Error> {
         let ancestral = matches!(self.method, Method::Ancestral { .. });
         match &run.calls {
-            _ if self.method == Method::Heun => run.steps().map(List::Count),
             Calls::Count(steps) => Ok(List::Count(*steps)),
             Calls::Sigmas(sigmas) => match sigmas.split_last() {
                 Some((0.0, _)) if ancestral && (run.mu.is_some() || run.tokens.is_some()) => {
-                    Err(run.refused("mu", "is not applied to a list of σ by this class"))
+                    let given = if run.mu.is_some() { Argument::Mu } else { Argument::Tokens };
+                    Err(run.refused(given, "shifts no list of σ in this class; pass σ as they are to be"))
                 }
                 Some((0.0, sigmas)) if ancestral => Ok(List::Whole(sigmas)),
-                _ if ancestral => {
-                    Err(run.refused("sigmas", "must end in 0: in diffusers the path ends at the last one"))
-                }
+                _ if ancestral => Err(run.refused(Argument::Sigmas, "must end in 0, the end of the path")),
                 Some((0.0, _))
                     if run.config.imitates.is_some() && (self.terminal.is_some() || self.spread.is_some()) =>
                 {
-                    Err(run.refused("sigmas", "must not end in 0, which diffusers would stretch and space, too"))
+                    Err(run
+                        .refused(Argument::Sigmas, "must not end in 0, which diffusers would stretch and space, too"))
                 }
                 Some((0.0, sigmas)) => Ok(List::Sigmas(sigmas)),
                 _ => Ok(List::Sigmas(sigmas)),
             },
-            Calls::Times(_) if ancestral => Err(run.refused("timesteps", "are taken for σ by diffusers; pass σ")),
+            Calls::Times(_) if ancestral => Err(run.refused(Argument::Times, "are taken for σ by diffusers; pass σ")),
             Calls::Times(_) if self.inverted => {
-                Err(run.refused("timesteps", "are of another direction than the t told (invert_sigmas); pass σ"))
+                Err(run.refused(Argument::Times, "fall, and the t of a network with invert_sigmas rise; pass σ"))
             }
             Calls::Times(times) => Ok(List::Times(match times.split_last() {
                 Some((0.0, times)) => times,
@@ -167,25 +168,17 @@ impl Settings {
         match (self.shift, run.mu, run.tokens) {
             (Shift::Static(shift), None, None) => Ok(shift),
             (Shift::Static(_), mu, _) => {
-                let argument = if mu.is_some() { "mu" } else { "tokens" };
+                let argument = if mu.is_some() { Argument::Mu } else { Argument::Tokens };
                 Err(run.refused(argument, "has no use: use_dynamic_shifting is off"))
             }
             (Shift::Dynamic { .. }, Some(_), Some(_)) => {
-                Err(run.refused("tokens", "are given beside mu; pass one of the two"))
+                Err(run.refused(Argument::Tokens, "are given beside mu; pass one of the two"))
             }
             (Shift::Dynamic { .. }, None, None) => {
-                let reason = "needs a μ: pass Run::mu, or Run::tokens, from which base_shift and max_shift make it";
-                Err(config_error("use_dynamic_shifting", "true", reason))
+                Err(needs_mu(", or Run::tokens, from which base_shift and max_shift make it"))
             }
-            (Shift::Dynamic { exponential, by_tokens }, mu, tokens) => {
-                let mu = match (mu, tokens) {
-                    (Some(mu), _) => mu,
-                    (None, tokens) => flux_mu(tokens.unwrap_or(0), &by_tokens)?,
-                };
-                let flow =
-                    if exponential { Flow::default().shifted_exponentially(mu) } else { Flow::default().shifted(mu) };
-                Ok(flow.map_err(|error| run.refused("mu", &error.to_string()))?.shift())
-            }
+            (Shift::Dynamic { of, .. }, Some(mu), None) => of.factor(mu),
+            (Shift::Dynamic { of, by_tokens }, None, Some(tokens)) => of.factor(flux_mu(tokens, &by_tokens)?),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Multistep classes in λ: DPM-Solver, DEIS, UniPC, SA-Solver.
 
-mod method;
+pub(in crate::hub) mod method;
 mod places;
 mod quirks;
 mod resumed;
@@ -12,9 +12,8 @@ use crate::hub::multistep::method::Method;
 use crate::hub::multistep::places::{Places, Walk};
 use crate::hub::multistep::resumed::Resumed;
 use crate::hub::read::Reader;
-use crate::hub::run::{Route, Run};
+use crate::hub::run::{AnySolver, Route, Run};
 use crate::hub::trained::Trained;
-use crate::solver::Solver;
 use crate::timesteps::{Direction, PathEnd};
 
 /// What these classes read beside the table.
@@ -24,8 +23,6 @@ pub(super) struct Settings {
     method: Method,
 }
 
-type AnySolver = Box<dyn Solver + Send + Sync>;
-
 impl Settings {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Self, Error> {
         let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
@@ -34,17 +31,11 @@ impl Settings {
             trained.end = PathEnd::FirstLevel;
         }
         let places = Places::read(reader, trained)?;
-        let method = Method::read(reader, trained)?;
+        let method = Method::read(reader, trained, &places)?;
         Ok(Self { places, method })
     }
 
     pub(super) fn route(&self, trained: &Trained, run: &Run<'_>) -> Result<Route, Error> {
-        if run.eta.is_some() {
-            return Err(run.refused("eta", "is not an argument of this class"));
-        }
-        if run.tokens.is_some() {
-            return Err(run.refused("tokens", "this class has no constants that make μ of them; give μ"));
-        }
         let imitates = run.config.imitates;
         let Walk { path, still } = match imitates {
             None => Walk { path: self.places.path(trained, run)?, still: None },

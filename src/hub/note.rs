@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::hub::SchedulerClass;
+use crate::hub::json::few_digits;
 
 /// One line of the report on a configuration, from [`SchedulerConfig::notes`](crate::hub::SchedulerConfig::notes).
 ///
@@ -57,7 +58,7 @@ pub enum Ignored {
     Thresholding,
     /// It seeds noise, which is passed to a run here.
     NoiseSource,
-    /// Its value is a word of another class, which stands for this one, in diffusers, too.
+    /// Its value is a word of another class, which is read as this one, as diffusers does.
     Foreign(&'static str),
     /// It is a key of early versions that has no effect on the numbers, or the key that replaced it is given too.
     Removed,
@@ -114,9 +115,19 @@ pub enum Difference {
     Flax(SchedulerClass),
 }
 
-/// What diffusers computes differently from what its class is meant to compute. [`SchedulerConfig::compat`] reproduces it.
+/// What diffusers computes differently from what its class is meant to compute.
 ///
-/// [`SchedulerConfig::compat`]: crate::hub::SchedulerConfig::compat
+/// ```
+/// use alphabar::hub::{Difference, Note, SchedulerConfig};
+///
+/// let config = SchedulerConfig::from_json(r#"{"_class_name": "LMSDiscreteScheduler"}"#)?;
+/// for note in config.notes() {
+///     if let Note::Differs(Difference::Quirk(quirk)) = note {
+///         assert!(quirk.in_compat && quirk.by < 1.0);
+///     }
+/// }
+/// # Ok::<(), alphabar::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Quirk {
@@ -126,8 +137,11 @@ pub struct Quirk {
     pub here: &'static str,
     /// What diffusers does.
     pub diffusers: &'static str,
-    /// The largest relative difference of x that was measured, over the runs recorded for the tests; ∞ where diffusers has no result.
+    /// The largest difference |x − x′|/max(1, |x′|) from the x′ of diffusers, over the runs recorded for the tests; ∞ where diffusers has no
+    /// result.
     pub by: f64,
+    /// Whether [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces it.
+    pub in_compat: bool,
 }
 
 impl Eq for Quirk {}
@@ -140,14 +154,12 @@ impl core::hash::Hash for Quirk {
 
 impl fmt::Display for Quirk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { here, diffusers, by, .. } = self;
-        if !by.is_finite() {
-            return write!(f, "{here}; diffusers {diffusers}");
+        let Self { here, diffusers, by, in_compat, .. } = self;
+        write!(f, "{here}; diffusers {diffusers}")?;
+        if by.is_finite() {
+            write!(f, ". This changes x by up to {} (relative)", few_digits(*by))?;
         }
-        write!(
-            f,
-            "{here}; diffusers {diffusers}. The results differ by up to {by:.0e} (relative). To reproduce it use compat()"
-        )
+        if *in_compat { f.write_str(". To reproduce it use compat()") } else { Ok(()) }
     }
 }
 
@@ -196,8 +208,8 @@ impl fmt::Display for Note {
             Self::Ignored { reason, .. } => write!(f, "ignored: {reason}"),
             Self::Differs(difference) => difference.fmt(f),
             Self::StandsStill => f.write_str(
-                "the last step goes from t = 0 to t = 0, as in diffusers: a wasted network call. For another end take \
-                 timesteps(S) and .ending(PathEnd::Clean)",
+                "the last step goes from t = 0 to t = 0, as in diffusers: a wasted network call. To end in clean data set \
+                 set_alpha_to_one = true or final_sigmas_type = zero, whichever the class has",
             ),
         }
     }
@@ -209,7 +221,7 @@ impl fmt::Display for Ignored {
             Self::Unused => f.write_str("does nothing beside the other settings of this file"),
             Self::NotOfClass(class) => write!(f, "{class} does not use it, in diffusers either"),
             Self::StepArgument => f.write_str(
-                "an argument of step() in diffusers, and not a setting. To choose η use plan_builder and Ddim::new",
+                "an argument of step() in diffusers, and not a setting. Pass η to Run::eta, and churn to Path::churned",
             ),
             Self::TrainedBetas => f.write_str("trained_betas are given"),
             Self::FixedSchedule => f.write_str("cosine and Laplace schedules have no beta_start/beta_end"),
@@ -218,9 +230,9 @@ impl fmt::Display for Ignored {
                 f.write_str("dynamic thresholding is on and takes precedence over clipping (in diffusers too)")
             }
             Self::NoiseSource => {
-                f.write_str("a seed of noise, which is passed to a run here: noise::Brownian::new(seed, &plan)")
+                f.write_str("a seed of noise; give the seed to the source of noise, noise::Brownian::new(seed, &plan)")
             }
-            Self::Foreign(word) => write!(f, "a word of another class, which counts as {word} here, in diffusers, too"),
+            Self::Foreign(word) => write!(f, "a word of another class, read as {word}, as diffusers does"),
             Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
         }
     }
@@ -232,22 +244,20 @@ impl fmt::Display for Difference {
             Self::Quirk(quirk) => quirk.fmt(f),
             Self::Predecessor => f.write_str(
                 "each step goes to the next timestep; diffusers goes to t − ⌊T/S⌋, another level under this spacing. To \
-                 reproduce diffusers use compat::ddim",
+                 reproduce it use compat()",
             ),
             Self::OffsetPredecessor => f.write_str(
                 "the last step goes to the end of the path; diffusers goes to t − ⌊T/S⌋ if that is not below 0. To \
-                 reproduce diffusers use compat::ddim",
+                 reproduce it use compat()",
             ),
             Self::TrailingLength => {
                 f.write_str("S timesteps for every S; diffusers makes S + 1 for some, the last of them t = −1")
             }
             Self::LinspaceSingle => f.write_str(
-                "a single step starts from t = T − 1; diffusers starts from t = 0. To reproduce diffusers use \
-                 Timesteps::explicit(T, [0])",
+                "a single step starts from t = T − 1; diffusers starts from t = 0. To reproduce it use compat()",
             ),
             Self::LastStepNoise => f.write_str(
-                "no noise on the step to clean data; diffusers adds some unless its t is 0. To reproduce diffusers use \
-                 compat::ddpm",
+                "no noise on the step to clean data; diffusers adds some unless its t is 0. To reproduce it use compat()",
             ),
             Self::FixedLargeLog => f.write_str("read as fixed_large (variance β); diffusers takes √ln β, which is NaN"),
             Self::Learned => f.write_str("v is ln σ², as in improved DDPM; diffusers takes √v for σ"),
@@ -264,11 +274,11 @@ impl fmt::Display for Difference {
                  Leading spacing does not start there",
             ),
             Self::Corrector => f.write_str(
-                "the predictor runs alone; the pipeline of diffusers makes so many Langevin steps before each, whose length depends on \
-                 norms over the batch (snr), which no plan can hold",
+                "the predictor runs alone; the pipeline of diffusers corrects x before each step by so many Langevin steps. Their length \
+                 depends on norms over the batch, which no plan can hold",
             ),
             Self::ThirdOrderWithNoise => {
-                f.write_str("SDE-DPM-Solver++ of order 3; diffusers has no step of order 3 with noise, and fails where it needs one")
+                f.write_str("SDE-DPM-Solver++ of order 3 runs; diffusers has no step of order 3 with noise, and fails where it needs one")
             }
             Self::BetaSchedule(class) => write!(f, "read as DDPMScheduler does; {class} refuses it"),
             Self::PredictionType(class) => write!(f, "read as DDIMScheduler does; {class} refuses it"),
@@ -277,7 +287,7 @@ impl fmt::Display for Difference {
                 "false means x₀-prediction, as in diffusers up to 0.11; later versions ignore it and take ε-prediction",
             ),
             Self::Renamed { to, .. } => write!(f, "read as {to}, its present name; diffusers ignores the old one"),
-            Self::Flax(class) => write!(f, "written by the Flax half of diffusers; read as {class}"),
+            Self::Flax(class) => write!(f, "a class of the former Flax half of diffusers; read as {class}"),
         }
     }
 }

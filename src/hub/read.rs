@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 
 use crate::coefficients::Threshold;
 use crate::error::Error;
-use crate::hub::class::{Family, List};
-use crate::hub::json::{Entries, Entry, config_error, shortened};
+use crate::hub::class::Family;
+use crate::hub::json::{Entries, Entry, config_error, few_digits, shortened};
 use crate::hub::keys::{REMOVED_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
-use crate::hub::recipe::{Curve, Recipe};
 use crate::hub::trained::Trained;
 use crate::hub::{
-    Difference, Ignored, Note, Quirk, Sampler, SchedulerClass, SchedulerConfig, Spacing, continuous, flow, multistep,
-    sigma, table,
+    Difference, Ignored, Note, Quirk, Sampler, SchedulerClass, SchedulerConfig, continuous, flow, multistep, sigma,
+    table,
 };
-use crate::prediction::Prediction;
-use crate::schedule::MAX_TRAIN_STEPS;
-use crate::solver::Variance;
-use crate::timesteps::PathEnd;
+use crate::spacing::Spread;
+
+/// The spreads of σ by their keys.
+pub(super) const SPREADS: [(&str, Spread); 3] = [
+    ("use_karras_sigmas", Spread::Karras),
+    ("use_exponential_sigmas", Spread::Exponential),
+    ("use_beta_sigmas", Spread::Beta),
+];
 
 impl SchedulerConfig {
     pub(super) fn from_entries(class: SchedulerClass, entries: Entries) -> Result<Self, Error> {
@@ -24,17 +27,17 @@ impl SchedulerConfig {
         let mut reader = Reader { class, entries: &entries, seen, notes: Vec::new() };
         let (trained, sampler) = match class.family() {
             Family::Table => {
-                let trained = reader.trained()?;
+                let trained = Trained::read(&mut reader)?;
                 let settings = table::Settings::read(&mut reader, &trained)?;
                 (Some(trained), Sampler::Table(settings))
             }
             Family::Sigma => {
-                let trained = reader.trained()?;
+                let trained = Trained::read(&mut reader)?;
                 let settings = sigma::Settings::read(&mut reader, &trained)?;
                 (Some(trained), Sampler::Sigma(settings))
             }
             Family::Multistep => {
-                let mut trained = reader.trained()?;
+                let mut trained = Trained::read(&mut reader)?;
                 let settings = multistep::Settings::read(&mut reader, &mut trained)?;
                 (Some(trained), Sampler::Multistep(settings))
             }
@@ -69,6 +72,11 @@ impl<'a> Reader<'a> {
         }
         self.seen.insert(key);
         self.peek(key)
+    }
+
+    /// A key that this class reads, although it does not act in it.
+    pub(super) fn mark(&mut self, key: &'static str) {
+        self.seen.insert(key);
     }
 
     /// A key with a value: `null` is as good as no key.
@@ -122,8 +130,44 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The one of these switches that is on.
+    pub(super) fn one_on<T: Copy>(&mut self, switches: &[(&'static str, T)]) -> Result<Option<T>, Error> {
+        let mut found: Option<(&str, T)> = None;
+        for (key, choice) in switches {
+            if !self.flag(key, false)? {
+                continue;
+            }
+            if let Some((other, _)) = found {
+                return Err(config_error(*key, "true", format!("contradicts {other}; remove one of them")));
+            }
+            found = Some((key, *choice));
+        }
+        Ok(found.map(|(_, choice)| choice))
+    }
+
+    /// `use_karras_sigmas` and its like.
+    pub(super) fn spread(&mut self) -> Result<Option<Spread>, Error> {
+        self.one_on(&SPREADS)
+    }
+
+    /// `sigma_max` and `sigma_min`, or their defaults.
+    pub(super) fn sigma_ends(&mut self, defaults: [f64; 2]) -> Result<[f64; 2], Error> {
+        let [max, min] = self.sigma_ends_if_given()?;
+        in_order([max.unwrap_or(defaults[0]), min.unwrap_or(defaults[1])])
+    }
+
+    /// `sigma_max` and `sigma_min`.
+    pub(super) fn sigma_ends_if_given(&mut self) -> Result<[Option<f64>; 2], Error> {
+        let (holds, not) = (|sigma: f64| (1e-45..=1e45).contains(&sigma), "is not inside [1e-45, 1e45]");
+        let ends = [self.optional("sigma_max", holds, not)?, self.optional("sigma_min", holds, not)?];
+        if let [Some(max), Some(min)] = ends {
+            in_order([max, min])?;
+        }
+        Ok(ends)
+    }
+
     /// A key, or the one of early versions that it has replaced.
-    fn get_or_former(&mut self, key: &'static str, former: &'static str) -> Option<Entry<'a>> {
+    pub(super) fn get_or_former(&mut self, key: &'static str, former: &'static str) -> Option<Entry<'a>> {
         let entry = self.get(key);
         if entry.is_some() || !acts(self.class, key) {
             return entry;
@@ -179,109 +223,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What all classes with a table of β read.
-    fn trained(&mut self) -> Result<Trained, Error> {
-        let recipe = self.recipe()?;
-        let prediction = self.prediction()?;
-        let recipe = self.shift_and_rescaling(recipe, prediction)?;
-        let schedule = recipe.schedule()?;
-        let threshold = self.threshold()?;
-        let end = self.end()?;
-        let (spacing, offset) = self.spacing(schedule.len(), end)?;
-        let (variance, learned_variance) = self.variance()?;
-        Ok(Trained { recipe, schedule, prediction, threshold, spacing, offset, end, variance, learned_variance })
-    }
-
-    fn recipe(&mut self) -> Result<Recipe, Error> {
-        let defaults = self.class.defaults();
-        let total = match self.get_or_former("num_train_timesteps", "timesteps").filter(|entry| !entry.is_null()) {
-            Some(entry) => entry.count(1, MAX_TRAIN_STEPS)?,
-            None => 1000,
-        };
-        let (start, end, name) = (self.given("beta_start"), self.given("beta_end"), self.given("beta_schedule"));
-        let in_alpha_bar = acts(self.class, "snr_shift_scale");
-        let recipe = |curve| Recipe { total, curve, shift: 1.0, rescales: false, in_alpha_bar };
-        if let Some(entry) = self.get("trained_betas").filter(|entry| !entry.is_null()) {
-            self.ignored_if_given([start, end, name], Ignored::TrainedBetas);
-            let betas = entry.numbers()?;
-            if betas.len() != total {
-                return Err(entry.error(format!("holds {} numbers for num_train_timesteps = {total}", betas.len())));
-            }
-            return Ok(recipe(Curve::Trained(betas)));
-        }
-        let family = match name {
-            Some(entry) => entry.word()?,
-            None => defaults.beta_schedule.to_owned(),
-        };
-        if name.is_some() && !self.class.takes_beta_schedule(&family) {
-            self.differs(Difference::BetaSchedule(self.class));
-        }
-        if let Some(fixed) = Curve::without_ends(&family) {
-            self.ignored_if_given([start, end], Ignored::FixedSchedule);
-            return Ok(recipe(fixed));
-        }
-        let beta = |entry, default| number(entry, default, |beta| beta > 0.0 && beta < 1.0, "is not inside (0, 1)");
-        let (start, end) = (beta(start, defaults.beta_start)?, beta(end, defaults.beta_end)?);
-        Curve::with_ends(&family, start, end)
-            .map(recipe)
-            .ok_or_else(|| config_error("beta_schedule", &family, format!("is none of {}", Curve::NAMES.join(", "))))
-    }
-
-    /// `prediction_type`, which was `predict_epsilon` in diffusers up to 0.8.
-    fn prediction(&mut self) -> Result<Prediction, Error> {
-        let given = self.given("prediction_type");
-        let prediction = match given {
-            None => Prediction::Epsilon,
-            Some(entry) => match entry.word()?.as_str() {
-                "epsilon" => Prediction::Epsilon,
-                "sample" => Prediction::Sample,
-                "original_sample" if self.class == SchedulerClass::EulerDiscrete => Prediction::Sample,
-                "v_prediction" => Prediction::Velocity,
-                "flow_prediction" if acts(self.class, "use_flow_sigmas") => Prediction::Flow,
-                _ => return Err(entry.error("is none of epsilon, sample, v_prediction")),
-            },
-        };
-        if let Some(entry) = given {
-            if !self.class.takes_prediction(&entry.word()?) {
-                self.differs(Difference::PredictionType(self.class));
-            }
-        }
-        let Some(former) = self.peek("predict_epsilon").filter(|entry| !entry.is_null()) else {
-            return Ok(prediction);
-        };
-        if former.flag()? || prediction == Prediction::Sample {
-            return Ok(prediction);
-        }
-        if let Some(entry) = given {
-            return Err(former.error(format!("contradicts prediction_type = {}; remove the wrong one", entry.text)));
-        }
-        self.seen.insert("predict_epsilon");
-        self.differs(Difference::PredictEpsilon);
-        Ok(Prediction::Sample)
-    }
-
-    fn shift_and_rescaling(&mut self, mut recipe: Recipe, prediction: Prediction) -> Result<Recipe, Error> {
-        let default = self.class.defaults().snr_shift_scale;
-        recipe.shift = number(self.given("snr_shift_scale"), default, |shift| shift > 0.0, "is not positive")?;
-        recipe.rescales = self.get("rescale_betas_zero_snr").map_or(Ok(false), |entry| entry.flag())?;
-        if recipe.rescales {
-            self.differs(if prediction == Prediction::Epsilon {
-                Difference::ZeroSnrEpsilon
-            } else if self.class.keeps_snr_above_zero() {
-                Difference::ZeroSnrFloor
-            } else {
-                Difference::ZeroSnr
-            });
-        }
-        Ok(recipe)
-    }
-
     pub(super) fn threshold(&mut self) -> Result<Threshold, Error> {
         let clip = self.get_or_former("clip_sample", "clip_predicted_image");
         let range = self.given("clip_sample_range");
         let default = self.class.defaults().clip_sample;
         let clips = clip.map_or(Ok(default), |entry| entry.flag())?;
-        let dynamic = self.get("thresholding").map_or(Ok(false), |entry| entry.flag())?;
+        let dynamic = self.flag("thresholding", false)?;
         let (ratio, max) = (self.given("dynamic_thresholding_ratio"), self.given("sample_max_value"));
         if dynamic {
             if clips {
@@ -300,124 +247,6 @@ impl<'a> Reader<'a> {
         }
         self.ignored_if_given([range], Ignored::Off("clip_sample"));
         Ok(Threshold::None)
-    }
-
-    fn end(&mut self) -> Result<PathEnd, Error> {
-        let default = self.class.defaults().end;
-        if let Some(entry) = self.given("final_sigmas_type") {
-            return match entry.word()?.as_str() {
-                "zero" => Ok(PathEnd::Clean),
-                "sigma_min" => Ok(PathEnd::FirstLevel),
-                _ => Err(entry.error("is none of zero, sigma_min")),
-            };
-        }
-        let mut given = self.get("set_alpha_to_one");
-        if let Some(former) = self.peek("set_alpha_to_zero").filter(|entry| !entry.is_null()) {
-            // As diffusers reads it, also if both are there.
-            if self.get("set_alpha_to_zero").is_some() {
-                self.differs(Difference::Renamed { from: "set_alpha_to_zero", to: "set_alpha_to_one" });
-                given = Some(former);
-            }
-        }
-        let Some(entry) = given else { return Ok(default) };
-        Ok(if entry.flag()? { PathEnd::Clean } else { PathEnd::FirstLevel })
-    }
-
-    fn spacing(&mut self, total: usize, end: PathEnd) -> Result<(Spacing, usize), Error> {
-        let (class, default) = (self.class, self.class.defaults().spacing);
-        let spacing = if let Some(entry) = self.given("timestep_spacing") {
-            let word = entry.word()?;
-            word.parse().map_err(|_| entry.error("is none of leading, trailing, linspace"))?
-        } else {
-            default
-        };
-        let offset = match self.given("steps_offset") {
-            Some(entry) => {
-                let offset = entry.count(0, total - 1)?;
-                if spacing != Spacing::Leading && offset > 0 {
-                    self.ignored("steps_offset", Ignored::Off("leading spacing"));
-                }
-                offset
-            }
-            None => 0,
-        };
-        if class.list() != List::Distilled {
-            self.note_spacing(spacing, offset, end);
-        }
-        Ok((spacing, offset))
-    }
-
-    /// How the path differs from that of diffusers.
-    fn note_spacing(&mut self, spacing: Spacing, offset: usize, end: PathEnd) {
-        let (class, list) = (self.class, self.class.list());
-        let is_ddpm = class.is_ddpm();
-        match spacing {
-            Spacing::Leading => {
-                // With offset 1 and the end at t = 0, the two are the same level.
-                if class.steps_by_stride() && offset > 0 && !(offset == 1 && end == PathEnd::FirstLevel) {
-                    self.differs(Difference::OffsetPredecessor);
-                }
-                if is_ddpm && offset > 0 {
-                    self.differs(Difference::LastStepNoise);
-                }
-            }
-            Spacing::Trailing => {
-                self.differs(Difference::TrailingLength);
-                if is_ddpm {
-                    self.differs(Difference::LastStepNoise);
-                }
-            }
-            Spacing::Linspace if class == SchedulerClass::DdimInverse => self.differs(Difference::InverseLinspace),
-            // There is no single step of UnCLIP's, and with S + 1 entries the first is t = T − 1.
-            Spacing::Linspace if class == SchedulerClass::UnClip || list == List::OneMore => {}
-            Spacing::Linspace => self.differs(Difference::LinspaceSingle),
-        }
-        if class.steps_by_stride() && spacing != Spacing::Leading {
-            self.differs(Difference::Predecessor);
-        }
-        let ends_at_zero =
-            list != List::OneMore && (spacing == Spacing::Linspace || spacing == Spacing::Leading && offset == 0);
-        if ends_at_zero && end == PathEnd::FirstLevel {
-            self.notes.push(Note::StandsStill);
-        }
-    }
-
-    /// The variance of DDPM, and whether the network predicts one.
-    fn variance(&mut self) -> Result<(Variance, bool), Error> {
-        let is_ddpm = self.class.is_ddpm();
-        let Some(entry) = self.peek("variance_type").filter(|entry| !entry.is_null()) else {
-            if is_ddpm {
-                self.seen.insert("variance_type");
-            }
-            return Ok((Variance::Posterior, false));
-        };
-        if !is_ddpm {
-            let learned = matches!(entry.text, "\"learned\"" | "\"learned_range\"");
-            if learned {
-                self.seen.insert("variance_type");
-                self.differs(Difference::DropVariance);
-            }
-            return Ok((Variance::Posterior, learned));
-        }
-        self.seen.insert("variance_type");
-        let word = entry.word()?;
-        let variance = match word.as_str() {
-            "fixed_small" | "fixed_small_log" => Variance::Posterior,
-            "fixed_large" | "fixed_large_log" => Variance::Beta,
-            "learned" => Variance::Learned,
-            "learned_range" => Variance::LearnedRange,
-            _ => {
-                let names = "fixed_small, fixed_small_log, fixed_large, fixed_large_log, learned, learned_range";
-                return Err(entry.error(format!("is none of {names}")));
-            }
-        };
-        if variance == Variance::Learned {
-            self.differs(Difference::Learned);
-        }
-        if word == "fixed_large_log" {
-            self.differs(Difference::FixedLargeLog);
-        }
-        Ok((variance, matches!(variance, Variance::Learned | Variance::LearnedRange)))
     }
 
     /// The keys that nothing here has read.
@@ -447,6 +276,14 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn in_order([max, min]: [f64; 2]) -> Result<[f64; 2], Error> {
+    if min < max {
+        return Ok([max, min]);
+    }
+    Err(config_error("sigma_min", &few_digits(min), format!("is not below sigma_max = {}", few_digits(max))))
+}
+
+/// A number for which `holds`, or the default.
 pub(super) fn number(
     entry: Option<Entry<'_>>,
     default: f64,

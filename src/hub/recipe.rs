@@ -1,6 +1,6 @@
 //! How a configuration makes its noise schedule: exactly, and in the `f32` of diffusers.
 
-use crate::compat::{Precision, Tables};
+use crate::compat::{Precision, Tables, laplace};
 use crate::error::Error;
 use crate::hub::json::{config_error, few_digits};
 use crate::schedule::NoiseSchedule;
@@ -74,7 +74,7 @@ impl Recipe {
             Curve::ScaledLinear(start, end) => NoiseSchedule::scaled_linear(total, *start, *end),
             Curve::Sigmoid(start, end) => NoiseSchedule::sigmoid(total, *start, *end),
             Curve::Cosine => NoiseSchedule::cosine(total),
-            Curve::Laplace => diffusers_laplace(total),
+            Curve::Laplace => NoiseSchedule::from_alpha_bar_fn(total, 0.999, laplace),
         };
         let schedule = shifted(schedule.map_err(|error| self.error(&error))?, self.shift)?;
         if !self.rescales {
@@ -143,15 +143,4 @@ fn shifted(schedule: NoiseSchedule, k: f64) -> Result<NoiseSchedule, Error> {
         return Ok(schedule);
     }
     schedule.shifted(k).map_err(|error| config_error("snr_shift_scale", &few_digits(k), error.to_string()))
-}
-
-/// The "laplace" of diffusers: the square root of the paper's ᾱ (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to
-/// the argument of the logarithm.
-fn diffusers_laplace(total: usize) -> Result<NoiseSchedule, Error> {
-    NoiseSchedule::from_alpha_bar_fn(total, 0.999, |u| {
-        let side = if u > 0.5 { -1.0 } else { 1.0 };
-        let log_snr = -0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6);
-        let snr = libm::exp(log_snr);
-        (snr / (1.0 + snr)).sqrt()
-    })
 }

@@ -1,19 +1,20 @@
 //! Classes that run in σ: Euler, Heun, LMS, KDPM2, DPM-Solver SDE.
 //!
 //! `s_churn`, `s_tmin`, `s_tmax` and `s_noise` are arguments of `step()` in diffusers, and no settings:
-//! [`Path::churned`] is the same for [`Run::path`].
+//! [`Path::churned`] does it to [`Run::path`].
 
 mod path;
 
-use crate::compat::{Listed, LmsOfList, Precision, Sigmas, Spread, Times};
+use crate::compat::{Listed, LmsOfList, Precision, Sigmas};
 use crate::error::Error;
 use crate::hub::read::Reader;
-use crate::hub::run::{Calls, Route, Run};
+use crate::hub::run::{AnySolver, Argument, Calls, Route, Run};
 use crate::hub::trained::Trained;
 use crate::hub::{Ignored, Quirk, SchedulerClass, Spacing};
-use crate::path::{Path, Point};
+use crate::path::Path;
 use crate::prediction::Prediction;
-use crate::solver::{Dpm2, Euler, EulerAncestral, Heun, Lms, Solver, TwoStage};
+use crate::solver::{Dpm2, Euler, EulerAncestral, Heun, Lms, TwoStage};
+use crate::spacing::Spread;
 use crate::timesteps::PathEnd;
 
 /// What these classes read beside the table.
@@ -29,59 +30,46 @@ pub(super) struct Settings {
     continuous: bool,
 }
 
-/// The three spreads by their keys.
-const SPREADS: [(&str, Spread); 3] = [
-    ("use_karras_sigmas", Spread::Karras),
-    ("use_exponential_sigmas", Spread::Exponential),
-    ("use_beta_sigmas", Spread::Beta),
-];
-
 static LINEAR_IN_SIGMA: Quirk = Quirk {
     key: "timestep_spacing",
     here: "between two whole t, ln σ is linear in t",
-    diffusers: "takes σ itself, and ln σ the other way round",
+    diffusers: "makes σ linear in t for the levels, and ln σ for the t that belong to a σ",
     by: 4e-5,
+    in_compat: true,
 };
 static ENDS_OF_THE_LIST: Quirk = Quirk {
     key: "timestep_spacing",
     here: "the σ of use_karras_sigmas and its like cover the whole table",
-    diffusers: "spreads them between the ends of the list of this spacing, whose last σ may be far from the table's",
+    diffusers: "spreads them between the ends of the list of this spacing, which may stop well above the table's smallest σ",
     by: 5.0,
+    in_compat: true,
 };
 static LOG_LINEAR: Quirk = Quirk {
     key: "interpolation_type",
     here: "S values of σ, even in ln σ, with the t that belong to them",
-    diffusers: "makes S + 1 values beside S values of t, so that neither t nor the end of the path fits",
+    diffusers: "makes S + 1 values of σ beside S values of t, which do not belong to them",
     by: 0.6,
+    in_compat: true,
 };
 static ROUNDED: Quirk = Quirk {
     key: "use_karras_sigmas",
-    here: "the network is told the t that belongs to σ",
-    diffusers: "rounds it to a whole number in this class, but not those between the points",
+    here: "the network is told the t of each σ, with its fraction",
+    diffusers: "rounds t at the points of the path in this class, and not at the points between them",
     by: 3e-4,
+    in_compat: true,
 };
 static LMS_END: Quirk = Quirk {
     key: "_class_name",
-    here: "the last step, to clean data, returns x̂₀, and image-to-image starts with order 1",
-    diffusers: "extrapolates to σ = 0 through four outputs, and leaves out terms where image-to-image has too few of them",
+    here: "the step to clean data returns x̂₀, and image-to-image starts at order 1",
+    diffusers: "extrapolates four outputs to σ = 0, and leaves out the terms for which image-to-image has no output yet",
     by: 0.8,
+    in_compat: true,
 };
 
 impl Settings {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &Trained) -> Result<Self, Error> {
-        let class = reader.class;
-        let mut spread = None;
-        for (key, choice) in SPREADS {
-            if !reader.flag(key, false)? {
-                continue;
-            }
-            if let (Some((first, _)), Some(entry)) = (spread, reader.peek(key)) {
-                return Err(entry.error(format!("contradicts {first}; choose one of them")));
-            }
-            spread = Some((key, choice));
-        }
-        let spread = spread.map(|(_, choice)| choice);
-        let ends = if spread.is_some() { read_ends(reader)? } else { [None; 2] };
+        let spread = reader.spread()?;
+        let ends = if spread.is_some() { reader.sigma_ends_if_given()? } else { [None; 2] };
         let log_linear = reader.choice("interpolation_type", false, &[("linear", false), ("log_linear", true)])?;
         // For other predictions it does nothing.
         let reads_type = trained.prediction == Prediction::Velocity
@@ -92,19 +80,40 @@ impl Settings {
             entry.number()?;
             reader.ignored(entry.key, Ignored::NoiseSource);
         }
-        match spread {
-            Some(_) if trained.spacing != Spacing::Linspace => reader.quirk(&ENDS_OF_THE_LIST),
-            None if log_linear => reader.quirk(&LOG_LINEAR),
-            None if trained.spacing == Spacing::Linspace => reader.quirk(&LINEAR_IN_SIGMA),
+        let settings = Self { class: reader.class, spread, ends, log_linear, continuous };
+        settings.note(reader, trained);
+        Ok(settings)
+    }
+
+    /// What a spread makes of other keys, and where diffusers differs.
+    fn note(&self, reader: &mut Reader<'_>, trained: &Trained) {
+        let is_linspace = trained.spacing == Spacing::Linspace;
+        if self.spread.is_some() {
+            reader.unused(&[("interpolation_type", &["\"linear\""])]);
+        }
+        if (self.spread.is_some() || self.log_linear) && trained.spacing == Spacing::Leading {
+            // The path covers the table, whatever the list of t.
+            reader.unused(&[("steps_offset", &["0"])]);
+        }
+        match self.spread {
+            Some(_) if !is_linspace => {
+                // S values of σ in diffusers, too, whatever the length of the list.
+                reader.retract(&["timestep_spacing"]);
+                reader.quirk(&ENDS_OF_THE_LIST);
+                if trained.end == PathEnd::FirstLevel && self.ends[1].is_none() {
+                    reader.stands_still();
+                }
+            }
+            None if self.log_linear => reader.quirk(&LOG_LINEAR),
+            None if is_linspace => reader.quirk(&LINEAR_IN_SIGMA),
             _ => {}
         }
-        if rounds_t(class) && spread == Some(Spread::Karras) {
+        if rounds_t(self.class) && self.spread == Some(Spread::Karras) {
             reader.quirk(&ROUNDED);
         }
-        if class == SchedulerClass::LmsDiscrete {
+        if self.class == SchedulerClass::LmsDiscrete {
             reader.quirk(&LMS_END);
         }
-        Ok(Self { class, spread, ends, log_linear, continuous })
     }
 
     pub(super) fn route(&self, trained: &Trained, run: &Run<'_>) -> Result<Route, Error> {
@@ -123,29 +132,24 @@ impl Settings {
 
     /// The arguments that the class takes.
     fn check(&self, run: &Run<'_>) -> Result<(), Error> {
-        let (euler, heun) = (self.class == SchedulerClass::EulerDiscrete, self.class == SchedulerClass::HeunDiscrete);
-        match &run.calls {
-            Calls::Sigmas(_) if !euler => run.steps().map(drop)?,
-            Calls::Times(_) if !euler && !heun => run.steps().map(drop)?,
-            Calls::Times(_) if self.spread.is_some() => {
-                return Err(run.refused("timesteps", "spaces σ by its configuration; pass the number of steps"));
+        let taken: &[Argument] = match self.class {
+            SchedulerClass::EulerDiscrete => &[Argument::Sigmas, Argument::Times],
+            SchedulerClass::HeunDiscrete => &[Argument::Times],
+            _ if self.is_stochastic() => &[Argument::Eta],
+            _ => &[],
+        };
+        run.takes(taken)?;
+        if let Calls::Times(_) = run.calls {
+            if self.spread.is_some() {
+                return Err(run.refused(Argument::Times, "contradicts the spacing in σ that the file asks for"));
             }
-            Calls::Times(_) if self.continuous => {
-                return Err(run.refused("timesteps", "tells ln(σ)/4 by its configuration; pass σ"));
-            }
-            _ => {}
-        }
-        for (name, given) in [("mu", run.mu.is_some()), ("tokens", run.tokens.is_some())] {
-            if given {
-                return Err(run.refused(name, "is not an argument of this class"));
+            if self.continuous {
+                return Err(run.refused(Argument::Times, "is not what the network is told, ln(σ)/4; pass σ"));
             }
         }
         match (run.eta, run.config.imitates) {
-            (Some(_), _) if !self.is_stochastic() => {
-                Err(run.refused("eta", "is not an argument of this class, which adds no noise"))
-            }
             (Some(_), Some(_)) => {
-                Err(run.refused("eta", "is not an argument of this class in diffusers, whose η is 1"))
+                Err(run.refused(Argument::Eta, "is no argument in diffusers, where η is 1; leave it out with compat()"))
             }
             _ => Ok(()),
         }
@@ -156,12 +160,7 @@ impl Settings {
         matches!(self.class, EulerAncestralDiscrete | Kdpm2AncestralDiscrete | DpmSolverSde)
     }
 
-    fn solver(
-        &self,
-        run: &Run<'_>,
-        path: &Path,
-        imitates: Option<Precision>,
-    ) -> Result<Box<dyn Solver + Send + Sync>, Error> {
+    fn solver(&self, run: &Run<'_>, path: &Path, imitates: Option<Precision>) -> Result<AnySolver, Error> {
         let eta = run.eta.unwrap_or(1.0);
         Ok(match self.class {
             SchedulerClass::EulerAncestralDiscrete => Box::new(EulerAncestral::new(eta)?),
@@ -179,11 +178,7 @@ impl Settings {
     fn imitated(&self, trained: &Trained, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
         let schedule = trained.schedule(Some(precision))?;
         let table = Sigmas::new(&schedule, precision);
-        let times = match trained.spacing {
-            Spacing::Linspace => Times::Linspace,
-            Spacing::Leading => Times::Leading { offset: trained.offset },
-            Spacing::Trailing => Times::Trailing,
-        };
+        let times = trained.times();
         let mut end = if trained.end == PathEnd::Clean { 0.0 } else { table.min() };
         let (list, steps) = match &run.calls {
             Calls::Count(steps) if trained.spacing == Spacing::Leading => {
@@ -224,25 +219,4 @@ impl Settings {
 /// Whether diffusers rounds the t of Karras's σ.
 fn rounds_t(class: SchedulerClass) -> bool {
     matches!(class, SchedulerClass::Kdpm2Discrete | SchedulerClass::Kdpm2AncestralDiscrete)
-}
-
-/// `sigma_max` and `sigma_min`.
-fn read_ends(reader: &mut Reader<'_>) -> Result<[Option<f64>; 2], Error> {
-    let positive = |sigma: f64| sigma > 0.0 && sigma.is_finite();
-    let max = reader.optional("sigma_max", positive, "is not positive and finite")?;
-    let min = reader.optional("sigma_min", positive, "is not positive and finite")?;
-    match (max, min, reader.peek("sigma_min")) {
-        (Some(max), Some(min), Some(entry)) if min >= max => {
-            Err(entry.error(format!("is not below sigma_max = {max}")))
-        }
-        _ => Ok([max, min]),
-    }
-}
-
-/// The end of a path at a level of the table.
-fn ending(path: Path, trained: &Trained) -> Result<Path, Error> {
-    match trained.end {
-        PathEnd::Clean => Ok(path),
-        PathEnd::FirstLevel => path.ending_at(Point::new(0.0, trained.schedule.level(0)?)),
-    }
 }

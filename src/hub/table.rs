@@ -2,8 +2,9 @@
 
 use crate::compat::{ByStride, DdpmOfPython, PndmByStride, Precision};
 use crate::error::{Error, require_count};
+use crate::hub::json::config_error;
 use crate::hub::read::Reader;
-use crate::hub::run::{Calls, Route, Run};
+use crate::hub::run::{Argument, Calls, Route, Run};
 use crate::hub::trained::Trained;
 use crate::hub::{Quirk, SchedulerClass, Spacing};
 use crate::level::NoiseLevel;
@@ -46,23 +47,26 @@ const TCD_GAMMA: f64 = 0.3;
 
 static MIXES_V: Quirk = Quirk {
     key: "prediction_type",
-    here: "the v of each call is converted to ε, and these are combined",
-    diffusers: "combines the v of several levels and converts the sum",
+    here: "the v of each call is converted to ε, and these ε are combined",
+    diffusers: "combines the v of several levels, and converts the sum at the last of them",
     by: 0.94,
+    in_compat: true,
 };
 
 static FULL_ORDER_TO_CLEAN: Quirk = Quirk {
     key: "set_alpha_to_one",
     here: "the step to clean data ends in x̂₀",
-    diffusers: "combines earlier outputs there, too",
+    diffusers: "combines earlier outputs in it, as in other steps",
     by: 8e-3,
+    in_compat: true,
 };
 
 static HALF_STRIDE: Quirk = Quirk {
     key: "skip_prk_steps",
-    here: "the middle of a Runge–Kutta step lies halfway in t",
-    diffusers: "rounds half of ⌊T/S⌋ down",
+    here: "the inner calls of a Runge–Kutta step are halfway in t",
+    diffusers: "rounds half of ⌊T/S⌋ down to a whole t",
     by: 0.14,
+    in_compat: true,
 };
 
 impl Settings {
@@ -109,18 +113,15 @@ impl Settings {
         Ok(if self.method == Method::Encode { tau.encoding(Conditioning::Destination) } else { tau })
     }
 
+    fn is_distilled(&self) -> bool {
+        matches!(self.method, Method::Lcm { .. } | Method::Tcd { .. })
+    }
+
     pub(super) fn route(&self, trained: &Trained, run: &Run<'_>) -> Result<Route, Error> {
-        for (name, given) in [("mu", run.mu.is_some()), ("tokens", run.tokens.is_some())] {
-            if given {
-                return Err(run.refused(name, "is for flows whose shift depends on the size of the image"));
-            }
-        }
-        let takes_eta = matches!(self.method, Method::Ddim | Method::Tcd { .. });
-        if run.eta.is_some() && !takes_eta {
-            return Err(
-                run.refused("eta", "is not an argument of this class; build with plan_builder_along and Ddim::new")
-            );
-        }
+        run.takes(match self.method {
+            Method::Ddim | Method::Tcd { .. } => &[Argument::Times, Argument::Eta],
+            _ => &[Argument::Times],
+        })?;
         let schedule = trained.schedule(run.config.imitates)?;
         let path = self.path(trained, &schedule, run)?;
         match run.config.imitates {
@@ -130,18 +131,15 @@ impl Settings {
     }
 
     fn path(&self, trained: &Trained, schedule: &NoiseSchedule, run: &Run<'_>) -> Result<Path, Error> {
-        let steps = match &run.calls {
-            Calls::Count(steps) => *steps,
-            Calls::Sigmas(_) => return Err(run.refused("sigmas", "is not an argument of this class")),
-            Calls::Times(times) => {
-                let path = Path::from_times(schedule, times.iter().copied())?;
-                let path = match trained.end {
-                    PathEnd::Clean => path,
-                    PathEnd::FirstLevel => path.ending_at(Point::new(0.0, schedule.level(0)?))?,
-                };
-                return Ok(if self.method == Method::Encode { path.encoding(Conditioning::Destination) } else { path });
+        if let Calls::Times(times) = &run.calls {
+            if run.has_strength() && self.is_distilled() {
+                let reason = "shortens the list that S steps are taken from; pass a shorter list of t instead";
+                return Err(run.refused(Argument::Strength, reason));
             }
-        };
+            let path = trained.ended(Path::from_times(schedule, times.iter().copied())?, schedule)?;
+            return Ok(if self.method == Method::Encode { path.encoding(Conditioning::Destination) } else { path });
+        }
+        let steps = run.steps()?;
         let total = schedule.len();
         let tau = match self.method {
             // A strength shortens the list of which S are taken.
@@ -152,7 +150,8 @@ impl Settings {
             // numpy's list of one.
             _ if run.config.imitates.is_some() && steps == 1 && trained.spacing == Spacing::Linspace => {
                 if self.class == SchedulerClass::UnClip {
-                    return Err(run.refused("S", "divides by zero for S = 1 in diffusers"));
+                    let reason = "divides by zero in diffusers; compat() has nothing to imitate";
+                    return Err(config_error("num_inference_steps", "1", reason));
                 }
                 Timesteps::explicit(total, [0])?.ending(trained.end)
             }
@@ -192,7 +191,7 @@ impl Settings {
         let end = trained.end;
         Ok(match self.method {
             Method::Ddim if run.eta.is_some() && self.class == SchedulerClass::CogVideoXDdim => {
-                return Err(run.refused("eta", "is ignored by diffusers"));
+                return Err(run.refused(Argument::Eta, "is ignored by diffusers; leave it out with compat()"));
             }
             Method::Ddim | Method::Encode => Route::new(path, strides(end)?.of(Ddim::new(run.eta.unwrap_or(0.0))?)),
             Method::Ddpm => {
@@ -213,13 +212,15 @@ impl Settings {
                 Route::new(path, strides.of(sde_2m(falls_below)?))
             }
             Method::Pndm { .. } if run.has_strength() => {
-                let reason = "starts diffusers in the middle of its list of calls, from where its steps do not follow each other; that is not reproduced";
-                return Err(run.refused("strength", reason));
+                let reason = "starts diffusers in the middle of its list of calls, from where its steps do not follow each other; compat() \
+                              does not reproduce that";
+                return Err(run.refused(Argument::Strength, reason));
             }
             Method::Pndm { runge_kutta } => {
                 let prediction = trained.prediction;
                 if !matches!(prediction, Prediction::Epsilon | Prediction::Velocity) {
-                    return Err(run.refused("prediction_type", "refuses this prediction in diffusers"));
+                    let reason = "is refused by diffusers when it samples; compat() has nothing to imitate";
+                    return Err(config_error("prediction_type", &prediction.name(), reason));
                 }
                 Route::new(path, PndmByStride { strides: strides(end)?, runge_kutta, prediction })
             }

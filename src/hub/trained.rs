@@ -1,15 +1,21 @@
 //! What all classes with a table of β have in common.
 
+mod reading;
+
 use crate::coefficients::Threshold;
-use crate::compat::{Precision, Tables};
+use crate::compat::{Precision, Tables, Times};
 use crate::error::Error;
 use crate::hub::class::List;
 use crate::hub::recipe::Recipe;
 use crate::hub::{SchedulerClass, Spacing};
+use crate::path::{Path, Point, Process};
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
 use crate::solver::Variance;
 use crate::timesteps::{PathEnd, Timesteps};
+
+/// The largest σ of a spread whose table ends at zero SNR: that of ᾱ = 2⁻²⁴, which diffusers holds for 0.
+pub(super) const LARGEST_SIGMA: f64 = 4096.0;
 
 /// The settings that all classes with a table of β share.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +54,29 @@ impl Trained {
             Some(precision) => self.recipe.imitated(precision),
             None => Ok(self.schedule.clone()),
         }
+    }
+
+    /// The list of t of diffusers.
+    pub(super) fn times(&self) -> Times {
+        match self.spacing {
+            Spacing::Leading => Times::Leading { offset: self.offset },
+            Spacing::Trailing => Times::Trailing,
+            Spacing::Linspace => Times::Linspace,
+        }
+    }
+
+    /// This path of a table, with the end that the file asks for.
+    pub(super) fn ended(&self, path: Path, schedule: &NoiseSchedule) -> Result<Path, Error> {
+        match self.end {
+            PathEnd::Clean => Ok(path),
+            PathEnd::FirstLevel => path.ending_at(Point::new(0.0, schedule.level(0)?)),
+        }
+    }
+
+    /// The ends of a spread of σ: `sigma_max` and `sigma_min`, or those of the table.
+    pub(super) fn spread_ends(&self, [max, min]: [Option<f64>; 2]) -> [f64; 2] {
+        let [table_max, table_min] = self.schedule.sigma_range();
+        [max.unwrap_or(table_max.min(LARGEST_SIGMA)), min.unwrap_or(table_min)]
     }
 
     /// The `f32` tables of diffusers.

@@ -29,8 +29,7 @@ use crate::solver::{Combination, Ddim, Row, Solver, each_leg_rows};
 /// # Noise of the SDE
 /// z′ is the increment of a Brownian motion from t to m, and z that from t to s, so they are correlated; the noise of the first part of the
 /// step is in both. [`noise::Brownian`](crate::noise::Brownian) draws them so, and then the variance of the samples is right to second order
-/// in the step. With other sources they are independent: every z is as good on its own, and the variance is right to first order, as with
-/// Euler ancestral. k-diffusion draws them from a Brownian motion, too, in the time σ.
+/// in the step. With other sources they are independent, and the variance is right to first order, as with Euler ancestral. k-diffusion draws them from a Brownian motion, too, in the time σ.
 ///
 /// Both call the network between the points of the path, so the path must know its process
 /// ([`Path::of_process`](crate::Path::of_process)).

@@ -4,12 +4,14 @@
 //! [`Path::churned`].
 
 use crate::coefficients::Threshold;
-use crate::compat::{EdmEnd, EdmSigmas, Precision, ThirdAsPublished};
+use crate::compat::multistep::{ThirdForm, ThirdOrder};
+use crate::compat::{EdmEnd, EdmSigmas, Precision};
 use crate::edm::{Edm, SigmaTime};
 use crate::error::Error;
-use crate::hub::json::{config_error, few_digits};
+use crate::hub::json::config_error;
+use crate::hub::multistep::method::{FEW, euler_at_final, interpolation_and_end};
 use crate::hub::read::Reader;
-use crate::hub::run::{Calls, Route, Run};
+use crate::hub::run::{Argument, Calls, Route, Run};
 use crate::hub::{Difference, Quirk, SchedulerClass};
 use crate::path::{Path, Process};
 use crate::prediction::{Prediction, SigmaData};
@@ -59,37 +61,33 @@ enum Algorithm {
 
 static SIGMA_MIN: Quirk = Quirk {
     key: "final_sigmas_type",
-    here: "S calls at the first S of S + 1 values of σ, of which the last, σ_min, is the end of the path",
-    diffusers: "spaces S values and ends with a call at σ_min that changes nothing",
+    here: "S + 1 values of σ are spaced, and the last, σ_min, is the end of the path",
+    diffusers: "spaces S values, so that the last call, at σ_min, changes nothing",
     by: 4.7,
+    in_compat: true,
 };
 
 static SINGLE: Quirk = Quirk {
     key: "sigma_schedule",
     here: "a single call is made at σ_max",
-    diffusers: "makes a single call of the exponential schedule at σ_min",
+    diffusers: "makes it at σ_min if the schedule is exponential",
     by: 1.0,
+    in_compat: true,
 };
 
 static THIRD_ORDER: Quirk = Quirk {
     key: "solver_order",
-    here: "steps of order 3 integrate the polynomial through three outputs exactly",
-    diffusers: "gives the second difference half of the weight that it needs",
+    here: "the third order is exact",
+    diffusers: "gives the second difference half of its weight, so that steps are of order 2",
     by: 0.34,
+    in_compat: true,
 };
 
 impl Settings {
     pub(in crate::hub) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let cosine = reader.class == SchedulerClass::CosineDpmSolverMultistep;
-        let positive = |sigma: f64| sigma > 0.0 && sigma <= 1e45;
-        let (min, max, data) = if cosine { (0.3, 500.0, 1.0) } else { (0.002, 80.0, 0.5) };
-        let sigma_min =
-            reader.number("sigma_min", min, |sigma| sigma >= 1e-45 && positive(sigma), "is not in [1e-45, 1e45]")?;
-        let sigma_max = reader.number("sigma_max", max, positive, "is not in (0, 1e45]")?;
-        if sigma_min >= sigma_max {
-            let reason = format!("is not below sigma_max = {}", few_digits(sigma_max));
-            return Err(config_error("sigma_min", &few_digits(sigma_min), reason));
-        }
+        let (ends, data) = if cosine { ([500.0, 0.3], 1.0) } else { ([80.0, 0.002], 0.5) };
+        let [sigma_max, sigma_min] = reader.sigma_ends(ends)?;
         let data =
             reader.number("sigma_data", data, |data| (1e-6..=1e6).contains(&data), "is not inside [1e-6, 1e6]")?;
         let karras = reader.choice("sigma_schedule", !cosine, &[("karras", true), ("exponential", false)])?;
@@ -154,7 +152,7 @@ impl Settings {
     }
 
     fn path(&self, run: &Run<'_>) -> Result<Path, Error> {
-        if let Some(sigmas) = self.sigmas(run) {
+        if let Calls::Sigmas(sigmas) = &run.calls {
             return self.path_through(sigmas);
         }
         let steps = run.steps()?;
@@ -181,17 +179,16 @@ impl Settings {
         Path::from_sigmas(&self.edm, above.iter().copied())?.ending_at(self.edm.at_sigma(self.sigma_min)?)
     }
 
-    /// The list of σ of a run, of a class that takes one.
-    fn sigmas<'a>(&self, run: &'a Run<'_>) -> Option<&'a [f64]> {
-        match (self.method, &run.calls) {
-            (Method::Euler, Calls::Sigmas(sigmas)) => Some(sigmas),
-            _ => None,
-        }
+    /// Whether a run may pass a list of σ.
+    pub(in crate::hub) fn takes_sigmas(&self) -> bool {
+        self.method == Method::Euler
     }
 
     fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
-        if self.sigmas(run).is_some() {
-            return Err(run.refused("sigmas", "are places on the way from σ_max to σ_min in diffusers, not σ"));
+        if let Calls::Sigmas(_) = run.calls {
+            let reason =
+                "are places on the way from σ_max to σ_min in diffusers, not σ; compat() takes a number of steps";
+            return Err(run.refused(Argument::Sigmas, reason));
         }
         let at_end = if self.method == Method::Euler { EdmEnd::Last } else { EdmEnd::Min };
         let (max, min, rho) = (self.sigma_max, self.sigma_min, self.rho);
@@ -203,15 +200,14 @@ impl Settings {
 fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result<Multistep, Error> {
     let order = reader.count("solver_order", 2, 1, 3)?;
     let algorithms = [("dpmsolver++", Algorithm::Ode), ("sde-dpmsolver++", Algorithm::Sde), ("deis", Algorithm::Deis)];
+    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
     let algorithm = reader.choice("algorithm_type", Algorithm::Ode, &algorithms)?;
     if algorithm == Algorithm::Deis && !ends_at_min {
         let reason = "is dpmsolver++ here, and needs final_sigmas_type = sigma_min as in diffusers";
         return Err(config_error("algorithm_type", "deis", reason));
     }
     let stochastic = cosine || algorithm == Algorithm::Sde;
-    let (midpoint, heun) = (Interpolation::Midpoint, Interpolation::Exact);
-    let names = [("midpoint", midpoint), ("heun", heun), ("logrho", midpoint), ("bh1", midpoint), ("bh2", midpoint)];
-    let interpolation = reader.choice("solver_type", midpoint, &names)?;
+    let (interpolation, lower_order_final) = interpolation_and_end(reader, order, true)?;
     if order == 3 {
         if stochastic {
             reader.differs(Difference::ThirdOrderWithNoise);
@@ -219,8 +215,7 @@ fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result
             reader.quirk(&THIRD_ORDER);
         }
     }
-    let lower_order_final = reader.flag("lower_order_final", true)?;
-    let euler_at_final = reader.flag("euler_at_final", false)?;
+    let euler_at_final = euler_at_final(reader, order, ends_at_min)?;
     Ok(Multistep { order, stochastic, interpolation, lower_order_final, euler_at_final })
 }
 
@@ -233,11 +228,7 @@ impl Multistep {
             _ => FinalOrder::Full,
         };
         let orders = Orders::new(self.order)?.ending(last);
-        let interpolation = match (self.interpolation, run.config.imitates) {
-            (Interpolation::Midpoint, Some(_)) => Interpolation::Published,
-            (interpolation, _) => interpolation,
-        };
-        let solver = DpmSolverPp::multistep(self.order)?.orders(orders.clone()).interpolation(interpolation);
+        let solver = DpmSolverPp::multistep(self.order)?.orders(orders.clone()).interpolation(self.interpolation);
         let solver = solver.stochastic(if self.stochastic { 1.0 } else { 0.0 })?;
         if self.order == 3 && run.config.imitates.is_some() {
             let last = if path.end().is_clean() { steps.saturating_sub(1) } else { steps };
@@ -245,13 +236,8 @@ impl Multistep {
                 let reason = "has no step with noise in diffusers, which fails where it needs one";
                 return Err(config_error("solver_order", "3", reason));
             }
-            if self.interpolation == Interpolation::Exact {
-                return Ok(Route::new(path, ThirdAsPublished { of: solver }));
-            }
+            return Ok(Route::new(path, ThirdOrder { solver, form: ThirdForm::Data }));
         }
         Ok(Route::new(path, solver))
     }
 }
-
-/// On shorter paths than this, `lower_order_final` acts.
-const FEW: usize = 15;

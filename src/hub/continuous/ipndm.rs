@@ -5,6 +5,7 @@ use core::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 use crate::compat::{IpndmOfDiffusers, ipndm_path};
 use crate::error::{Error, require, require_count};
 use crate::hub::Quirk;
+use crate::hub::json::config_error;
 use crate::hub::read::Reader;
 use crate::hub::run::{Route, Run};
 use crate::level::NoiseLevel;
@@ -21,10 +22,10 @@ pub(in crate::hub) struct Settings {
 
 static STEPS: Quirk = Quirk {
     key: "_class_name",
-    here: "x̂₀ of the first call, at pure noise, is that of the network; its output, at an infinite σ, is no part of later steps; and the \
-           last step returns x̂₀",
-    diffusers: "divides 0 by 10⁻⁸ for the first x̂₀, so that it is 0, and takes the full order to the end",
+    here: "the first x̂₀, at pure noise, is that of the network, whose ε there is no part of later steps, and the last step returns x̂₀",
+    diffusers: "computes 0/10⁻⁸ = 0 for the first x̂₀, and combines four outputs to the end",
     by: 0.9,
+    in_compat: true,
 };
 
 impl Settings {
@@ -45,8 +46,9 @@ impl Settings {
     pub(in crate::hub) fn route(&self, run: &Run<'_>) -> Result<Route, Error> {
         let steps = require_count("S", run.steps()?, 1, MAX_TRAIN_STEPS)?;
         if let Some(noises) = self.noises.as_ref().filter(|noises| noises.len() != steps + 1) {
-            let reason = format!("are {} with trained_betas = {} levels", noises.len() - 1, noises.len());
-            return Err(run.refused("num_inference_steps", &reason));
+            let (levels, most) = (noises.len(), noises.len() - 1);
+            let reason = format!("contradicts the {levels} levels of trained_betas: pass {most}");
+            return Err(config_error("num_inference_steps", &steps.to_string(), reason));
         }
         if let Some(precision) = run.config.imitates {
             let path = ipndm_path(steps, self.noises.as_deref(), precision)?;

@@ -3,7 +3,6 @@
 use crate::compat::score_path;
 use crate::dd::Dd;
 use crate::error::Error;
-use crate::hub::json::{config_error, few_digits};
 use crate::hub::read::Reader;
 use crate::hub::run::{Route, Run};
 use crate::hub::{Difference, Ignored, Quirk};
@@ -23,27 +22,23 @@ pub(in crate::hub) struct Settings {
 
 static TIMES: Quirk = Quirk {
     key: "sampling_eps",
-    here: "the network is told the σ of its level: σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps, and clean data after that",
-    diffusers: "tells it those σ, while x is at the levels for t from 1 to 0",
+    here: "the network is told the σ of x, σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps",
+    diffusers: "tells it those σ, while x goes through the levels for t from 1 to 0",
     by: 0.017,
+    in_compat: true,
 };
 
 static SINGLE: Quirk = Quirk {
     key: "sigma_max",
     here: "a single step is made from σ_max",
-    diffusers: "tells the network σ_max and makes a single step from σ_min",
+    diffusers: "tells the network σ_max and steps from σ_min",
     by: 9.1e5,
+    in_compat: true,
 };
 
 impl Settings {
     pub(in crate::hub) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
-        let holds = |sigma: f64| (1e-45..=1e45).contains(&sigma);
-        let min = reader.number("sigma_min", 0.01, holds, "is not inside [1e-45, 1e45]")?;
-        let max = reader.number("sigma_max", 1348.0, holds, "is not inside [1e-45, 1e45]")?;
-        if min >= max {
-            let reason = format!("is not below sigma_max = {}", few_digits(max));
-            return Err(config_error("sigma_min", &few_digits(min), reason));
-        }
+        let [max, min] = reader.sigma_ends([1348.0, 0.01])?;
         let eps = reader.number("sampling_eps", 1e-5, |eps| (0.0..1.0).contains(&eps), "is not inside [0, 1)")?;
         reader.quirk(&TIMES);
         reader.quirk(&SINGLE);

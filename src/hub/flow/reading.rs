@@ -3,40 +3,44 @@
 use core::num::NonZeroU32;
 
 use super::{Method, Settings, Shift};
-use crate::compat::Spread;
 use crate::error::Error;
 use crate::flow::DynamicShift;
 use crate::hub::json::config_error;
 use crate::hub::read::Reader;
+use crate::hub::shift::{DynamicType, read_static, read_terminal};
 use crate::hub::{Ignored, Quirk, SchedulerClass};
 use crate::schedule::MAX_TRAIN_STEPS;
 
 static DOUBLE_SHIFT: Quirk = Quirk {
     key: "shift",
-    here: "S calls are at σ = 1, 1 − 1/S, …, 1/S, shifted once",
-    diffusers: "without a list of σ spaces them from 1 to the shifted 1/T, and shifts them again",
+    here: "the σ 1, 1 − 1/S, …, 1/S are shifted once",
+    diffusers: "spaces σ evenly from 1 to the shifted 1/T and shifts them again, unless a list of σ is passed",
     by: 1.3,
+    in_compat: true,
 };
 
 static ENDS: Quirk = Quirk {
     key: "num_train_timesteps",
-    here: "S calls are at σ = 1, 1 − 1/S, …, 1/S, before any shift",
-    diffusers: "without a list of σ spaces them from 1 to 1/T",
+    here: "the σ before the shift are 1, 1 − 1/S, …, 1/S",
+    diffusers: "spaces σ evenly from 1 to 1/T, unless a list of σ is passed",
     by: 1.7,
+    in_compat: true,
 };
 
 static TIMES: Quirk = Quirk {
     key: "num_train_timesteps",
-    here: "a list of t is where the network is called, at σ = t/T",
-    diffusers: "shifts and spaces these σ anew, and tells the network the t of the list",
+    here: "a list of t means the levels σ = t/T",
+    diffusers: "shifts and spaces these σ anew, and still tells the network the t of the list",
     by: 0.71,
+    in_compat: true,
 };
 
 static WITHOUT_NOISE: Quirk = Quirk {
     key: "s_noise",
-    here: "0 leaves the noise of each step out",
-    diffusers: "goes to the σ that the noise would have lifted, and takes it for the next one",
+    here: "with 0 the noise of each step is left out",
+    diffusers: "goes to a smaller σ, from which the noise would have led back, and takes x for one at the next σ",
     by: 0.51,
+    in_compat: true,
 };
 
 impl Settings {
@@ -44,12 +48,8 @@ impl Settings {
         let steps = reader.count("num_train_timesteps", 1000, 1, MAX_TRAIN_STEPS)?;
         let train_steps = u32::try_from(steps).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let shift = shift(reader)?;
-        let terminal = reader.optional(
-            "shift_terminal",
-            |end| end == 0.0 || (1e-6..1.0).contains(&end),
-            "is not 0 or in [1e-6, 1)",
-        )?;
-        let spread = spread(reader)?;
+        let terminal = read_terminal(reader)?;
+        let spread = reader.spread()?;
         let inverted = reader.get("invert_sigmas").filter(|entry| !entry.is_null());
         let method = method(reader)?;
         let is_inverted = inverted.map_or(Ok(false), |entry| entry.flag())?;
@@ -57,14 +57,7 @@ impl Settings {
             let reason = "contradicts the noise that this sampler adds: in diffusers the path would end in noise";
             return Err(entry.error(reason));
         }
-        let settings = Self {
-            method,
-            train_steps,
-            shift,
-            terminal: terminal.filter(|end| *end > 0.0),
-            spread,
-            inverted: is_inverted,
-        };
+        let settings = Self { method, train_steps, shift, terminal, spread, inverted: is_inverted };
         settings.note(reader);
         Ok(settings)
     }
@@ -95,10 +88,9 @@ fn shift(reader: &mut Reader<'_>) -> Result<Shift, Error> {
                 return Err(entry.error("is none of exponential, linear"));
             }
         }
-        let shift = reader.number("shift", 1.0, |shift| (1e-6..=1e6).contains(&shift), "is not inside [1e-6, 1e6]")?;
-        return Ok(Shift::Static(shift));
+        return Ok(Shift::Static(read_static(reader, "shift")?));
     }
-    let exponential = reader.choice("time_shift_type", true, &[("exponential", true), ("linear", false)])?;
+    let of = reader.choice("time_shift_type", DynamicType::Exponential, &DynamicType::NAMES)?;
     let most = 1_000_000_000;
     let base_len = reader.count("base_image_seq_len", 256, 1, most)?;
     let max_len = reader.count("max_image_seq_len", 4096, 1, most)?;
@@ -108,24 +100,7 @@ fn shift(reader: &mut Reader<'_>) -> Result<Shift, Error> {
     }
     let base = reader.number("base_shift", 0.5, |mu| mu.abs() <= 1e6, "is not inside [−1e6, 1e6]")?;
     let max = reader.number("max_shift", 1.15, |mu| mu.abs() <= 1e6, "is not inside [−1e6, 1e6]")?;
-    Ok(Shift::Dynamic { exponential, by_tokens: DynamicShift::new((base_len, base), (max_len, max)) })
-}
-
-fn spread(reader: &mut Reader<'_>) -> Result<Option<Spread>, Error> {
-    let mut chosen: Option<(&'static str, Spread)> = None;
-    for (key, spread) in [
-        ("use_karras_sigmas", Spread::Karras),
-        ("use_exponential_sigmas", Spread::Exponential),
-        ("use_beta_sigmas", Spread::Beta),
-    ] {
-        if reader.flag(key, false)? {
-            if let Some((other, _)) = chosen {
-                return Err(config_error(key, "true", format!("contradicts {other}; one of them at most")));
-            }
-            chosen = Some((key, spread));
-        }
-    }
-    Ok(chosen.map(|(_, spread)| spread))
+    Ok(Shift::Dynamic { of, by_tokens: DynamicShift::new((base_len, base), (max_len, max)) })
 }
 
 fn method(reader: &mut Reader<'_>) -> Result<Method, Error> {

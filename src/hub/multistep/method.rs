@@ -1,14 +1,13 @@
-//! The sampler of a class, and its keys.
+//! The sampler of a class.
 
-use crate::coefficients::Threshold;
+mod reading;
+
+pub(in crate::hub) use reading::{euler_at_final, interpolation_and_end};
+
 use crate::compat::multistep::{ThirdForm, ThirdOrder};
 use crate::error::Error;
 use crate::hub::json::config_error;
-use crate::hub::multistep::{AnySolver, quirks};
-use crate::hub::read::Reader;
-use crate::hub::trained::Trained;
-use crate::hub::{Ignored, SchedulerClass};
-use crate::prediction::Prediction;
+use crate::hub::run::AnySolver;
 use crate::solver::{
     Deis, DpmSolver, DpmSolverPp, FinalOrder, Interpolation, Orders, SaSolver, Tau, UniPc, UniPcWeights,
 };
@@ -29,12 +28,14 @@ enum Kind {
     /// DPM-Solver and DPM-Solver++.
     Multistep {
         algorithm: Algorithm,
-        differences: Differences,
+        /// `solver_type`.
+        interpolation: Interpolation,
         euler_at_final: bool,
     },
     SingleStep {
         algorithm: Algorithm,
-        differences: Differences,
+        /// `solver_type`.
+        interpolation: Interpolation,
     },
     Deis,
     UniPc {
@@ -71,39 +72,10 @@ impl Algorithm {
     }
 }
 
-/// `solver_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Differences {
-    Midpoint,
-    Heun,
-}
-
-/// Below so many steps `lower_order_final` acts in DPM-Solver and DEIS.
-const FEW: usize = 15;
+/// `lower_order_final` of DPM-Solver and DEIS acts on paths of fewer steps.
+pub(in crate::hub) const FEW: usize = 15;
 
 impl Method {
-    pub(super) fn read(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Self, Error> {
-        use SchedulerClass::{DeisMultistep, DpmSolverSinglestep, SaSolver, UniPcMultistep};
-        let method = match reader.class {
-            UniPcMultistep => unipc(reader, trained),
-            SaSolver => sa_solver(reader),
-            DeisMultistep => deis(reader),
-            DpmSolverSinglestep => single_step(reader),
-            _ => multistep(reader, trained),
-        }?;
-        let refuses_zero = |kind: &Kind| match kind {
-            Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. } => algorithm.interpolates_noise(),
-            _ => false,
-        };
-        if trained.end == PathEnd::Clean && refuses_zero(&method.kind) {
-            reader.quirk(&quirks::NOISE_TO_CLEAN);
-        }
-        if trained.prediction == Prediction::Flow && method.interpolates_noise() {
-            reader.quirk(&quirks::NOISE_OF_FLOW);
-        }
-        Ok(method)
-    }
-
     fn interpolates_noise(&self) -> bool {
         match &self.kind {
             Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. } => algorithm.interpolates_noise(),
@@ -140,11 +112,11 @@ impl Method {
     pub(super) fn solver(&self, steps: usize, ends_clean: bool, imitated: bool) -> Result<AnySolver, Error> {
         let orders = self.orders(steps)?;
         Ok(match &self.kind {
-            Kind::Multistep { algorithm, differences, .. } => {
-                return self.multistep(*algorithm, *differences, orders, steps, imitated);
+            Kind::Multistep { algorithm, interpolation, .. } => {
+                return self.multistep(*algorithm, *interpolation, orders, steps, imitated);
             }
-            Kind::SingleStep { algorithm, differences } => {
-                return self.single_step(*algorithm, *differences, steps, ends_clean, imitated);
+            Kind::SingleStep { algorithm, interpolation } => {
+                return self.single_step(*algorithm, *interpolation, steps, ends_clean, imitated);
             }
             Kind::Deis => Box::new(Deis::log_rho(self.order)?.orders(orders)),
             Kind::UniPc { weights, interpolates_noise, uncorrected } => {
@@ -162,15 +134,11 @@ impl Method {
     fn multistep(
         &self,
         algorithm: Algorithm,
-        differences: Differences,
+        interpolation: Interpolation,
         orders: Orders,
         steps: usize,
         imitated: bool,
     ) -> Result<AnySolver, Error> {
-        let interpolation = match differences {
-            Differences::Midpoint => Interpolation::Midpoint,
-            Differences::Heun => Interpolation::Exact,
-        };
         let third = imitated && (0..steps).any(|step| orders.at(step, steps) == 3);
         let form = match algorithm {
             Algorithm::Data => ThirdForm::Data,
@@ -196,20 +164,19 @@ impl Method {
     fn single_step(
         &self,
         algorithm: Algorithm,
-        differences: Differences,
+        interpolation: Interpolation,
         steps: usize,
         ends_clean: bool,
         imitated: bool,
     ) -> Result<AnySolver, Error> {
         if algorithm.is_stochastic() && imitated && self.order > 1 {
-            // Each call goes back to x at the start of its step, and that cannot be told from x and the outputs after noise was added.
+            // Each call starts from x at the start of its step. Once noise was added, x and the outputs do not determine that.
             let reason = "with solver_order above 1 needs the x of an earlier call; compat() cannot imitate it";
             return Err(config_error("algorithm_type", "sde-dpmsolver++", reason));
         }
-        let interpolation = match differences {
-            Differences::Heun => Interpolation::Exact,
-            Differences::Midpoint if imitated => Interpolation::Published,
-            Differences::Midpoint => Interpolation::Midpoint,
+        let interpolation = match interpolation {
+            Interpolation::Midpoint if imitated => Interpolation::Published,
+            interpolation => interpolation,
         };
         // A list that does not divide into groups, or that ends in clean data, lowers the order at the end in any case.
         let lowers = self.lowers || ends_clean || steps % self.order != 0;
@@ -221,158 +188,4 @@ impl Method {
         }?;
         Ok(Box::new(method.interpolation(interpolation).on_the_points(last).stochastic(algorithm.tau())?))
     }
-}
-
-const MAX_DPM_ORDER: usize = 3;
-
-fn multistep(reader: &mut Reader<'_>, trained: &Trained) -> Result<Method, Error> {
-    let algorithm = reader.choice(
-        "algorithm_type",
-        Algorithm::Data,
-        &[
-            ("dpmsolver++", Algorithm::Data),
-            ("dpmsolver", Algorithm::Noise),
-            ("sde-dpmsolver++", Algorithm::StochasticData),
-            ("sde-dpmsolver", Algorithm::StochasticNoise),
-            ("deis", Algorithm::Data),
-        ],
-    )?;
-    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
-    let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
-    if let Some(entry) = reader.peek("algorithm_type").filter(|_| encodes && algorithm.is_stochastic()) {
-        return Err(entry.error("adds noise, which no path that encodes can follow back; diffusers returns NaN"));
-    }
-    let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
-    let (differences, lowers) = differences_and_end(reader, order, true)?;
-    let euler_at_final = if order > 1 && (encodes || trained.end == PathEnd::FirstLevel) {
-        reader.flag("euler_at_final", false)?
-    } else {
-        // The last step to clean data is of the first order without it.
-        reader.unused(&[("euler_at_final", &["false"])]);
-        false
-    };
-    if order == 3 {
-        reader.quirk(match algorithm {
-            Algorithm::StochasticData => &quirks::THIRD_STOCHASTIC,
-            Algorithm::StochasticNoise => &quirks::THIRD_STOCHASTIC_NOISE,
-            Algorithm::Data | Algorithm::Noise => &quirks::THIRD,
-        });
-    }
-    Ok(Method { kind: Kind::Multistep { algorithm, differences, euler_at_final }, order, lowers })
-}
-
-fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
-    let algorithm = reader.choice(
-        "algorithm_type",
-        Algorithm::Data,
-        &[
-            ("dpmsolver++", Algorithm::Data),
-            ("dpmsolver", Algorithm::Noise),
-            ("sde-dpmsolver++", Algorithm::StochasticData),
-            ("deis", Algorithm::Data),
-        ],
-    )?;
-    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
-    let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
-    if algorithm.is_stochastic() && order > 1 {
-        reader.quirk(&quirks::SINGLE_STOCHASTIC);
-    }
-    let (differences, lowers) = differences_and_end(reader, order, false)?;
-    if order == 3 && differences == Differences::Midpoint {
-        reader.quirk(&quirks::THIRD_SINGLE);
-    }
-    Ok(Method { kind: Kind::SingleStep { algorithm, differences }, order, lowers })
-}
-
-fn deis(reader: &mut Reader<'_>) -> Result<Method, Error> {
-    reader.choice("algorithm_type", (), &[("deis", ()), ("dpmsolver", ()), ("dpmsolver++", ())])?;
-    reader.foreign("algorithm_type", &["dpmsolver", "dpmsolver++"], "deis");
-    let words = [("logrho", ()), ("midpoint", ()), ("heun", ()), ("bh1", ()), ("bh2", ())];
-    reader.choice("solver_type", (), &words)?;
-    reader.foreign("solver_type", &["midpoint", "heun", "bh1", "bh2"], "logrho");
-    let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
-    let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
-    Ok(Method { kind: Kind::Deis, order, lowers })
-}
-
-fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error> {
-    let order = reader.count("solver_order", 2, 1, 4)?;
-    let words = [
-        ("bh2", UniPcWeights::Bh2),
-        ("bh1", UniPcWeights::Bh1),
-        ("midpoint", UniPcWeights::Bh2),
-        ("heun", UniPcWeights::Bh2),
-        ("logrho", UniPcWeights::Bh2),
-    ];
-    let weights = reader.choice("solver_type", UniPcWeights::Bh2, &words)?;
-    reader.foreign("solver_type", &["midpoint", "heun", "logrho"], "bh2");
-    let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
-    let interpolates_noise = match reader.given("predict_x0") {
-        Some(entry) => !entry.flag()?,
-        None => false,
-    };
-    if let Some(entry) = reader.given("solver_p") {
-        return Err(entry.error("is not supported: a predictor of another class"));
-    }
-    let uncorrected = match reader.given("disable_corrector") {
-        None => Vec::new(),
-        Some(entry) => {
-            let steps = entry.numbers()?;
-            let whole = |step: &f64| step.fract() == 0.0 && step.abs() < 1e9;
-            if !steps.iter().all(whole) {
-                return Err(entry.error("is not a list of whole numbers"));
-            }
-            // As in Python, a negative index is that of no step.
-            steps.into_iter().filter(|step| *step >= 0.0).map(|step| step as usize).collect()
-        }
-    };
-    if interpolates_noise && trained.threshold != Threshold::None {
-        // The method thresholds what it interpolates, and that is not x̂₀.
-        trained.threshold = Threshold::None;
-        reader.ignored("thresholding", Ignored::Off("predict_x0"));
-        reader.unused(&[("dynamic_thresholding_ratio", &["0.995"]), ("sample_max_value", &["1.0", "1"])]);
-    }
-    if trained.end == PathEnd::Clean && weights == UniPcWeights::Bh1 && !interpolates_noise {
-        reader.quirk(&quirks::BH1_TO_CLEAN);
-    }
-    if trained.end == PathEnd::Clean && interpolates_noise {
-        reader.quirk(&quirks::UNIPC_NOISE_TO_CLEAN);
-    }
-    Ok(Method { kind: Kind::UniPc { weights, interpolates_noise, uncorrected }, order, lowers })
-}
-
-fn sa_solver(reader: &mut Reader<'_>) -> Result<Method, Error> {
-    let order = reader.count("predictor_order", 2, 1, 4)?;
-    let corrector = reader.count("corrector_order", 2, 1, 4)?;
-    let lowers = reader.flag("lower_order_final", true)?;
-    let words = [("data_prediction", false), ("noise_prediction", true)];
-    let interpolates_noise = reader.choice("algorithm_type", false, &words)?;
-    if let Some(entry) = reader.given("tau_func") {
-        return Err(
-            entry.error("is not supported: a function cannot stand in a file. null is τ = 1 for t of 200..=800")
-        );
-    }
-    Ok(Method { kind: Kind::Sa { corrector, interpolates_noise }, order, lowers })
-}
-
-/// `solver_type` and `lower_order_final` of DPM-Solver. At order 1 they do nothing.
-fn differences_and_end(reader: &mut Reader<'_>, order: usize, lowers: bool) -> Result<(Differences, bool), Error> {
-    if order == 1 {
-        reader.unused(&[("solver_type", &["\"midpoint\""])]);
-        return Ok((Differences::Midpoint, no_lower_end(reader, if lowers { "true" } else { "false" })));
-    }
-    let words = [
-        ("midpoint", Differences::Midpoint),
-        ("heun", Differences::Heun),
-        ("logrho", Differences::Midpoint),
-        ("bh1", Differences::Midpoint),
-        ("bh2", Differences::Midpoint),
-    ];
-    reader.foreign("solver_type", &["logrho", "bh1", "bh2"], "midpoint");
-    Ok((reader.choice("solver_type", Differences::Midpoint, &words)?, reader.flag("lower_order_final", lowers)?))
-}
-
-fn no_lower_end(reader: &mut Reader<'_>, default: &str) -> bool {
-    reader.unused(&[("lower_order_final", &[default])]);
-    false
 }

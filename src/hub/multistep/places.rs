@@ -4,16 +4,19 @@ mod exact;
 mod imitated;
 
 use crate::error::Error;
-use crate::hub::json::{Entry, config_error};
+use crate::hub::json::Entry;
+use crate::hub::keys::acts;
 use crate::hub::multistep::quirks;
-use crate::hub::read::Reader;
+use crate::hub::read::{Reader, SPREADS};
 use crate::hub::recipe::Curve;
+use crate::hub::shift::{DynamicType, read_static, read_terminal};
 use crate::hub::trained::Trained;
 use crate::hub::{SchedulerClass, Spacing};
 use crate::level::NoiseLevel;
 use crate::path::{Path, Point};
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
+use crate::spacing::Spread;
 use crate::timesteps::PathEnd;
 
 /// The spacing, and the keys that only it has.
@@ -33,26 +36,19 @@ pub(super) struct Places {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spreading {
-    Karras,
-    Exponential,
-    Beta,
-    /// Exponential, with another list of t in diffusers.
+    Of(Spread),
+    /// `use_lu_lambdas`: [`Spread::Exponential`], with another list of t in diffusers.
     Lu,
 }
+
+const KARRAS: Spreading = Spreading::Of(Spread::Karras);
 
 /// The shift of a flow.
 #[derive(Clone, Debug, PartialEq)]
 struct Shifts {
     shift: f64,
-    dynamic: Option<Dynamic>,
+    dynamic: Option<DynamicType>,
     terminal: Option<f64>,
-}
-
-/// `time_shift_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dynamic {
-    Exponential,
-    Linear,
 }
 
 /// A path, and the point at which diffusers calls the network once more, without a step.
@@ -61,13 +57,6 @@ pub(super) struct Walk {
     pub(super) still: Option<Point>,
 }
 
-const SPREADS: [(&str, Spreading); 4] = [
-    ("use_karras_sigmas", Spreading::Karras),
-    ("use_exponential_sigmas", Spreading::Exponential),
-    ("use_beta_sigmas", Spreading::Beta),
-    ("use_lu_lambdas", Spreading::Lu),
-];
-
 /// Defaults, as they stand in files.
 const ONE: &[&str] = &["1.0", "1"];
 const EXPONENTIAL: &[&str] = &["\"exponential\""];
@@ -75,7 +64,9 @@ const EXPONENTIAL: &[&str] = &["\"exponential\""];
 impl Places {
     pub(super) fn read(reader: &mut Reader<'_>, trained: &Trained) -> Result<Self, Error> {
         let class = reader.class;
-        let spread = read_spread(reader)?;
+        let switches = SPREADS.map(|(key, spread)| (key, Spreading::Of(spread)));
+        let switches: Vec<_> = switches.into_iter().chain([("use_lu_lambdas", Spreading::Lu)]).collect();
+        let spread = reader.one_on(&switches)?;
         let is_flow = reader.flag("use_flow_sigmas", false)?;
         check_prediction(reader, trained.prediction, is_flow)?;
         let flow = if is_flow {
@@ -92,9 +83,7 @@ impl Places {
             None
         };
         let ends = if spread.is_some() {
-            let holds = |sigma: f64| (1e-45..=1e45).contains(&sigma);
-            let not = "is not inside [1e-45, 1e45]";
-            [reader.optional("sigma_max", holds, not)?, reader.optional("sigma_min", holds, not)?]
+            reader.sigma_ends_if_given()?
         } else {
             reader.unused(&[("sigma_max", &[]), ("sigma_min", &[])]);
             [None; 2]
@@ -102,13 +91,13 @@ impl Places {
         let clip = read_clip(reader, trained, spread.is_some() || flow.is_some())?;
         let cosine = trained.recipe.curve == Curve::Cosine && class == SchedulerClass::DpmSolverMultistep;
         let places = Self { class, spread, flow, clip, ends, cosine };
-        places.note(reader, trained);
+        places.note_idle_keys(reader);
+        places.note_quirks(reader, trained);
         Ok(places)
     }
 
-    /// What the spacing makes of the keys that all classes read, and where diffusers differs.
-    fn note(&self, reader: &mut Reader<'_>, trained: &Trained) {
-        let ends_in_noise = trained.end == PathEnd::FirstLevel;
+    /// The keys of all classes that do nothing beside this spacing.
+    fn note_idle_keys(&self, reader: &mut Reader<'_>) {
         if self.spread.is_some() || self.flow.is_some() {
             // These lists are none of t.
             reader.retract(&["timestep_spacing", "steps_offset"]);
@@ -117,18 +106,19 @@ impl Places {
         if self.spread.is_some() {
             // It begins at a finite σ here, too.
             reader.retract(&["rescale_betas_zero_snr"]);
-        }
-        if self.flow.is_some() && self.spread.is_none() {
+        } else if self.flow.is_some() {
             let betas = ["beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr"];
             reader.retract(&betas);
             reader.unused(&[("beta_start", &["0.0001"]), ("beta_end", &["0.02"]), ("beta_schedule", &["\"linear\""])]);
             reader.unused(&[("trained_betas", &[]), ("rescale_betas_zero_snr", &["false"])]);
         }
-        let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
-        let repeats = encodes || matches!(self.class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
+    }
+
+    /// Where diffusers calls the network elsewhere.
+    fn note_quirks(&self, reader: &mut Reader<'_>, trained: &Trained) {
         match (&self.flow, self.spread) {
             (None, None) => {
-                if encodes && trained.spacing != Spacing::Linspace {
+                if self.encodes() && trained.spacing != Spacing::Linspace {
                     reader.quirk(&quirks::INVERSE_LIST);
                 }
                 if self.clip.is_some() && trained.spacing == Spacing::Trailing {
@@ -137,58 +127,53 @@ impl Places {
             }
             (None, Some(spread)) => {
                 reader.quirk(match spread {
-                    Spreading::Karras if self.cosine => &quirks::KARRAS_COSINE,
-                    Spreading::Karras => &quirks::KARRAS,
+                    KARRAS if self.cosine => &quirks::KARRAS_COSINE,
+                    KARRAS => &quirks::KARRAS,
                     Spreading::Lu => &quirks::LU,
-                    Spreading::Exponential => &quirks::EXPONENTIAL,
-                    Spreading::Beta => &quirks::BETA,
+                    Spreading::Of(Spread::Beta) => &quirks::BETA,
+                    Spreading::Of(_) => &quirks::EXPONENTIAL,
                 });
-                if encodes {
+                if self.encodes() {
                     reader.quirk(&quirks::INVERSE_SPREAD);
-                } else if repeats {
+                } else if self.lacks_end() {
                     reader.quirk(&quirks::REPEATED);
-                } else if ends_in_noise {
+                } else if trained.end == PathEnd::FirstLevel {
                     reader.stands_still();
                 }
             }
+            (Some(_), Some(spread)) if !self.spreads_flow(spread) => reader.quirk(&quirks::FLOW_SPREAD),
+            (Some(_), _) if self.encodes() => reader.quirk(&quirks::INVERSE_FLOW),
             (Some(_), spread) => {
-                if spread.is_some_and(|spread| !self.spreads_flow(spread)) {
-                    reader.quirk(&quirks::FLOW_SPREAD);
-                } else if encodes {
-                    reader.quirk(&quirks::INVERSE_FLOW);
-                } else {
-                    match self.class {
-                        SchedulerClass::UniPcMultistep if spread.is_some() => {}
-                        SchedulerClass::UniPcMultistep => reader.quirk(&quirks::UNIPC_FLOW),
-                        _ => reader.quirk(&quirks::FLOW),
-                    }
-                    if ends_in_noise {
-                        reader.quirk(if repeats { &quirks::FLOW_REPEATED } else { &quirks::FLOW_END });
-                    }
+                match (self.class, spread) {
+                    (SchedulerClass::UniPcMultistep, Some(_)) => {}
+                    (SchedulerClass::UniPcMultistep, None) => reader.quirk(&quirks::UNIPC_FLOW),
+                    _ => reader.quirk(&quirks::FLOW),
+                }
+                if trained.end == PathEnd::FirstLevel {
+                    reader.quirk(if self.lacks_end() { &quirks::FLOW_REPEATED } else { &quirks::FLOW_END });
                 }
             }
         }
+    }
+
+    fn encodes(&self) -> bool {
+        self.class == SchedulerClass::DpmSolverMultistepInverse
+    }
+
+    /// Whether the class has no key for the end of its path.
+    fn lacks_end(&self) -> bool {
+        !acts(self.class, "final_sigmas_type")
+    }
+
+    /// Whether the last step leads to pure noise.
+    pub(super) fn encodes_to_pure_noise(&self) -> bool {
+        self.encodes() && self.flow.is_some() && self.spread.is_none()
     }
 
     /// Whether diffusers spreads the levels of a flow: UniPC does, in one spacing.
     fn spreads_flow(&self, spread: Spreading) -> bool {
-        self.class == SchedulerClass::UniPcMultistep && spread == Spreading::Karras
+        self.class == SchedulerClass::UniPcMultistep && spread == KARRAS
     }
-}
-
-/// At most one of the spreads.
-fn read_spread(reader: &mut Reader<'_>) -> Result<Option<Spreading>, Error> {
-    let mut found: Option<(&str, Spreading)> = None;
-    for (key, spread) in SPREADS {
-        if !reader.flag(key, false)? {
-            continue;
-        }
-        if let Some((other, _)) = found {
-            return Err(config_error(key, "true", format!("contradicts {other}; remove one of them")));
-        }
-        found = Some((key, spread));
-    }
-    Ok(found.map(|(_, spread)| spread))
 }
 
 fn is_zero(entry: &Entry<'_>) -> bool {
@@ -215,10 +200,9 @@ fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> 
         return Ok(Shifts { shift: 1.0, dynamic: None, terminal: None });
     }
     let dynamic = if reader.flag("use_dynamic_shifting", false)? {
-        let words: &[(&str, Dynamic)] = &[("exponential", Dynamic::Exponential), ("linear", Dynamic::Linear)];
         // The other classes refuse μ with "linear".
-        let words = words.get(..if unipc { 2 } else { 1 }).unwrap_or(words);
-        Some(reader.choice("time_shift_type", Dynamic::Exponential, words)?)
+        let words = DynamicType::NAMES.get(..if unipc { 2 } else { 1 }).unwrap_or(&DynamicType::NAMES);
+        Some(reader.choice("time_shift_type", DynamicType::Exponential, words)?)
     } else {
         reader.unused(&[("time_shift_type", EXPONENTIAL)]);
         None
@@ -227,12 +211,9 @@ fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> 
         reader.unused(&[("flow_shift", ONE)]);
         1.0
     } else {
-        let holds = |shift: f64| (1e-6..=1e6).contains(&shift);
-        reader.number("flow_shift", 1.0, holds, "is not inside [1e-6, 1e6]")?
+        read_static(reader, "flow_shift")?
     };
-    let holds = |terminal: f64| terminal == 0.0 || (1e-6..1.0).contains(&terminal);
-    let terminal = reader.optional("shift_terminal", holds, "is neither 0 nor inside [1e-6, 1)")?;
-    Ok(Shifts { shift, dynamic, terminal: terminal.filter(|terminal| *terminal != 0.0) })
+    Ok(Shifts { shift, dynamic, terminal: read_terminal(reader)? })
 }
 
 /// `lambda_min_clipped`: −∞, the default, is written without quotes into files of diffusers, and clips nothing.

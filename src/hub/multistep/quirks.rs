@@ -8,10 +8,19 @@ const NONE: f64 = f64::INFINITY;
 macro_rules! quirks {
     ($($name:ident: $key:literal, $by:expr, $here:literal, diffusers: $diffusers:literal;)+) => {
         $(
-            pub(super) static $name: Quirk = Quirk { key: $key, here: $here, diffusers: $diffusers, by: $by };
+            pub(super) static $name: Quirk =
+                Quirk { key: $key, here: $here, diffusers: $diffusers, by: $by, in_compat: $by < NONE };
         )+
     };
 }
+
+pub(super) static SINGLE_STOCHASTIC: Quirk = Quirk {
+    key: "algorithm_type",
+    here: "the noise of a step is one Brownian path, also through its inner points",
+    diffusers: "draws independent noise for each call",
+    by: 0.81,
+    in_compat: false,
+};
 
 quirks! {
     KARRAS: "use_karras_sigmas", 0.8, "the network is told the fraction of t at each σ", diffusers: "rounds t";
@@ -24,41 +33,39 @@ quirks! {
     BETA: "use_beta_sigmas", 0.79, "the network is told the fraction of t at each σ",
         diffusers: "cuts the fraction off";
     REPEATED: "_class_name", 0.074, "the last step goes to clean data",
-        diffusers: "lists the last σ of this spacing twice, so that its last call changes nothing and noise is left";
+        diffusers: "repeats the last σ of this spacing, so that the last call changes nothing and some noise is left";
     CLIPPED_TRAILING: "lambda_min_clipped", 4.8e-3, "S calls, spaced over the levels that are left",
-        diffusers: "keeps the stride of all T";
+        diffusers: "spaces them by T/S of the whole table, and makes fewer";
     THIRD: "solver_order", 0.2, "the third order is exact",
-        diffusers: "gives the second difference half of its weight, which is of the second order";
+        diffusers: "gives the second difference half of its weight, so that steps are of order 2";
     THIRD_STOCHASTIC: "solver_order", 1.5, "the third order is exact",
         diffusers: "has a wrong sign in the weight of the second difference";
     THIRD_STOCHASTIC_NOISE: "solver_order", NONE, "the third order is exact",
-        diffusers: "has no formula for it in sde-dpmsolver, and fails";
+        diffusers: "has no such step in sde-dpmsolver, and fails";
     THIRD_SINGLE: "solver_order", 6.1, "the third order is exact, wherever the inner points lie",
-        diffusers: "takes the formula for an inner point at 2/3 of the step, which is of the second order elsewhere";
-    SINGLE_STOCHASTIC: "algorithm_type", 0.81, "the noise of a step is one Brownian path, also through its inner points",
-        diffusers: "draws the noise of each call on its own; compat() does not reproduce it";
+        diffusers: "uses the formula for an inner point at 2/3 of the step, which is of order 2 for any other";
     NOISE_TO_CLEAN: "final_sigmas_type", NONE, "the last step to clean data is of the first order",
-        diffusers: "refuses this algorithm_type with zero";
-    NOISE_OF_FLOW: "prediction_type", NONE, "ε of the flow's velocity is interpolated",
-        diffusers: "fails where ε is interpolated";
+        diffusers: "refuses final_sigmas_type = zero for this algorithm_type";
+    NOISE_OF_FLOW: "prediction_type", NONE, "the ε that a velocity means is interpolated",
+        diffusers: "has no ε of a flow, and fails";
     BH1_TO_CLEAN: "solver_type", NONE, "the last step to clean data is of the first order, as with bh2",
-        diffusers: "returns NaN, since B(h) = h is infinite there";
+        diffusers: "returns NaN, because B(h) = h is infinite there";
     UNIPC_NOISE_TO_CLEAN: "predict_x0", NONE, "the last step to clean data is of the first order",
         diffusers: "returns NaN";
     INVERSE_LIST: "timestep_spacing", 1.1, "the path of DPMSolverMultistepScheduler, walked back from t = 0",
-        diffusers: "takes other levels: it ends at T − 1 (leading), or begins at the second level and stands still at the end (trailing)";
+        diffusers: "lists other levels: leading ends at t = T − 1, and trailing begins at the second level and repeats the last";
     INVERSE_SPREAD: "_class_name", 1.0, "the path of DPMSolverMultistepScheduler, walked back from clean data",
-        diffusers: "begins at the smallest σ and stands still at the largest; levels with equal t shift those after them";
-    INVERSE_FLOW: "use_flow_sigmas", 1.3, "a path that encodes",
-        diffusers: "walks from noise to data, and stands still at the end";
-    FLOW: "use_flow_sigmas", 0.085, "σ = 1, 1 − 1/S, …, 1/S is shifted, and t = T·σ",
-        diffusers: "shifts σ from 1 − 1/T on, and cuts the fraction of t off";
-    UNIPC_FLOW: "use_flow_sigmas", 0.083, "σ = 1, 1 − 1/S, …, 1/S is shifted",
+        diffusers: "begins at the smallest σ and repeats the largest, and where two levels have one t, the t of those after them are shifted";
+    INVERSE_FLOW: "use_flow_sigmas", 1.3, "the path runs from data to noise",
+        diffusers: "runs from noise to data, and repeats the last σ";
+    FLOW: "use_flow_sigmas", 0.085, "the σ 1, 1 − 1/S, …, 1/S are shifted, and the network is told T·σ",
+        diffusers: "starts at σ = 1 − 1/T, and cuts the fraction of T·σ off";
+    UNIPC_FLOW: "use_flow_sigmas", 0.083, "the σ 1, 1 − 1/S, …, 1/S are shifted",
         diffusers: "shifts the first S of S + 1 even σ from 1 to 1/T, and lowers the first by 1e-6";
-    FLOW_SPREAD: "use_flow_sigmas", NONE, "the levels of the spacing are σ/(1 + σ) of the flow",
-        diffusers: "takes σ of a table for one of the flow, which gives NaN";
+    FLOW_SPREAD: "use_flow_sigmas", NONE, "the flow's σ is σ/(1 + σ) of each σ of the spacing",
+        diffusers: "takes the σ of the spacing for those of the flow, and returns NaN";
     FLOW_REPEATED: "use_flow_sigmas", 0.78, "the last step goes to clean data",
-        diffusers: "lists the last σ of a flow twice, so that its last call changes nothing and noise is left";
+        diffusers: "repeats the last σ of a flow, so that the last call changes nothing and some noise is left";
     FLOW_END: "final_sigmas_type", 0.15, "a flow ends in clean data",
-        diffusers: "ends at the last σ again (UniPC), or at the σ of the β schedule at t = 0";
+        diffusers: "ends at the last σ once more (UniPC), or at the σ that the β schedule has at t = 0";
 }

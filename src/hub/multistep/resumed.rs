@@ -1,7 +1,7 @@
 //! Runs that begin in the middle of a path.
 
 use crate::error::Error;
-use crate::hub::multistep::AnySolver;
+use crate::hub::run::AnySolver;
 use crate::path::{Leg, Legs, Path};
 use crate::solver::{Row, Solver};
 
@@ -22,7 +22,7 @@ impl Solver for Resumed {
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let whole = self.whole.legs()?;
         let skipped = whole.len().saturating_sub(legs.len());
-        // The legs of another path are a path of their own.
+        // For another path, the method sees its legs alone.
         let same =
             |(leg, of_whole): (&Leg, &Leg)| (leg.told, leg.from, leg.to) == (of_whole.told, of_whole.from, of_whole.to);
         if skipped == 0 || !legs.iter().zip(whole.iter().skip(skipped)).all(same) {

@@ -1,19 +1,16 @@
 //! The paths of these classes: the levels that a configuration asks for, with exact tables.
 
-use super::{Settings, ending};
+use super::Settings;
 use crate::error::{Error, require_count};
 use crate::hub::Spacing;
 use crate::hub::json::{config_error, few_digits};
-use crate::hub::run::{Calls, Run};
-use crate::hub::trained::Trained;
+use crate::hub::run::{Argument, Calls, Run};
+use crate::hub::trained::{LARGEST_SIGMA, Trained};
 use crate::level::NoiseLevel;
 use crate::path::{Path, Point, Process};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::spacing;
 use crate::timesteps::PathEnd;
-
-/// The σ of ᾱ = 2⁻²⁴, from which a spread starts where the table ends at ᾱ = 0; its first point is ᾱ = 0 all the same.
-const LARGE_SIGMA: f64 = 4096.0;
 
 /// How far a σ may lie outside the table, relatively: published lists have four digits.
 const DIGITS: f64 = 1e-2;
@@ -49,7 +46,10 @@ impl Settings {
     pub(super) fn path(&self, trained: &Trained, run: &Run<'_>) -> Result<Path, Error> {
         match &run.calls {
             Calls::Sigmas(sigmas) => self.through_sigmas(trained, run, sigmas),
-            Calls::Times(times) => ending(Path::from_times(&trained.schedule, times.iter().copied())?, trained),
+            Calls::Times(times) => {
+                let schedule = &trained.schedule;
+                trained.ended(Path::from_times(schedule, times.iter().copied())?, schedule)
+            }
             Calls::Count(steps) if self.spread.is_some() || self.log_linear => self.spread_path(trained, *steps),
             Calls::Count(steps) => self.told(trained, along_times(trained, run, *steps)?),
         }
@@ -58,7 +58,7 @@ impl Settings {
     /// Even in the spread's own measure, over the whole table or between the configured ends.
     fn spread_path(&self, trained: &Trained, steps: usize) -> Result<Path, Error> {
         let schedule = &trained.schedule;
-        let ([table_max, table_min], [max, min]) = (schedule.sigma_range(), self.ends);
+        let ([table_max, table_min], [max, min]) = (schedule.sigma_range(), trained.spread_ends(self.ends));
         let inside = |key: &'static str, end: f64| {
             let moved = if self.continuous { Some(end) } else { within(schedule, end) };
             moved.ok_or_else(|| {
@@ -66,8 +66,8 @@ impl Settings {
                 config_error(key, &few_digits(end), reason)
             })
         };
-        let largest = inside("sigma_max", max.unwrap_or(table_max.min(LARGE_SIGMA)))?;
-        let smallest = inside("sigma_min", min.unwrap_or(table_min))?;
+        let largest = inside("sigma_max", max)?;
+        let smallest = inside("sigma_min", min)?;
         let mut sigmas = match self.spread {
             Some(spread) => spread.between(steps, largest, smallest),
             None => spacing::exponential(steps, largest, smallest),
@@ -79,17 +79,18 @@ impl Settings {
                 PathEnd::FirstLevel => path.ending_at(QuarterLog::point(schedule.level(0)?)?),
             };
         }
-        if max.is_none() && table_max.is_infinite() {
+        if self.ends[0].is_none() && table_max.is_infinite() {
+            // The spread starts at a large σ, and its first point is at pure noise all the same.
             sigmas.first_mut().into_iter().for_each(|first| *first = table_max);
         }
-        ending(Path::from_sigmas(schedule, sigmas)?, trained)
+        trained.ended(Path::from_sigmas(schedule, sigmas)?, schedule)
     }
 
     /// Through these σ, of which the last is where the path ends.
     fn through_sigmas(&self, trained: &Trained, run: &Run<'_>, sigmas: &[f64]) -> Result<Path, Error> {
         let (end, sigmas) = split_end(run, sigmas)?;
         if self.continuous {
-            let process = QuarterLog { ends: [LARGE_SIGMA, 1e-4] };
+            let process = QuarterLog { ends: [LARGEST_SIGMA, 1e-4] };
             let path = Path::from_sigmas(&process, sigmas.iter().copied())?;
             return if end == 0.0 { Ok(path) } else { path.ending_at(process.at_sigma(end)?) };
         }
@@ -121,14 +122,16 @@ fn along_times(trained: &Trained, run: &Run<'_>, steps: usize) -> Result<Path, E
     let last = (trained.schedule.len() - 1) as f64;
     // The noisiest alone if S = 1.
     let times = (0..steps).map(|i| last * (steps - 1 - i).max(usize::from(end == 0)) as f64 / end.max(1) as f64);
-    ending(Path::from_times(&trained.schedule, times)?, trained)
+    trained.ended(Path::from_times(&trained.schedule, times)?, &trained.schedule)
 }
 
 /// The end of a list of σ, and the σ before it.
 pub(super) fn split_end<'a>(run: &Run<'_>, sigmas: &'a [f64]) -> Result<(f64, &'a [f64]), Error> {
     match sigmas.split_last() {
         Some((end, sigmas)) if !sigmas.is_empty() => Ok((*end, sigmas)),
-        _ => Err(run.refused("sigmas", "takes at least two: the last one is where the path ends, and 0 is clean data")),
+        _ => {
+            Err(run.refused(Argument::Sigmas, "needs at least two: the path ends at the last one, and 0 is clean data"))
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The right paths: exact levels, and what the network is told there.
 
-use super::{Dynamic, Places, Shifts, Spreading, unclipped};
+use super::{Places, Shifts, Spreading, unclipped};
 use crate::error::{Error, require_count};
 use crate::flow::{Flow, FlowTime};
-use crate::hub::run::{Calls, Run};
-use crate::hub::trained::Trained;
+use crate::hub::run::{Argument, Calls, Run};
+use crate::hub::shift::needs_mu;
+use crate::hub::trained::{LARGEST_SIGMA, Trained};
 use crate::hub::{SchedulerClass, Spacing};
 use crate::level::NoiseLevel;
 use crate::path::{Path, Point, Process};
 use crate::schedule::NoiseSchedule;
-use crate::spacing;
+use crate::spacing::Spread;
 use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 
 impl Places {
@@ -18,49 +19,46 @@ impl Places {
         let schedule = &trained.schedule;
         let path = match (&self.flow, self.spread, &run.calls) {
             (Some(shifts), None, calls) => self.flow_path(shifts, calls, schedule.len(), run),
-            (_, None, Calls::Times(times)) => ended(Path::from_times(schedule, times.iter().copied())?, trained),
+            (_, None, Calls::Times(times)) => {
+                trained.ended(Path::from_times(schedule, times.iter().copied())?, schedule)
+            }
             (_, None, _) => {
                 let tau = self.list(trained, run.steps()?)?;
                 Path::trained(schedule, &tau.ending(trained.end))
             }
             (None, Some(spread), _) => self.spread_path(spread, trained, run.steps()?),
             (Some(_), Some(spread), _) => {
-                let sigmas = self.spread_sigmas(spread, schedule, run.steps()?)?;
+                let sigmas = self.spread_sigmas(spread, trained, run.steps()?)?;
                 let flow = self.told_flow();
                 let points = sigmas.into_iter().map(|sigma| flow.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
                 Ok(self.in_time(&Path::new(points)?, &flow, schedule.len(), false)?)
             }
         }?;
-        let encodes = self.class == SchedulerClass::DpmSolverMultistepInverse;
-        Ok(if encodes { path.encoding(Conditioning::Source) } else { path })
+        Ok(if self.encodes() { path.encoding(Conditioning::Source) } else { path })
     }
 
     /// `Err` for an argument that these settings do not take.
     pub(super) fn check_arguments(&self, run: &Run<'_>) -> Result<(), Error> {
         use SchedulerClass::{DpmSolverMultistep, DpmSolverSinglestep, UniPcMultistep};
+        run.takes(match self.class {
+            DpmSolverMultistep | DpmSolverSinglestep => &[Argument::Times, Argument::Mu],
+            UniPcMultistep => &[Argument::Sigmas, Argument::Mu],
+            _ => &[Argument::Mu],
+        })?;
         let flow = self.flow.as_ref().filter(|_| self.spread.is_none());
-        match (&run.calls, self.class) {
-            (Calls::Count(_), _) => {}
-            (Calls::Times(_), DpmSolverMultistep | DpmSolverSinglestep) => {
-                if self.spread.is_some() || self.flow.is_some() {
-                    return Err(run.refused("timesteps", "contradicts the spacing in σ that the file asks for"));
-                }
+        match &run.calls {
+            Calls::Times(_) if self.spread.is_some() || self.flow.is_some() => {
+                return Err(run.refused(Argument::Times, "contradicts the spacing in σ that the file asks for"));
             }
-            (Calls::Sigmas(_), UniPcMultistep) => {
-                if flow.is_none() {
-                    return Err(run.refused("sigmas", "needs use_flow_sigmas, and no other spacing"));
-                }
+            Calls::Sigmas(_) if flow.is_none() => {
+                return Err(run.refused(Argument::Sigmas, "needs use_flow_sigmas, and no other spacing"));
             }
-            _ => run.steps().map(drop)?,
+            _ => {}
         }
-        let dynamic = flow.and_then(|flow| flow.dynamic);
-        match (run.mu, dynamic) {
-            (Some(mu), Some(Dynamic::Exponential)) => Flow::default().shifted_exponentially(mu).map(drop),
-            (Some(mu), Some(Dynamic::Linear)) => Flow::default().shifted(mu).map(drop),
-            (Some(_), None) => Err(run.refused("mu", "needs use_dynamic_shifting and use_flow_sigmas")),
-            (None, Some(_)) if self.class == UniPcMultistep => {
-                Err(run.refused("mu", "is missing: use_dynamic_shifting needs it"))
-            }
+        match (run.mu, flow.and_then(|flow| flow.dynamic)) {
+            (Some(mu), Some(dynamic)) => dynamic.factor(mu).map(drop),
+            (Some(_), None) => Err(run.refused(Argument::Mu, "needs use_dynamic_shifting and use_flow_sigmas")),
+            (None, Some(_)) if self.class == UniPcMultistep => Err(needs_mu("")),
             _ => Ok(()),
         }
     }
@@ -82,27 +80,22 @@ impl Places {
         Timesteps::explicit(total, list.as_slice().iter().take(steps).map(|t| t + offset))
     }
 
-    fn spread_sigmas(&self, spread: Spreading, schedule: &NoiseSchedule, steps: usize) -> Result<Vec<f64>, Error> {
-        let [max, min] = schedule.sigma_range();
-        let [max, min] = [self.ends[0].unwrap_or(max.min(LARGEST)), self.ends[1].unwrap_or(min)];
+    fn spread_sigmas(&self, spread: Spreading, trained: &Trained, steps: usize) -> Result<Vec<f64>, Error> {
+        let [max, min] = trained.spread_ends(self.ends);
         match spread {
-            Spreading::Karras => spacing::karras(steps, max, min, spacing::KARRAS_RHO),
-            Spreading::Exponential | Spreading::Lu => spacing::exponential(steps, max, min),
-            Spreading::Beta => spacing::beta(steps, max, min, 0.6, 0.6),
+            Spreading::Of(spread) => spread.between(steps, max, min),
+            Spreading::Lu => Spread::Exponential.between(steps, max, min),
         }
     }
 
     fn spread_path(&self, spread: Spreading, trained: &Trained, steps: usize) -> Result<Path, Error> {
         let schedule = &trained.schedule;
-        let sigmas = self.spread_sigmas(spread, schedule, steps)?;
+        let sigmas = self.spread_sigmas(spread, trained, steps)?;
         let points = sigmas.into_iter().map(|sigma| point(schedule, sigma)).collect::<Result<Vec<_>, _>>()?;
         let path = Path::new(points)?.of_process(schedule);
-        // DEIS, SA-Solver and the inverse have no key for the end.
-        let repeats = self.class == SchedulerClass::DpmSolverMultistepInverse
-            || matches!(self.class, SchedulerClass::DeisMultistep | SchedulerClass::SaSolver);
         match path.points().last().copied() {
             // The smallest σ is that of the spread, whose last point it is.
-            Some(last) if !repeats && trained.end == PathEnd::FirstLevel => path.ending_at(last),
+            Some(last) if !self.lacks_end() && trained.end == PathEnd::FirstLevel => path.ending_at(last),
             _ => Ok(path.between_ends(true, Point::new(0.0, NoiseLevel::CLEAN))),
         }
     }
@@ -116,8 +109,7 @@ impl Places {
     fn flow_path(&self, shifts: &Shifts, calls: &Calls, total: usize, run: &Run<'_>) -> Result<Path, Error> {
         let flow = self.told_flow();
         let flow = match (run.mu, shifts.dynamic) {
-            (Some(mu), Some(Dynamic::Exponential)) => flow.shifted_exponentially(mu),
-            (Some(mu), Some(Dynamic::Linear)) => flow.shifted(mu),
+            (Some(mu), Some(dynamic)) => dynamic.shifted(flow, mu),
             _ => flow.shifted(shifts.shift),
         }?;
         let flow = match shifts.terminal {
@@ -143,17 +135,6 @@ impl Places {
     }
 }
 
-/// The largest σ of a spread whose schedule ends at zero SNR: ᾱ = 2⁻²⁴, as in diffusers.
-const LARGEST: f64 = 4096.0;
-
-/// The end that the file asks for.
-fn ended(path: Path, trained: &Trained) -> Result<Path, Error> {
-    match trained.end {
-        PathEnd::Clean => Ok(path.between_ends(true, Point::new(0.0, NoiseLevel::CLEAN))),
-        PathEnd::FirstLevel => path.ending_at(Point::new(0.0, trained.schedule.level(0)?)),
-    }
-}
-
 /// The point of a table at σ; beyond its ends the network is told the first or the last t.
 fn point(schedule: &NoiseSchedule, sigma: f64) -> Result<Point, Error> {
     let [max, min] = schedule.sigma_range();
@@ -162,7 +143,7 @@ fn point(schedule: &NoiseSchedule, sigma: f64) -> Result<Point, Error> {
         // ln σ is linear in t here as well, up to the largest σ of a spread.
         let below = schedule.level(last - 1)?.sigma();
         if sigma > below {
-            let share = libm::log(sigma / below) / libm::log(LARGEST / below);
+            let share = libm::log(sigma / below) / libm::log(LARGEST_SIGMA / below);
             return Ok(Point::new((last - 1) as f64 + share.clamp(0.0, 1.0), NoiseLevel::from_sigma(sigma)?));
         }
     }

@@ -1,13 +1,13 @@
-//! The paths of diffusers, of its own lists of σ and t.
+//! The paths that diffusers makes of its lists of σ and t.
 
-use super::{Dynamic, Places, Spreading, Walk, unclipped};
-use crate::compat::multistep::{self as python, Call, Meaning, Shift, Spaced, Whole};
-use crate::compat::{Precision, Sigmas, Spread};
+use super::{KARRAS, Places, Spreading, Walk, unclipped};
+use crate::compat::multistep::{self as python, Call, Meaning, Shift, Whole};
+use crate::compat::{Precision, Sigmas, Times};
 use crate::error::Error;
+use crate::hub::SchedulerClass;
 use crate::hub::json::config_error;
 use crate::hub::run::{Calls, Run};
 use crate::hub::trained::Trained;
-use crate::hub::{SchedulerClass, Spacing};
 use crate::path::Path;
 use crate::schedule::NoiseSchedule;
 use crate::timesteps::PathEnd;
@@ -32,7 +32,7 @@ impl Places {
                 Ok(Walk::of(meaning.path(&calls, if is_list { sigmas.min() } else { repeated })?))
             }
             SchedulerClass::DpmSolverMultistepInverse if self.flow.is_some() => {
-                // A list that falls, as if it were not the inverse.
+                // diffusers runs this list from noise to data.
                 Ok(Walk::of(meaning.path(&calls, repeated)?))
             }
             SchedulerClass::DpmSolverMultistepInverse => {
@@ -68,14 +68,12 @@ impl Places {
             (_, Some(spread), _) => {
                 let steps = run.steps()?;
                 let whole = match spread {
-                    Spreading::Karras | Spreading::Lu if !self.cosine => Whole::Rounded,
+                    KARRAS | Spreading::Lu if !self.cosine => Whole::Rounded,
                     _ => Whole::Truncated,
                 };
                 let list = match spread {
                     Spreading::Lu => python::lu(sigmas, steps, whole)?,
-                    Spreading::Karras => python::spread(sigmas, Spread::Karras, steps, self.ends, whole)?,
-                    Spreading::Exponential => python::spread(sigmas, Spread::Exponential, steps, self.ends, whole)?,
-                    Spreading::Beta => python::spread(sigmas, Spread::Beta, steps, self.ends, whole)?,
+                    Spreading::Of(spread) => python::spread(sigmas, spread, steps, self.ends, whole)?,
                 };
                 match &self.flow {
                     None => Ok(list),
@@ -88,9 +86,8 @@ impl Places {
             }
             (Some(shifts), None, calls) => {
                 let scale = match (run.mu, shifts.dynamic) {
-                    (Some(mu), Some(Dynamic::Exponential)) => libm::exp(mu),
-                    (Some(mu), _) => mu,
-                    (None, _) => shifts.shift,
+                    (Some(mu), Some(dynamic)) => dynamic.factor(mu)?,
+                    _ => shifts.shift,
                 };
                 if self.class != SchedulerClass::UniPcMultistep {
                     return python::flow(run.steps()?, total, scale);
@@ -107,30 +104,23 @@ impl Places {
             }
             (None, None, Calls::Times(times)) => Ok(python::at_times(sigmas, times.iter().map(|t| t.trunc()))),
             (None, None, _) => {
-                let spaced = match trained.spacing {
-                    Spacing::Leading => Spaced::Leading { offset: trained.offset },
-                    Spacing::Trailing => Spaced::Trailing,
-                    Spacing::Linspace => Spaced::Linspace,
-                };
                 let last = unclipped(schedule, self.clip);
-                let mut times = python::times(spaced, total, last, run.steps()?)?;
-                if self.class == SchedulerClass::DpmSolverMultistepInverse && spaced != Spaced::Trailing {
-                    // The other end of S + 1 entries is left out.
-                    times = shifted_down(times, spaced);
-                }
-                Ok(python::at_times(sigmas, times))
+                let times = trained.times();
+                let list = times.whole_list(total, last, run.steps()?)?;
+                Ok(python::at_times(sigmas, if self.encodes() { shifted_down(list, times) } else { list }))
             }
         }
     }
 }
 
-/// The S entries after the first of S + 1, where `times` are the S before the last: 0 for the noisiest one.
-fn shifted_down(times: Vec<f64>, spaced: Spaced) -> Vec<f64> {
-    let first = match spaced {
-        Spaced::Leading { offset } => offset as f64,
-        _ => 0.0,
+/// The least noisy S of S + 1 entries, where `list` has the S noisiest. A trailing list has no more than S.
+fn shifted_down(list: Vec<f64>, times: Times) -> Vec<f64> {
+    let least = match times {
+        Times::Trailing => return list,
+        Times::Leading { offset } => offset as f64,
+        Times::Linspace => 0.0,
     };
-    times.into_iter().skip(1).chain([first]).collect()
+    list.into_iter().skip(1).chain([least]).collect()
 }
 
 impl Walk {

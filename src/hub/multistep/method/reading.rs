@@ -1,0 +1,204 @@
+//! The keys of each sampler.
+
+use super::{Algorithm, Kind, Method};
+use crate::coefficients::Threshold;
+use crate::error::Error;
+use crate::hub::multistep::places::Places;
+use crate::hub::multistep::quirks;
+use crate::hub::read::Reader;
+use crate::hub::trained::Trained;
+use crate::hub::{Ignored, SchedulerClass};
+use crate::prediction::Prediction;
+use crate::solver::{Interpolation, UniPcWeights};
+use crate::timesteps::PathEnd;
+
+impl Method {
+    pub(in crate::hub::multistep) fn read(
+        reader: &mut Reader<'_>,
+        trained: &mut Trained,
+        places: &Places,
+    ) -> Result<Self, Error> {
+        use SchedulerClass::{DeisMultistep, DpmSolverSinglestep, SaSolver, UniPcMultistep};
+        let method = match reader.class {
+            UniPcMultistep => unipc(reader, trained),
+            SaSolver => sa_solver(reader),
+            DeisMultistep => deis(reader),
+            DpmSolverSinglestep => single_step(reader),
+            _ => multistep(reader, trained, places),
+        }?;
+        let refuses_zero = |kind: &Kind| match kind {
+            Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. } => algorithm.interpolates_noise(),
+            _ => false,
+        };
+        if trained.end == PathEnd::Clean && refuses_zero(&method.kind) {
+            reader.quirk(&quirks::NOISE_TO_CLEAN);
+        }
+        if trained.prediction == Prediction::Flow && method.interpolates_noise() {
+            reader.quirk(&quirks::NOISE_OF_FLOW);
+        }
+        Ok(method)
+    }
+}
+
+const MAX_DPM_ORDER: usize = 3;
+
+const ALGORITHMS: [(&str, Algorithm); 5] = [
+    ("dpmsolver++", Algorithm::Data),
+    ("dpmsolver", Algorithm::Noise),
+    ("sde-dpmsolver++", Algorithm::StochasticData),
+    ("deis", Algorithm::Data),
+    ("sde-dpmsolver", Algorithm::StochasticNoise),
+];
+
+/// `algorithm_type` of DPM-Solver.
+fn algorithm(reader: &mut Reader<'_>, words: &[(&'static str, Algorithm)]) -> Result<Algorithm, Error> {
+    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
+    reader.choice("algorithm_type", Algorithm::Data, words)
+}
+
+fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Result<Method, Error> {
+    let algorithm = algorithm(reader, &ALGORITHMS)?;
+    let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
+    if let Some(entry) = reader.peek("algorithm_type").filter(|_| encodes && algorithm.is_stochastic()) {
+        return Err(entry.error("adds noise, which no path that encodes can follow back; diffusers returns NaN"));
+    }
+    let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
+    let (interpolation, lowers) = interpolation_and_end(reader, order, true)?;
+    let ends_between = if encodes { !places.encodes_to_pure_noise() } else { trained.end == PathEnd::FirstLevel };
+    let euler_at_final = euler_at_final(reader, order, ends_between)?;
+    if order == 3 {
+        reader.quirk(match algorithm {
+            Algorithm::StochasticData => &quirks::THIRD_STOCHASTIC,
+            Algorithm::StochasticNoise => &quirks::THIRD_STOCHASTIC_NOISE,
+            Algorithm::Data | Algorithm::Noise => &quirks::THIRD,
+        });
+    }
+    Ok(Method { kind: Kind::Multistep { algorithm, interpolation, euler_at_final }, order, lowers })
+}
+
+fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
+    // Without sde-dpmsolver.
+    let [words @ .., _] = ALGORITHMS;
+    let algorithm = algorithm(reader, &words)?;
+    let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
+    if algorithm.is_stochastic() && order > 1 {
+        reader.quirk(&quirks::SINGLE_STOCHASTIC);
+    }
+    let (interpolation, lowers) = interpolation_and_end(reader, order, false)?;
+    if order == 3 && interpolation == Interpolation::Midpoint {
+        reader.quirk(&quirks::THIRD_SINGLE);
+    }
+    Ok(Method { kind: Kind::SingleStep { algorithm, interpolation }, order, lowers })
+}
+
+fn deis(reader: &mut Reader<'_>) -> Result<Method, Error> {
+    reader.choice("algorithm_type", (), &[("deis", ()), ("dpmsolver", ()), ("dpmsolver++", ())])?;
+    reader.foreign("algorithm_type", &["dpmsolver", "dpmsolver++"], "deis");
+    let words = [("logrho", ()), ("midpoint", ()), ("heun", ()), ("bh1", ()), ("bh2", ())];
+    reader.choice("solver_type", (), &words)?;
+    reader.foreign("solver_type", &["midpoint", "heun", "bh1", "bh2"], "logrho");
+    let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
+    let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
+    Ok(Method { kind: Kind::Deis, order, lowers })
+}
+
+fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error> {
+    let order = reader.count("solver_order", 2, 1, 4)?;
+    let words = [
+        ("bh2", UniPcWeights::Bh2),
+        ("bh1", UniPcWeights::Bh1),
+        ("midpoint", UniPcWeights::Bh2),
+        ("heun", UniPcWeights::Bh2),
+        ("logrho", UniPcWeights::Bh2),
+    ];
+    let weights = reader.choice("solver_type", UniPcWeights::Bh2, &words)?;
+    reader.foreign("solver_type", &["midpoint", "heun", "logrho"], "bh2");
+    let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
+    let interpolates_noise = match reader.given("predict_x0") {
+        Some(entry) => !entry.flag()?,
+        None => false,
+    };
+    if let Some(entry) = reader.given("solver_p") {
+        return Err(entry.error("is not supported: a predictor of another class"));
+    }
+    let uncorrected = match reader.given("disable_corrector") {
+        None => Vec::new(),
+        Some(entry) => {
+            let steps = entry.numbers()?;
+            let whole = |step: &f64| step.fract() == 0.0 && step.abs() < 1e9;
+            if !steps.iter().all(whole) {
+                return Err(entry.error("is not a list of whole numbers"));
+            }
+            // As in Python, a negative index is that of no step.
+            steps.into_iter().filter(|step| *step >= 0.0).map(|step| step as usize).collect()
+        }
+    };
+    if interpolates_noise && trained.threshold != Threshold::None {
+        // The method thresholds what it interpolates, and that is not x̂₀.
+        trained.threshold = Threshold::None;
+        reader.ignored("thresholding", Ignored::Off("predict_x0"));
+        reader.unused(&[("dynamic_thresholding_ratio", &["0.995"]), ("sample_max_value", &["1.0", "1"])]);
+    }
+    if trained.end == PathEnd::Clean && weights == UniPcWeights::Bh1 && !interpolates_noise {
+        reader.quirk(&quirks::BH1_TO_CLEAN);
+    }
+    if trained.end == PathEnd::Clean && interpolates_noise {
+        reader.quirk(&quirks::UNIPC_NOISE_TO_CLEAN);
+    }
+    Ok(Method { kind: Kind::UniPc { weights, interpolates_noise, uncorrected }, order, lowers })
+}
+
+fn sa_solver(reader: &mut Reader<'_>) -> Result<Method, Error> {
+    let order = reader.count("predictor_order", 2, 1, 4)?;
+    let corrector = reader.count("corrector_order", 2, 1, 4)?;
+    let lowers = reader.flag("lower_order_final", true)?;
+    let words = [("data_prediction", false), ("noise_prediction", true)];
+    let interpolates_noise = reader.choice("algorithm_type", false, &words)?;
+    if let Some(entry) = reader.given("tau_func") {
+        return Err(
+            entry.error("is not supported: a function cannot stand in a file. null is τ = 1 for t of 200..=800")
+        );
+    }
+    Ok(Method { kind: Kind::Sa { corrector, interpolates_noise }, order, lowers })
+}
+
+/// `solver_type` and `lower_order_final` of DPM-Solver. At order 1 they do nothing.
+pub(in crate::hub) fn interpolation_and_end(
+    reader: &mut Reader<'_>,
+    order: usize,
+    lowers: bool,
+) -> Result<(Interpolation, bool), Error> {
+    if order == 1 {
+        reader.unused(&[("solver_type", &["\"midpoint\""])]);
+        return Ok((Interpolation::Midpoint, no_lower_end(reader, if lowers { "true" } else { "false" })));
+    }
+    Ok((interpolation(reader)?, reader.flag("lower_order_final", lowers)?))
+}
+
+/// `solver_type` of DPM-Solver.
+fn interpolation(reader: &mut Reader<'_>) -> Result<Interpolation, Error> {
+    let words = [
+        ("midpoint", Interpolation::Midpoint),
+        ("heun", Interpolation::Exact),
+        ("logrho", Interpolation::Midpoint),
+        ("bh1", Interpolation::Midpoint),
+        ("bh2", Interpolation::Midpoint),
+    ];
+    reader.foreign("solver_type", &["logrho", "bh1", "bh2"], "midpoint");
+    reader.choice("solver_type", Interpolation::Midpoint, &words)
+}
+
+/// `euler_at_final`. The last step to clean data or pure noise is of the first order without it.
+pub(in crate::hub) fn euler_at_final(reader: &mut Reader<'_>, order: usize, ends_between: bool) -> Result<bool, Error> {
+    if order > 1 && ends_between {
+        return reader.flag("euler_at_final", false);
+    }
+    reader.unused(&[("euler_at_final", &["false"])]);
+    Ok(false)
+}
+
+/// `lower_order_final` where it does nothing.
+fn no_lower_end(reader: &mut Reader<'_>, default: &str) -> bool {
+    reader.unused(&[("lower_order_final", &[default])]);
+    false
+}
