@@ -442,6 +442,9 @@ fn notes_name_what_differs() {
             assert!(by > 0.0 && by != 1.0, "{class} {key}: {by}");
         }
     }
+    // Stable Video Diffusion names both ends, and nothing differs.
+    let video = SchedulerConfig::from_json(&crate::parity::read("tests/data/stable-video-diffusion.json")).unwrap();
+    assert!(!video.notes().iter().any(|note| matches!(note, Note::Differs(_))), "{:?}", video.notes());
 }
 
 /// What an image-to-image run of LMS begins with: order 1 here, and the first of four weights in Python.

@@ -99,7 +99,10 @@ impl Settings {
             Some(_) if !is_linspace => {
                 // S values of σ in diffusers, too, whatever the length of the list.
                 reader.retract(&["timestep_spacing"]);
-                reader.quirk(&ENDS_OF_THE_LIST);
+                // Ends that the file names are taken in both.
+                if self.ends.iter().any(Option::is_none) {
+                    reader.quirk(&ENDS_OF_THE_LIST);
+                }
                 if trained.end == PathEnd::FirstLevel && self.ends[1].is_none() {
                     reader.stands_still();
                 }
