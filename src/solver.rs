@@ -4,7 +4,7 @@
 //! x, the predicted ε, fresh noise z and the outputs of earlier calls make up the next x. The weights depend on noise levels only, so a
 //! sampler fits any schedule, spacing, prediction type and tensor.
 
-mod adams;
+pub(crate) mod adams;
 mod builtin;
 mod consistency;
 mod corrector;

@@ -10,6 +10,7 @@ use crate::level::NoiseLevel;
 use crate::path::{Legs, Path, Point, Process};
 use crate::prediction::Prediction;
 use crate::schedule::MAX_TRAIN_STEPS;
+use crate::solver::adams::equal_step_weights;
 use crate::solver::{Combination, Row, Solver};
 use crate::spacing;
 
@@ -99,12 +100,6 @@ impl Solver for IpndmOfDiffusers {
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let rows = legs.iter().map(|leg| {
-            let (weights, divisor): (&[f64], f64) = match leg.index {
-                0 => (&[1.0], 1.0),
-                1 => (&[3.0, -1.0], 2.0),
-                2 => (&[23.0, -16.0, 5.0], 12.0),
-                _ => (&[55.0, -59.0, 37.0, -9.0], 24.0),
-            };
             let (t, s) = (&leg.from, &leg.to);
             let (x, e) = if t.is_pure_noise() {
                 (Dd::ZERO, s.noise_dd())
@@ -112,11 +107,9 @@ impl Solver for IpndmOfDiffusers {
                 let kept = s.signal_dd() / t.signal_dd();
                 (kept, s.noise_dd() - kept * t.noise_dd())
             };
-            let terms: Vec<Dd> = weights.iter().map(|weight| e * Dd::quotient(*weight, divisor)).collect();
-            let epsilon = terms.first().copied().unwrap_or(Dd::ZERO);
+            let [epsilon, earlier @ ..] = equal_step_weights(leg.index + 1).map(|weight| e * weight);
             let combination = Combination { x0: Dd::ZERO, x, epsilon, z: Dd::ZERO, learned_noise: None };
-            let earlier = terms.into_iter().enumerate().skip(1);
-            Row::new(leg, combination).with_history_dd(earlier).keeping(Prediction::Epsilon)
+            Row::new(leg, combination).with_history_dd((1..).zip(earlier)).keeping(Prediction::Epsilon)
         });
         Ok(rows.collect())
     }

@@ -4,6 +4,7 @@ use crate::error::{Error, require_count};
 use crate::path::{Leg, Legs, Point};
 use crate::prediction::Prediction;
 use crate::schedule::MAX_TRAIN_STEPS;
+use crate::solver::adams::equal_step_weights;
 use crate::solver::{Combination, Row, Solver};
 
 use super::ByStride;
@@ -40,14 +41,6 @@ struct Call {
     m: f64,
     history: Vec<(usize, f64)>,
 }
-
-/// Adams–Bashforth weights for equal steps, by the number of outputs.
-const ADAMS: [&[f64]; 4] = [
-    &[1.0],
-    &[3.0 / 2.0, -1.0 / 2.0],
-    &[23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0],
-    &[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0],
-];
 
 impl PndmByStride {
     fn transfer(&self, legs: &Legs<'_>, t: f64, to: f64) -> Result<Transfer, Error> {
@@ -110,9 +103,8 @@ impl PndmByStride {
             let now = calls.len();
             let ages = read.iter().rev().take(3).map(|call| now - call);
             let Transfer { x, m } = self.transfer(legs, *t, t - stride)?;
-            let weights = ADAMS.get(read.len().min(3)).copied().unwrap_or(&[1.0]);
-            let own = weights.first().copied().unwrap_or(1.0);
-            let history = ages.zip(weights.iter().skip(1)).map(|(age, weight)| (age, m * weight)).collect();
+            let [own, earlier @ ..] = equal_step_weights(read.len() + 1).map(|weight| weight.to_f64());
+            let history = ages.zip(earlier).map(|(age, weight)| (age, m * weight)).collect();
             calls.push(Call { told: *t, x, m: m * own, history });
             read.push(now);
         }

@@ -163,17 +163,22 @@ impl Solver for FlowAdamsBashforth {
     }
 }
 
-/// The Adams–Bashforth weights for equal steps, of so many outputs.
-pub(crate) fn equal_steps(leg: &Leg, outputs: usize) -> Rule {
+/// The weights of Adams and Bashforth for so many outputs at equal steps of length 1, from the newest; 4 outputs at most.
+pub(crate) fn equal_step_weights(outputs: usize) -> [Dd; 4] {
     let (weights, divisor) = match outputs {
         0 | 1 => ([1.0, 0.0, 0.0, 0.0], 1.0),
         2 => ([3.0, -1.0, 0.0, 0.0], 2.0),
         3 => ([23.0, -16.0, 5.0, 0.0], 12.0),
         _ => ([55.0, -59.0, 37.0, -9.0], 24.0),
     };
+    weights.map(|weight| Dd::quotient(weight, divisor))
+}
+
+/// The Adams–Bashforth weights for equal steps, of so many outputs.
+pub(crate) fn equal_steps(leg: &Leg, outputs: usize) -> Rule {
     let [step, ..] = Kernel::Rho.moments(leg);
     let mut all = [Dd::ZERO; MAX_NODES];
-    all.iter_mut().zip(weights).for_each(|(all, weight)| *all = Dd::quotient(weight, divisor) * step);
+    all.iter_mut().zip(equal_step_weights(outputs)).for_each(|(all, weight)| *all = weight * step);
     Kernel::Rho.weighted(leg, &all)
 }
 
