@@ -53,6 +53,7 @@ mod note;
 mod read;
 mod recipe;
 mod run;
+mod sampler;
 mod shift;
 mod sigma;
 mod table;
@@ -71,6 +72,7 @@ use crate::compat::{Precision, Tables};
 use crate::error::Error;
 use crate::hub::json::{Entries, config_error};
 use crate::hub::run::Calls;
+use crate::hub::sampler::Sampler;
 use crate::hub::trained::Trained;
 use crate::path::Path;
 use crate::plan::{Plan, PlanBuilder};
@@ -90,22 +92,10 @@ use crate::timesteps::{PathEnd, Timesteps};
 pub struct SchedulerConfig {
     class: SchedulerClass,
     entries: Entries,
-    /// Of classes with a table of β.
-    trained: Option<Trained>,
     sampler: Sampler,
     /// Whether, and how precisely, plans are those of diffusers.
     imitates: Option<Precision>,
     notes: Vec<Note>,
-}
-
-/// What the classes of one file read beside the table, and run.
-#[derive(Clone, Debug, PartialEq)]
-enum Sampler {
-    Table(table::Settings),
-    Sigma(sigma::Settings),
-    Multistep(multistep::Settings),
-    Flow(flow::Settings),
-    Continuous(continuous::Settings),
 }
 
 /// How the timesteps are spaced: `timestep_spacing`.
@@ -290,10 +280,9 @@ impl SchedulerConfig {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn timesteps(&self, steps: usize) -> Result<Timesteps, Error> {
-        let trained = self.trained()?;
         match &self.sampler {
-            Sampler::Table(settings) => settings.timesteps(trained, steps),
-            _ => trained.timesteps(self.class, steps),
+            Sampler::Table(trained, settings) => settings.timesteps(trained, steps),
+            _ => self.trained()?.timesteps(self.class, steps),
         }
     }
 
@@ -329,12 +318,10 @@ impl SchedulerConfig {
     }
 
     fn trained(&self) -> Result<&Trained, Error> {
-        self.trained.as_ref().ok_or_else(|| self.without_betas())
-    }
-
-    fn without_betas(&self) -> Error {
-        let reason = "has no β schedule; the path of its levels is SchedulerConfig::run(S).path()";
-        config_error("_class_name", self.class.name(), reason)
+        self.sampler.trained().ok_or_else(|| {
+            let reason = "has no β schedule; the path of its levels is SchedulerConfig::run(S).path()";
+            config_error("_class_name", self.class.name(), reason)
+        })
     }
 
     /// Every setting that is ignored or handled differently than in diffusers, and why, sorted by key.
@@ -359,44 +346,37 @@ impl SchedulerConfig {
     /// What the network predicts: `prediction_type`, the velocity of a flow, or F of EDM's preconditioning.
     #[must_use]
     pub fn prediction(&self) -> Prediction {
-        match &self.sampler {
-            Sampler::Flow(settings) => settings.prediction(),
-            Sampler::Continuous(settings) => settings.prediction(),
-            _ => self.trained.as_ref().map_or(Prediction::Epsilon, |trained| trained.prediction),
-        }
+        self.sampler.prediction()
     }
 
     /// Clipping or dynamic thresholding of x̂₀; the latter takes precedence.
     #[must_use]
     pub fn threshold(&self) -> Threshold {
-        match &self.sampler {
-            Sampler::Continuous(settings) => settings.threshold(),
-            _ => self.trained.as_ref().map_or(Threshold::None, |trained| trained.threshold),
-        }
+        self.sampler.threshold()
     }
 
     /// How the timesteps are spaced. `None` for a class without a table of β, as are the offset, the end and the variance.
     #[must_use]
     pub fn spacing(&self) -> Option<Spacing> {
-        self.trained.as_ref().map(|trained| trained.spacing)
+        self.sampler.trained().map(|trained| trained.spacing)
     }
 
     /// `steps_offset`, for leading spacing.
     #[must_use]
     pub fn steps_offset(&self) -> Option<usize> {
-        self.trained.as_ref().map(|trained| trained.offset)
+        self.sampler.trained().map(|trained| trained.offset)
     }
 
     /// The level at which the path ends: `set_alpha_to_one` or `final_sigmas_type`.
     #[must_use]
     pub fn end(&self) -> Option<PathEnd> {
-        self.trained.as_ref().map(|trained| trained.end)
+        self.sampler.trained().map(|trained| trained.end)
     }
 
     /// DDPM's variance. `fixed_small_log` is another name of `fixed_small`, and `fixed_large_log` of `fixed_large`.
     #[must_use]
     pub fn variance(&self) -> Option<Variance> {
-        self.trained.as_ref().map(|trained| trained.variance)
+        self.sampler.trained().map(|trained| trained.variance)
     }
 
     /// Whether the network returns twice the channels of x, the second half for a learned variance.
@@ -405,6 +385,6 @@ impl SchedulerConfig {
     /// half.
     #[must_use]
     pub fn has_learned_variance(&self) -> bool {
-        self.trained.as_ref().is_some_and(|trained| trained.learned_variance)
+        self.sampler.trained().is_some_and(|trained| trained.learned_variance)
     }
 }

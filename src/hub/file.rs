@@ -4,6 +4,8 @@ use crate::error::Error;
 use crate::hub::json::{self, Entries, Entry, MAX_BYTES, config_error};
 use crate::hub::keys::{REMOVED_KEYS, acts, is_known};
 use crate::hub::note::{Difference, Note};
+use crate::hub::read::Reader;
+use crate::hub::sampler::Sampler;
 use crate::hub::{SchedulerClass, SchedulerConfig};
 use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
@@ -14,6 +16,13 @@ const FILE_NAME: &str = "scheduler_config.json";
 
 /// Reading and writing.
 impl SchedulerConfig {
+    fn from_entries(class: SchedulerClass, entries: Entries) -> Result<Self, Error> {
+        let mut reader = Reader::new(class, &entries);
+        let sampler = Sampler::read(&mut reader)?;
+        let notes = reader.into_notes();
+        Ok(Self { class, entries, sampler, imitates: None, notes })
+    }
+
     /// Reads the text of a `scheduler_config.json`.
     ///
     /// The class is that of `_class_name`. Two other forms are understood. A file with an object `noise_scheduler`, as

@@ -4,14 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::coefficients::Threshold;
 use crate::error::Error;
-use crate::hub::class::Family;
 use crate::hub::json::{Entries, Entry, config_error, few_digits, shortened};
 use crate::hub::keys::{REMOVED_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
-use crate::hub::trained::Trained;
-use crate::hub::{
-    Difference, Ignored, Note, Quirk, Sampler, SchedulerClass, SchedulerConfig, continuous, flow, multistep, sigma,
-    table,
-};
+use crate::hub::{Difference, Ignored, Note, Quirk, SchedulerClass};
 use crate::spacing::Spread;
 
 /// The spreads of σ by their keys.
@@ -20,36 +15,6 @@ pub(super) const SPREADS: [(&str, Spread); 3] = [
     ("use_exponential_sigmas", Spread::Exponential),
     ("use_beta_sigmas", Spread::Beta),
 ];
-
-impl SchedulerConfig {
-    pub(super) fn from_entries(class: SchedulerClass, entries: Entries) -> Result<Self, Error> {
-        let seen = BTreeSet::from(["_class_name", "_diffusers_version"]);
-        let mut reader = Reader { class, entries: &entries, seen, notes: Vec::new() };
-        let (trained, sampler) = match class.family() {
-            Family::Table => {
-                let trained = Trained::read(&mut reader)?;
-                let settings = table::Settings::read(&mut reader, &trained)?;
-                (Some(trained), Sampler::Table(settings))
-            }
-            Family::Sigma => {
-                let trained = Trained::read(&mut reader)?;
-                let settings = sigma::Settings::read(&mut reader, &trained)?;
-                (Some(trained), Sampler::Sigma(settings))
-            }
-            Family::Multistep => {
-                let mut trained = Trained::read(&mut reader)?;
-                let settings = multistep::Settings::read(&mut reader, &mut trained)?;
-                (Some(trained), Sampler::Multistep(settings))
-            }
-            Family::Flow => (None, Sampler::Flow(flow::Settings::read(&mut reader)?)),
-            Family::Continuous => (None, Sampler::Continuous(continuous::Settings::read(&mut reader)?)),
-        };
-        reader.note_the_rest();
-        let mut notes = reader.notes;
-        notes.sort_by(|a, b| a.key().cmp(b.key()));
-        Ok(Self { class, entries, trained, sampler, imitates: None, notes })
-    }
-}
 
 /// The entries as a class reads them, which of them have been looked at, and what is to be said about them.
 pub(super) struct Reader<'a> {
@@ -60,6 +25,18 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(class: SchedulerClass, entries: &'a Entries) -> Self {
+        let seen = BTreeSet::from(["_class_name", "_diffusers_version"]);
+        Self { class, entries, seen, notes: Vec::new() }
+    }
+
+    /// What was to be said, and the keys that nothing has read, by key.
+    pub(super) fn into_notes(mut self) -> Vec<Note> {
+        self.note_the_rest();
+        self.notes.sort_by(|a, b| a.key().cmp(b.key()));
+        self.notes
+    }
+
     /// A key, whatever the class does with it.
     pub(super) fn peek(&self, key: &'static str) -> Option<Entry<'a>> {
         self.entries.get(key).map(|text| Entry { key, text })

@@ -1,6 +1,6 @@
 //! How a configuration makes its noise schedule: exactly, and in the `f32` of diffusers.
 
-use crate::compat::{Precision, Tables, laplace};
+use crate::compat::{Tables, laplace};
 use crate::error::Error;
 use crate::hub::json::{config_error, few_digits};
 use crate::schedule::NoiseSchedule;
@@ -85,14 +85,9 @@ impl Recipe {
         })
     }
 
-    /// The schedule that diffusers holds in this precision.
-    pub(super) fn imitated(&self, precision: Precision) -> Result<NoiseSchedule, Error> {
-        // CogVideoX makes these β, and all that follows, in f64.
-        let in_f64 = self.in_alpha_bar && matches!(self.curve, Curve::ScaledLinear(..));
-        match precision {
-            Precision::F32 if !in_f64 => self.tables()?.schedule(),
-            _ => self.schedule(),
-        }
+    /// Whether diffusers makes this table in `f64`, as CogVideoX does of these β.
+    pub(super) fn is_in_f64(&self) -> bool {
+        self.in_alpha_bar && matches!(self.curve, Curve::ScaledLinear(..))
     }
 
     pub(super) fn tables(&self) -> Result<Tables, Error> {

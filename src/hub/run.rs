@@ -1,10 +1,9 @@
 //! One use of a configuration: what a pipeline passes at run time, and the plan that comes of it.
 
-use crate::coefficients::EpsilonAfter;
 use crate::error::Error;
+use crate::hub::SchedulerConfig;
 use crate::hub::class::List;
 use crate::hub::json::{config_error, few_digits};
-use crate::hub::{Sampler, SchedulerConfig};
 use crate::path::Path;
 use crate::plan::Plan;
 use crate::solver::Solver;
@@ -101,8 +100,6 @@ pub(super) struct Route {
     pub(super) solver: AnySolver,
     /// What multiplies the initial noise.
     pub(super) noise_scale: f64,
-    /// Which ε goes with a thresholded x̂₀.
-    pub(super) epsilon: EpsilonAfter,
 }
 
 impl Route {
@@ -113,7 +110,7 @@ impl Route {
 
     /// [`Route::new`] of a sampler that a configuration chose.
     pub(super) fn boxed(path: Path, solver: AnySolver) -> Self {
-        Self { path, solver, noise_scale: 1.0, epsilon: EpsilonAfter::default() }
+        Self { path, solver, noise_scale: 1.0 }
     }
 }
 
@@ -219,21 +216,10 @@ impl<'a> Run<'a> {
     }
 
     fn route(&self) -> Result<Route, Error> {
-        let config = self.config;
-        let mut route = match (&config.sampler, &config.trained) {
-            (Sampler::Table(settings), Some(trained)) => settings.route(trained, self),
-            (Sampler::Sigma(settings), Some(trained)) => settings.route(trained, self),
-            (Sampler::Multistep(settings), Some(trained)) => settings.route(trained, self),
-            (Sampler::Flow(settings), _) => settings.route(self),
-            (Sampler::Continuous(settings), _) => settings.route(self),
-            (Sampler::Table(_) | Sampler::Sigma(_) | Sampler::Multistep(_), None) => Err(config.without_betas()),
-        }?;
+        let mut route = self.config.sampler.route(self)?;
         // Distilled classes make S calls of the part that is left.
-        match self.strength {
-            Some(strength) if config.class.list() != List::Distilled => {
-                route.path = route.path.with_strength(strength)?;
-            }
-            _ => {}
+        if let Some(strength) = self.strength.filter(|_| self.config.class.list() != List::Distilled) {
+            route.path = route.path.with_strength(strength)?;
         }
         Ok(route)
     }
@@ -272,8 +258,8 @@ impl<'a> Run<'a> {
     /// file contradicts, and for what [`SchedulerConfig::compat`] cannot imitate; [`Error::Parameter`] for a value outside its domain; those of
     /// [`PlanBuilder::build`](crate::PlanBuilder::build).
     pub fn plan(&self) -> Result<Plan, Error> {
-        let Route { path, solver, epsilon, .. } = self.route()?;
-        self.config.plan_builder_along(&path).epsilon_after(epsilon).build(&solver)
+        let Route { path, solver, .. } = self.route()?;
+        self.config.plan_builder_along(&path).build(&solver)
     }
 
     /// What the initial noise z is multiplied by: sampling starts from x = scale·z, in the scale of the plan.

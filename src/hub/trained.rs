@@ -51,8 +51,8 @@ impl Trained {
     /// The schedule of a plan: the exact one, or the one that diffusers holds.
     pub(super) fn schedule(&self, imitates: Option<Precision>) -> Result<NoiseSchedule, Error> {
         match imitates {
-            Some(precision) => self.recipe.imitated(precision),
-            None => Ok(self.schedule.clone()),
+            Some(Precision::F32) if !self.recipe.is_in_f64() => self.tables()?.schedule(),
+            _ => Ok(self.schedule.clone()),
         }
     }
 
