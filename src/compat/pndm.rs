@@ -1,5 +1,6 @@
 //! PNDM with the strides of diffusers, and its way with v-prediction.
 
+use crate::dd::Dd;
 use crate::error::{Error, require_count};
 use crate::path::{Leg, Legs, Point};
 use crate::prediction::Prediction;
@@ -103,7 +104,7 @@ impl PndmByStride {
             let now = calls.len();
             let ages = read.iter().rev().take(3).map(|call| now - call);
             let Transfer { x, m } = self.transfer(legs, *t, t - stride)?;
-            let [own, earlier @ ..] = equal_step_weights(read.len() + 1).map(|weight| weight.to_f64());
+            let [own, earlier @ ..] = equal_step_weights(read.len() + 1).map(Dd::to_f64);
             let history = ages.zip(earlier).map(|(age, weight)| (age, m * weight)).collect();
             calls.push(Call { told: *t, x, m: m * own, history });
             read.push(now);
