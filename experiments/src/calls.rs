@@ -181,11 +181,9 @@ fn plot(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<(), Box<dyn 
     {
         let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
-        let errors =
-            || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).map(|(_, error)| *error);
+        let all = || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).copied();
+        let (errors, calls) = (|| all().map(|(_, error)| error), || all().map(|(calls, _)| calls));
         let (low, high) = (errors().fold(f64::INFINITY, f64::min), errors().fold(0.0, f64::max));
-        let calls =
-            || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).map(|(calls, _)| *calls);
         let (fewest, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
         for (part, (title, lines)) in area.split_evenly((1, panels.len())).iter().zip(panels) {
             let mut chart = ChartBuilder::on(part)
