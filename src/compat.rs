@@ -58,7 +58,7 @@ pub(crate) use continuous::{EdmEnd, EdmSigmas, IpndmOfDiffusers, ipndm_path, sco
 pub(crate) use ddpm::DdpmOfPython;
 pub use ddpm::ddpm;
 #[cfg(feature = "hub")]
-pub(crate) use flow::{AncestralWithoutNoise, FlowSigmas};
+pub(crate) use flow::{AncestralWithoutNoise, FlowShift, FlowSigmas};
 #[cfg(feature = "hub")]
 pub(crate) use k_diffusion::{Listed, LmsOfList};
 #[cfg(feature = "hub")]

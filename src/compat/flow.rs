@@ -22,10 +22,8 @@ use crate::spacing::Spread;
 pub(crate) struct FlowSigmas {
     /// T.
     pub(crate) train_steps: usize,
-    /// a.
-    pub(crate) shift: f64,
-    /// Whether the ends are shifted, too.
-    pub(crate) shifts_ends: bool,
+    /// The shift. A static one is applied to the ends, too.
+    pub(crate) shift: FlowShift,
     /// `shift_terminal`.
     pub(crate) terminal: Option<f64>,
     pub(crate) spread: Option<Spread>,
@@ -34,12 +32,43 @@ pub(crate) struct FlowSigmas {
     pub(crate) precision: Precision,
 }
 
+/// How diffusers shifts a flow's σ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum FlowShift {
+    /// a·σ/(1 + (a − 1)·σ)
+    Static(f64),
+    /// a/(a + (1/σ − 1)), with a = e^μ or μ
+    Dynamic(f64),
+}
+
+impl FlowShift {
+    /// The shifted σ, with each operation in this precision.
+    pub(super) fn of(self, sigma: f64, within: Precision) -> f64 {
+        let hold = |value: f64| within.hold(value);
+        hold(match self {
+            Self::Static(a) => hold(hold(a) * sigma) / hold(1.0 + hold(hold(a - 1.0) * sigma)),
+            Self::Dynamic(a) => hold(a) / hold(hold(a) + hold(hold(1.0 / sigma) - 1.0)),
+        })
+    }
+}
+
+/// `shift_terminal`: stretches the σ so that the last is this one, with each operation in this precision. Where diffusers divides 0 by 0,
+/// at a single σ of 1, nothing is stretched.
+pub(super) fn stretch(sigmas: &mut [f64], terminal: Option<f64>, within: Precision) {
+    let hold = |value: f64| within.hold(value);
+    if let (Some(terminal), Some(last)) = (terminal, sigmas.last().copied().filter(|last| *last < 1.0)) {
+        let factor = hold(hold(1.0 - last) / hold(1.0 - terminal));
+        sigmas.iter_mut().for_each(|sigma| *sigma = hold(1.0 - hold(hold(1.0 - *sigma) / factor)));
+    }
+}
+
 impl FlowSigmas {
     /// The path of S calls.
     pub(crate) fn path(&self, steps: usize) -> Result<Path, Error> {
         require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
         let end = |sigma: f64| {
-            self.precision.hold(if self.shifts_ends { self.shifted(sigma, Precision::F64) } else { sigma })
+            let shifts = matches!(self.shift, FlowShift::Static(_));
+            self.precision.hold(if shifts { self.shifted(sigma, Precision::F64) } else { sigma })
         };
         let (max, min) = (end(1.0), end(1.0 / self.train_steps as f64));
         self.along(linspace(max, min, steps), Precision::F64, None)
@@ -59,16 +88,8 @@ impl FlowSigmas {
 
     /// The shift, with each operation in this precision.
     fn shifted(&self, sigma: f64, within: Precision) -> f64 {
-        let hold = |value: f64| within.hold(value);
-        let a = hold(self.shift);
-        let shifted = if sigma == 1.0 {
-            1.0 // also where the division rounds
-        } else if self.shifts_ends {
-            hold(a * sigma) / hold(1.0 + hold(hold(self.shift - 1.0) * sigma))
-        } else {
-            a / hold(a + hold(hold(1.0 / sigma) - 1.0))
-        };
-        hold(shifted)
+        // 1 stays 1, also where the division rounds.
+        if sigma == 1.0 { 1.0 } else { self.shift.of(sigma, within) }
     }
 
     /// The path through these σ, shifted, stretched and spaced anew; what comes of a list is computed in the list's precision.
@@ -79,14 +100,7 @@ impl FlowSigmas {
         times: Option<&[f64]>,
     ) -> Result<Path, Error> {
         let mut sigmas: Vec<f64> = sigmas.map(|sigma| self.shifted(sigma, within)).collect();
-        if let (Some(terminal), Some(last)) = (self.terminal, sigmas.last().copied()) {
-            // 0/0 in diffusers for a single call.
-            if last < 1.0 {
-                let hold = |value: f64| within.hold(value);
-                let stretch = hold(hold(1.0 - last) / hold(1.0 - terminal));
-                sigmas.iter_mut().for_each(|sigma| *sigma = hold(1.0 - hold(hold(1.0 - *sigma) / stretch)));
-            }
-        }
+        stretch(&mut sigmas, self.terminal, within);
         if let (Some(spread), Some(first), Some(last)) = (self.spread, sigmas.first().copied(), sigmas.last().copied())
         {
             sigmas = spread.between(sigmas.len(), first, last)?;

@@ -1,5 +1,6 @@
 //! The lists of σ and t of diffusers' classes that remember (DPM-Solver, DEIS, UniPC, SA-Solver), and how their runs depart.
 
+use super::flow::{FlowShift, stretch};
 use super::times::linspace;
 use super::{Precision, Sigmas};
 use crate::error::{Error, require_count};
@@ -64,20 +65,9 @@ fn of_flow(sigmas: impl IntoIterator<Item = f64>, total: usize) -> Vec<Call> {
 /// `use_flow_sigmas` but in UniPC: 1 − linspace(1, 1/T, S + 1), shifted, and reversed without the last, 0.
 pub(crate) fn flow(steps: usize, total: usize, shift: f64) -> Result<Vec<Call>, Error> {
     require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
-    let sigmas = linspace(1.0, 1.0 / total as f64, steps + 1).map(|alpha| {
-        let sigma = 1.0 - alpha;
-        shift * sigma / (1.0 + (shift - 1.0) * sigma)
-    });
+    let sigmas = linspace(1.0, 1.0 / total as f64, steps + 1)
+        .map(|alpha| FlowShift::Static(shift).of(1.0 - alpha, Precision::F64));
     Ok(of_flow(sigmas.skip(1).rev(), total))
-}
-
-/// How UniPC shifts a flow's σ.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Shift {
-    /// a·σ/(1 + (a − 1)·σ)
-    Static(f64),
-    /// a/(a + (1/σ − 1)), with a = e^μ or μ
-    Dynamic(f64),
 }
 
 /// `use_flow_sigmas` of UniPC: linspace(1, 1/T, S + 1) without its last entry, or a given list; shifted, stretched to the terminal σ, and
@@ -86,7 +76,7 @@ pub(crate) fn unipc_flow(
     steps: usize,
     given: Option<&[f64]>,
     total: usize,
-    shift: Shift,
+    shift: FlowShift,
     terminal: Option<f64>,
 ) -> Result<Vec<Call>, Error> {
     require_count("S", steps, 1, MAX_TRAIN_STEPS)?;
@@ -94,20 +84,8 @@ pub(crate) fn unipc_flow(
         Some(sigmas) => sigmas.to_vec(),
         None => linspace(1.0, 1.0 / total as f64, steps + 1).take(steps).collect(),
     };
-    let mut list: Vec<f64> = list
-        .into_iter()
-        .map(|sigma| match shift {
-            Shift::Static(shift) => shift * sigma / (1.0 + (shift - 1.0) * sigma),
-            Shift::Dynamic(shift) => shift / (shift + (1.0 / sigma - 1.0)),
-        })
-        .collect();
-    if let (Some(terminal), Some(last)) = (terminal, list.last().copied()) {
-        let factor = (1.0 - last) / (1.0 - terminal);
-        // Where Python divides 0 by 0, there is nothing to stretch.
-        if factor > 0.0 {
-            list.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / factor);
-        }
-    }
+    let mut list: Vec<f64> = list.into_iter().map(|sigma| shift.of(sigma, Precision::F64)).collect();
+    stretch(&mut list, terminal, Precision::F64);
     if let Some(first) = list.first_mut().filter(|first| (**first - 1.0).abs() < FLOW_GAP) {
         *first -= FLOW_GAP;
     }

@@ -7,7 +7,7 @@ mod reading;
 
 use core::num::NonZeroU32;
 
-use crate::compat::{AncestralWithoutNoise, FlowSigmas, Precision};
+use crate::compat::{AncestralWithoutNoise, FlowShift, FlowSigmas, Precision};
 use crate::dd::Dd;
 use crate::error::Error;
 use crate::flow::{DynamicShift, Flow, FlowTime, flux_mu};
@@ -114,10 +114,12 @@ impl Settings {
     }
 
     fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
-        let whole = |shift: f64| FlowSigmas {
+        let whole = |factor: f64| FlowSigmas {
             train_steps: self.train_steps.get() as usize,
-            shift,
-            shifts_ends: matches!(self.shift, Shift::Static(_)),
+            shift: match self.shift {
+                Shift::Static(_) => FlowShift::Static(factor),
+                Shift::Dynamic { .. } => FlowShift::Dynamic(factor),
+            },
             terminal: self.terminal,
             spread: self.spread,
             inverted: self.inverted,

@@ -1,8 +1,8 @@
 //! The paths that diffusers makes of its lists of σ and t.
 
 use super::{KARRAS, Places, Spreading, Walk, unclipped};
-use crate::compat::multistep::{self as python, Call, Meaning, Shift, Whole};
-use crate::compat::{Precision, Sigmas, Times};
+use crate::compat::multistep::{self as python, Call, Meaning, Whole};
+use crate::compat::{FlowShift, Precision, Sigmas, Times};
 use crate::error::Error;
 use crate::hub::SchedulerClass;
 use crate::hub::json::config_error;
@@ -92,7 +92,7 @@ impl Places {
                 if self.class != SchedulerClass::UniPcMultistep {
                     return python::flow(run.steps()?, total, scale);
                 }
-                let shift = if shifts.dynamic.is_some() { Shift::Dynamic(scale) } else { Shift::Static(scale) };
+                let shift = if shifts.dynamic.is_some() { FlowShift::Dynamic(scale) } else { FlowShift::Static(scale) };
                 match calls {
                     Calls::Sigmas(list) => {
                         // A 0 at the end is the end of the path.
