@@ -107,6 +107,24 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// One of this class's own words, of which the first is the default, or a word of another class, which stands for the default and is
+    /// noted.
+    pub(super) fn choice_or_foreign<T: Copy, const N: usize>(
+        &mut self,
+        key: &'static str,
+        own: &[(&'static str, T); N],
+        foreign: &[&'static str],
+    ) -> Result<T, Error> {
+        const { assert!(N > 0) }
+        let (name, default) = own[0];
+        let word = self.given(key).and_then(|entry| entry.word().ok());
+        if word.is_some_and(|word| foreign.contains(&&*word)) {
+            self.ignored(key, Ignored::Foreign(name));
+        }
+        let all: Vec<_> = own.iter().copied().chain(foreign.iter().map(|word| (*word, default))).collect();
+        self.choice(key, default, &all)
+    }
+
     /// The one of these switches that is on.
     pub(super) fn one_on<T: Copy>(&mut self, switches: &[(&'static str, T)]) -> Result<Option<T>, Error> {
         let mut found: Option<(&str, T)> = None;
@@ -171,14 +189,6 @@ impl<'a> Reader<'a> {
 
     pub(super) fn stands_still(&mut self) {
         self.notes.push(Note::StandsStill);
-    }
-
-    /// Notes a word of another class, which stands for one of this class's.
-    pub(super) fn foreign(&mut self, key: &'static str, words: &[&str], stands_for: &'static str) {
-        let word = self.given(key).and_then(|entry| entry.word().ok());
-        if word.is_some_and(|word| words.contains(&&*word)) {
-            self.ignored(key, Ignored::Foreign(stands_for));
-        }
     }
 
     /// Keys that do nothing beside the others, each with the text of its default, which is not worth a note.

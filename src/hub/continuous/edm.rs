@@ -9,13 +9,13 @@ use crate::compat::{EdmEnd, EdmSigmas, Precision};
 use crate::edm::{Edm, SigmaTime};
 use crate::error::Error;
 use crate::hub::json::config_error;
-use crate::hub::multistep::method::{FEW, euler_at_final, interpolation_and_end};
+use crate::hub::multistep::method::{euler_at_final, final_order, interpolation_and_end};
 use crate::hub::read::Reader;
 use crate::hub::run::{Argument, Calls, Route, Run};
 use crate::hub::{Difference, Quirk, SchedulerClass};
 use crate::path::{Path, Process};
 use crate::prediction::{Prediction, SigmaData};
-use crate::solver::{DpmSolverPp, Euler, FinalOrder, Interpolation, Orders};
+use crate::solver::{DpmSolverPp, Euler, Interpolation, Orders};
 use crate::spacing;
 
 /// What these classes read.
@@ -48,15 +48,6 @@ struct Multistep {
     interpolation: Interpolation,
     lower_order_final: bool,
     euler_at_final: bool,
-}
-
-/// `algorithm_type`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Algorithm {
-    Ode,
-    Sde,
-    /// Another name of the first.
-    Deis,
 }
 
 static SIGMA_MIN: Quirk = Quirk {
@@ -199,14 +190,15 @@ impl Settings {
 
 fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result<Multistep, Error> {
     let order = reader.count("solver_order", 2, 1, 3)?;
-    let algorithms = [("dpmsolver++", Algorithm::Ode), ("sde-dpmsolver++", Algorithm::Sde), ("deis", Algorithm::Deis)];
-    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
-    let algorithm = reader.choice("algorithm_type", Algorithm::Ode, &algorithms)?;
-    if algorithm == Algorithm::Deis && !ends_at_min {
+    let own = [("dpmsolver++", false), ("sde-dpmsolver++", true)];
+    let is_sde = reader.choice_or_foreign("algorithm_type", &own, &["deis"])?;
+    let names_deis =
+        reader.given("algorithm_type").and_then(|entry| entry.word().ok()).is_some_and(|word| word == "deis");
+    if names_deis && !ends_at_min {
         let reason = "is dpmsolver++ here, and needs final_sigmas_type = sigma_min as in diffusers";
         return Err(config_error("algorithm_type", "deis", reason));
     }
-    let stochastic = cosine || algorithm == Algorithm::Sde;
+    let stochastic = cosine || is_sde;
     let (interpolation, lower_order_final) = interpolation_and_end(reader, order, true)?;
     if order == 3 {
         if stochastic {
@@ -222,11 +214,7 @@ fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result
 impl Multistep {
     fn route(self, path: Path, run: &Run<'_>) -> Result<Route, Error> {
         let steps = path.len();
-        let last = match (self.lower_order_final, self.euler_at_final) {
-            (true, _) if steps < FEW => FinalOrder::LoweredBelow(FEW),
-            (_, true) => FinalOrder::FirstAtLast,
-            _ => FinalOrder::Full,
-        };
+        let last = final_order(self.lower_order_final, self.euler_at_final, steps);
         let orders = Orders::new(self.order)?.ending(last);
         let solver = DpmSolverPp::multistep(self.order)?.orders(orders.clone()).interpolation(self.interpolation);
         let solver = solver.stochastic(if self.stochastic { 1.0 } else { 0.0 })?;

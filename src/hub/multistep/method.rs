@@ -73,7 +73,18 @@ impl Algorithm {
 }
 
 /// `lower_order_final` of DPM-Solver and DEIS acts on paths of fewer steps.
-pub(in crate::hub) const FEW: usize = 15;
+const FEW: usize = 15;
+
+/// How DPM-Solver and DEIS end a path of so many steps: by `lower_order_final` and `euler_at_final`.
+pub(in crate::hub) fn final_order(lowers: bool, euler_at_final: bool, steps: usize) -> FinalOrder {
+    if lowers && steps < FEW {
+        FinalOrder::Lowered
+    } else if euler_at_final {
+        FinalOrder::FirstAtLast
+    } else {
+        FinalOrder::Full
+    }
+}
 
 impl Method {
     fn interpolates_noise(&self) -> bool {
@@ -101,8 +112,8 @@ impl Method {
     fn orders(&self, steps: usize) -> Result<Orders, Error> {
         let last = match &self.kind {
             Kind::UniPc { .. } | Kind::Sa { .. } if self.lowers => FinalOrder::Lowered,
-            Kind::Multistep { .. } | Kind::Deis if self.lowers && steps < FEW => FinalOrder::Lowered,
-            Kind::Multistep { euler_at_final: true, .. } => FinalOrder::FirstAtLast,
+            Kind::Multistep { euler_at_final, .. } => final_order(self.lowers, *euler_at_final, steps),
+            Kind::Deis => final_order(self.lowers, false, steps),
             _ => FinalOrder::Full,
         };
         Ok(Orders::new(self.order)?.ending(last))

@@ -42,22 +42,16 @@ impl Method {
 
 const MAX_DPM_ORDER: usize = 3;
 
-const ALGORITHMS: [(&str, Algorithm); 5] = [
+/// `algorithm_type` of DPM-Solver.
+const ALGORITHMS: [(&str, Algorithm); 4] = [
     ("dpmsolver++", Algorithm::Data),
     ("dpmsolver", Algorithm::Noise),
     ("sde-dpmsolver++", Algorithm::StochasticData),
-    ("deis", Algorithm::Data),
     ("sde-dpmsolver", Algorithm::StochasticNoise),
 ];
 
-/// `algorithm_type` of DPM-Solver.
-fn algorithm(reader: &mut Reader<'_>, words: &[(&'static str, Algorithm)]) -> Result<Algorithm, Error> {
-    reader.foreign("algorithm_type", &["deis"], "dpmsolver++");
-    reader.choice("algorithm_type", Algorithm::Data, words)
-}
-
 fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Result<Method, Error> {
-    let algorithm = algorithm(reader, &ALGORITHMS)?;
+    let algorithm = reader.choice_or_foreign("algorithm_type", &ALGORITHMS, &["deis"])?;
     let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
     if let Some(entry) = reader.peek("algorithm_type").filter(|_| encodes && algorithm.is_stochastic()) {
         return Err(entry.error("adds noise, which no path that encodes can follow back; diffusers returns NaN"));
@@ -79,7 +73,7 @@ fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Res
 fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
     // Without sde-dpmsolver.
     let [words @ .., _] = ALGORITHMS;
-    let algorithm = algorithm(reader, &words)?;
+    let algorithm = reader.choice_or_foreign("algorithm_type", &words, &["deis"])?;
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     if algorithm.is_stochastic() && order > 1 {
         reader.quirk(&quirks::SINGLE_STOCHASTIC);
@@ -92,11 +86,8 @@ fn single_step(reader: &mut Reader<'_>) -> Result<Method, Error> {
 }
 
 fn deis(reader: &mut Reader<'_>) -> Result<Method, Error> {
-    reader.choice("algorithm_type", (), &[("deis", ()), ("dpmsolver", ()), ("dpmsolver++", ())])?;
-    reader.foreign("algorithm_type", &["dpmsolver", "dpmsolver++"], "deis");
-    let words = [("logrho", ()), ("midpoint", ()), ("heun", ()), ("bh1", ()), ("bh2", ())];
-    reader.choice("solver_type", (), &words)?;
-    reader.foreign("solver_type", &["midpoint", "heun", "bh1", "bh2"], "logrho");
+    reader.choice_or_foreign("algorithm_type", &[("deis", ())], &["dpmsolver", "dpmsolver++"])?;
+    reader.choice_or_foreign("solver_type", &[("logrho", ())], &["midpoint", "heun", "bh1", "bh2"])?;
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
     Ok(Method { kind: Kind::Deis, order, lowers })
@@ -104,15 +95,8 @@ fn deis(reader: &mut Reader<'_>) -> Result<Method, Error> {
 
 fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error> {
     let order = reader.count("solver_order", 2, 1, 4)?;
-    let words = [
-        ("bh2", UniPcWeights::Bh2),
-        ("bh1", UniPcWeights::Bh1),
-        ("midpoint", UniPcWeights::Bh2),
-        ("heun", UniPcWeights::Bh2),
-        ("logrho", UniPcWeights::Bh2),
-    ];
-    let weights = reader.choice("solver_type", UniPcWeights::Bh2, &words)?;
-    reader.foreign("solver_type", &["midpoint", "heun", "logrho"], "bh2");
+    let own = [("bh2", UniPcWeights::Bh2), ("bh1", UniPcWeights::Bh1)];
+    let weights = reader.choice_or_foreign("solver_type", &own, &["midpoint", "heun", "logrho"])?;
     let lowers = if order > 1 { reader.flag("lower_order_final", true)? } else { no_lower_end(reader, "true") };
     let interpolates_noise = match reader.given("predict_x0") {
         Some(entry) => !entry.flag()?,
@@ -177,15 +161,8 @@ pub(in crate::hub) fn interpolation_and_end(
 
 /// `solver_type` of DPM-Solver.
 fn interpolation(reader: &mut Reader<'_>) -> Result<Interpolation, Error> {
-    let words = [
-        ("midpoint", Interpolation::Midpoint),
-        ("heun", Interpolation::Exact),
-        ("logrho", Interpolation::Midpoint),
-        ("bh1", Interpolation::Midpoint),
-        ("bh2", Interpolation::Midpoint),
-    ];
-    reader.foreign("solver_type", &["logrho", "bh1", "bh2"], "midpoint");
-    reader.choice("solver_type", Interpolation::Midpoint, &words)
+    let own = [("midpoint", Interpolation::Midpoint), ("heun", Interpolation::Exact)];
+    reader.choice_or_foreign("solver_type", &own, &["logrho", "bh1", "bh2"])
 }
 
 /// `euler_at_final`. The last step to clean data or pure noise is of the first order without it.
