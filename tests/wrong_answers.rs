@@ -1,7 +1,7 @@
 //! Answers that other implementations get wrong: the right one, derived naively, and what goes wrong elsewhere.
 //!
 //! "Python" is diffusers 0.42.1; what it computes is recorded in `tests/parity` and asserted as a deviation in
-//! `tests/diffusers.rs`. "Ports" are Rust crates that carry a copy of one of its scheduler files.
+//! `tests/recorded/diffusers.rs`. "Ports" are Rust crates that carry a copy of one of its scheduler files.
 
 use std::f64::consts::PI;
 

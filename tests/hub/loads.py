@@ -1,5 +1,5 @@
 """What diffusers makes of the configurations that are written here: it loads each, and python-loaded.json records the result,
-for tests/hub.rs.
+for tests/recorded/hub.rs.
 
     ALPHABAR_WRITE=1 cargo test --features hub --test recorded hub::   # writes the configurations
     python tests/hub/loads.py                                          # loads them

@@ -1,4 +1,4 @@
-"""Multistep methods and correctors at 80 digits: what tests/oracle_methods.rs, src/phi.rs and src/solver/rule.rs compare with.
+"""Multistep methods and correctors at 80 digits: what tests/recorded/oracle_methods.rs, src/phi.rs and src/solver/rule.rs compare with.
 
 Written from the papers and from nothing else:
   Hochbruck 2010   "Exponential integrators": φ_k, and the moments of the kernel

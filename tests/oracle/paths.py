@@ -1,4 +1,4 @@
-"""Flow and variance-exploding levels, steps between them, shifts and spacings at 50 digits: what tests/oracle_paths.rs compares with.
+"""Flow and variance-exploding levels, steps between them, shifts and spacings at 50 digits: what tests/recorded/oracle_paths.rs compares with.
 
 Written from the papers and from nothing else:
   Ho 2020, Song 2021    as in oracle.py, with (signal, noise) for (√ᾱ, √(1−ᾱ))

@@ -3,13 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "common/parity.rs"]
-mod parity;
-
 #[cfg(feature = "hub")]
-#[path = "common/classes.rs"]
 mod classes;
-
 mod classes_docs;
 mod classes_flow;
 mod classes_keys;
@@ -24,4 +19,5 @@ mod hub_parity;
 mod oracle;
 mod oracle_methods;
 mod oracle_paths;
+mod parity;
 mod seeds;

@@ -1,5 +1,5 @@
 //! `alphabar::compat` against diffusers 0.42.1: whole `f32` tables bit for bit, from the hashes and tables recorded in
-//! `tests/parity/hub.json`. Runs are in `tests/hub_parity.rs` and `tests/diffusers.rs`.
+//! `tests/parity/hub.json`. Runs are in `tests/recorded/hub_parity.rs` and `tests/recorded/diffusers.rs`.
 
 use alphabar::compat::{self, Tables};
 use alphabar::{
