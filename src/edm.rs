@@ -61,7 +61,7 @@ impl Edm {
 
     /// This process for a network that receives another function of σ as t.
     #[must_use]
-    pub fn told(self, time: SigmaTime) -> Self {
+    pub fn with_time(self, time: SigmaTime) -> Self {
         Self { time, ..self }
     }
 

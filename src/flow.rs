@@ -105,7 +105,7 @@ impl Flow {
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹, [`Error::Parameter`] for so many that μ > 13.
     pub fn flux(tokens: usize) -> Result<Self, Error> {
-        Self::default().told(FlowTime::Sigma).shifted_exponentially(flux_mu(tokens, &FLUX)?)
+        Self::default().with_time(FlowTime::Sigma).shifted_exponentially(flux_mu(tokens, &FLUX)?)
     }
 
     /// Flux.2: the empirical μ of tokens and steps, [`flux2_mu`].
@@ -113,7 +113,7 @@ impl Flow {
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹ and 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for so many that |μ| > 13.
     pub fn flux2(tokens: usize, steps: usize) -> Result<Self, Error> {
-        Self::default().told(FlowTime::Sigma).shifted_exponentially(flux2_mu(tokens, steps)?)
+        Self::default().with_time(FlowTime::Sigma).shifted_exponentially(flux2_mu(tokens, steps)?)
     }
 
     /// Qwen-Image: the shift e^μ of a number of tokens, and a last σ of 0.02.
@@ -131,7 +131,7 @@ impl Flow {
     /// # Errors
     /// As [`Flow::shifted`].
     pub fn wan(shift: f64) -> Result<Self, Error> {
-        Self::default().told(FlowTime::WholeThousandth).shifted(shift)
+        Self::default().with_time(FlowTime::WholeThousandth).shifted(shift)
     }
 }
 
@@ -173,7 +173,7 @@ impl Flow {
 
     /// This flow for a network that receives another function of σ as t.
     #[must_use]
-    pub fn told(self, time: FlowTime) -> Self {
+    pub fn with_time(self, time: FlowTime) -> Self {
         Self { time, ..self }
     }
 

@@ -184,7 +184,7 @@ impl Path {
     pub fn new(points: impl IntoIterator<Item = Point>) -> Result<Self, Error> {
         let points: Vec<Point> = points.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         require_count("the points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
-        points.iter().try_for_each(check_told)?;
+        points.iter().try_for_each(check_call)?;
         for (index, (noisier, cleaner)) in points.iter().zip(points.iter().skip(1)).enumerate() {
             if !(cleaner.level.gap_to(&noisier.level).to_f64() > 0.0) {
                 let (sigma, previous) = (cleaner.level.sigma(), noisier.level.sigma());
@@ -349,7 +349,7 @@ impl Path {
 }
 
 /// `Ok` for a point that a network can be told.
-fn check_told(point: &Point) -> Result<(), Error> {
+fn check_call(point: &Point) -> Result<(), Error> {
     require(point.t.is_finite(), "t", point.t, "finite")?;
     point.with_input_scale(point.input_scale)?;
     Ok(())
@@ -368,7 +368,7 @@ impl Path {
     /// # Errors
     /// [`Error::PathOrder`] if the end is noisier than the last point, [`Error::Parameter`] for a t or an input scale as in [`Path::new`].
     pub fn ending_at(mut self, end: Point) -> Result<Self, Error> {
-        check_told(&end)?;
+        check_call(&end)?;
         if let Some(last) = self.points.last() {
             if !(end.level.gap_to(&last.level).to_f64() >= 0.0) {
                 let (sigma, previous) = (end.level.sigma(), last.level.sigma());
@@ -567,14 +567,14 @@ impl Path {
         let mut legs = Vec::with_capacity(self.points.len());
         match self.direction {
             Direction::Generate => {
-                for (i, told) in self.calls().iter().enumerate() {
+                for (i, call) in self.calls().iter().enumerate() {
                     let (arrives, s, to) = match self.points.get(i + 1) {
                         Some(next) => (Some(*next), Some(next.t), next.level),
                         None => (self.end.point, self.end.t, self.end.level),
                     };
                     let lifted = self.lifted.get(i + 1).map(|point| point.level).filter(|level| *level != to);
                     let lift = lifted.map(|to| Lift { to, noise: self.churn_noise });
-                    legs.push(Leg { told: *told, arrives, s, lift, ..Leg::new(told.level, to) });
+                    legs.push(Leg { call: *call, arrives, s, lift, ..Leg::new(call.level, to) });
                     for restart in self.restarts.iter().filter(|restart| restart.after == i + 1) {
                         self.restart(restart, &mut legs);
                     }
@@ -584,11 +584,11 @@ impl Path {
                 let mut previous: (NoiseLevel, Option<Point>) = (self.end.level, self.end.point);
                 for next in self.points.iter().rev() {
                     let (from, source) = previous;
-                    let told = match conditioning {
+                    let call = match conditioning {
                         Conditioning::Source => source.ok_or(Error::Unconditioned)?,
                         Conditioning::Destination => *next,
                     };
-                    legs.push(Leg { told, arrives: Some(*next), s: Some(next.t), ..Leg::new(from, next.level) });
+                    legs.push(Leg { call, arrives: Some(*next), s: Some(next.t), ..Leg::new(from, next.level) });
                     previous = (next.level, Some(*next));
                 }
             }
@@ -606,10 +606,10 @@ impl Path {
             if let Some(arriving) = legs.last_mut() {
                 arriving.lift = Some(Lift { to: first.level, noise: 1.0 });
             }
-            for (index, told) in restart.through.iter().enumerate() {
+            for (index, call) in restart.through.iter().enumerate() {
                 let next = restart.through.get(index + 1).unwrap_or(point);
                 let leg =
-                    Leg { told: *told, arrives: Some(*next), s: Some(next.t), ..Leg::new(told.level, next.level) };
+                    Leg { call: *call, arrives: Some(*next), s: Some(next.t), ..Leg::new(call.level, next.level) };
                 legs.push(Leg { starts_over: index == 0, ..leg });
             }
         }

@@ -241,7 +241,7 @@ fn lifetimes(rows: &[Row]) -> Result<Vec<usize>, Error> {
                 .and_then(|read| Some((rows.get(read)?, lasts.get_mut(read)?)));
             match read {
                 Some((earlier, lasts)) if earlier.keeps.is_some() => *lasts = (*age).max(*lasts),
-                _ => return Err(Error::MissingHistory { age: *age }.at_step(index, row.told.t)),
+                _ => return Err(Error::MissingHistory { age: *age }.at_step(index, row.call.t)),
             }
         }
     }
@@ -341,7 +341,7 @@ impl<'a> PlanBuilder<'a> {
         let lasts = lifetimes(&rows)?;
         let mut steps = Vec::with_capacity(rows.len());
         for (index, (row, lasts)) in rows.iter().zip(lasts).enumerate() {
-            let mut step = self.step(solver, row, lasts).map_err(|error| error.at_step(index, row.told.t))?;
+            let mut step = self.step(solver, row, lasts).map_err(|error| error.at_step(index, row.call.t))?;
             step.index = index;
             steps.push(step);
         }
@@ -352,7 +352,7 @@ impl<'a> PlanBuilder<'a> {
 
     /// A row as a step of the network's prediction.
     fn step(&self, solver: &impl Solver, row: &Row, lasts: usize) -> Result<Step, Error> {
-        let Row { told, starts, from, to, s, lift, leg, combination, history, keeps } = row;
+        let Row { call, starts, from, to, s, lift, leg, combination, history, keeps } = row;
         // Only the noise that is kept can be followed back.
         if combination.z() > 0.0 {
             Leg::new(*starts, *to).require_denoising(solver.name())?;
@@ -374,12 +374,12 @@ impl<'a> PlanBuilder<'a> {
         }
         Ok(Step {
             index: 0,
-            t: told.t,
+            t: call.t,
             s: *s,
             from: *from,
             to: lift.map_or(*to, |lift| lift.to),
-            conditioned_on: told.level,
-            input_scale: told.input_scale,
+            conditioned_on: call.level,
+            input_scale: call.input_scale,
             eta: solver.eta(*leg),
             learned_noise: combination.learned_noise(),
             coefficients,

@@ -179,7 +179,7 @@ impl<S: Solver + ?Sized> Solver for Box<S> {
 
 /// A row for each leg; an error names the leg.
 pub(crate) fn each_leg(legs: &Legs<'_>, mut row: impl FnMut(&Leg) -> Result<Row, Error>) -> Result<Vec<Row>, Error> {
-    legs.iter().map(|leg| row(leg).map_err(|error| error.at_step(leg.index, leg.told.t))).collect()
+    legs.iter().map(|leg| row(leg).map_err(|error| error.at_step(leg.index, leg.call.t))).collect()
 }
 
 /// The rows of each leg; an error names the row.
@@ -189,7 +189,7 @@ pub(crate) fn each_leg_rows(
 ) -> Result<Vec<Row>, Error> {
     let mut all = Vec::with_capacity(legs.len());
     for leg in legs.iter() {
-        let of_leg = rows(leg).map_err(|error| error.at_step(all.len(), leg.told.t))?;
+        let of_leg = rows(leg).map_err(|error| error.at_step(all.len(), leg.call.t))?;
         all.extend(of_leg);
     }
     Ok(all)
@@ -208,7 +208,7 @@ pub(crate) fn each_leg_rows(
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Row {
-    pub(crate) told: Point,
+    pub(crate) call: Point,
     /// The level of x at the start of the leg; that of another call of the leg lies elsewhere.
     pub(crate) starts: NoiseLevel,
     pub(crate) from: NoiseLevel,
@@ -232,8 +232,8 @@ pub(crate) enum Keeps {
 impl Row {
     /// The row that takes x from the start of a leg to its end.
     pub fn new(leg: &Leg, combination: Combination) -> Self {
-        let Leg { told, from, to, s, lift, index, .. } = *leg;
-        Self { told, starts: from, from, to, s, lift, leg: index, combination, history: Vec::new(), keeps: None }
+        let Leg { call, from, to, s, lift, index, .. } = *leg;
+        Self { call, starts: from, from, to, s, lift, leg: index, combination, history: Vec::new(), keeps: None }
     }
 
     /// This row with an x′ elsewhere than at the end of the leg. Noise that a path adds between its legs is not added here.
@@ -262,7 +262,7 @@ impl Row {
     ///             let first = Combination::new(0.0, signals[1] / signals[0], signals[1] * half, 0.0);
     ///             let second = Combination::new(0.0, signals[2] / signals[1], signals[2] * (to - from), 0.0);
     ///             rows.push(Row::new(leg, first).to(&middle).keeping(Prediction::Epsilon));
-    ///             rows.push(Row::new(leg, second).told(&middle).with_history([(1, -signals[2] * half)]));
+    ///             rows.push(Row::new(leg, second).called_at(middle).with_history([(1, -signals[2] * half)]));
     ///         }
     ///         Ok(rows)
     ///     }
@@ -276,10 +276,10 @@ impl Row {
         Self { to: to.level, s: Some(to.t), lift: None, ..self }
     }
 
-    /// This row with its call, and x, elsewhere than at the start of the leg: at a point to which an earlier row of the leg led. x̂₀ and ε
-    /// in its combination are those of that point.
-    pub fn told(self, at: &Point) -> Self {
-        Self { told: *at, from: at.level, ..self }
+    /// This row with its network call at another point than the start of the leg: one at which an earlier row of the leg arrived. x has
+    /// the level of that point, and so have x̂₀ and ε in the combination.
+    pub fn called_at(self, at: &Point) -> Self {
+        Self { call: *at, from: at.level, ..self }
     }
 
     /// This row with earlier outputs in x′: pairs of an age and a weight. The output of the call before has the age 1.

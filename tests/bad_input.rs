@@ -290,7 +290,7 @@ fn respacing_strings_that_mean_nothing_are_refused() {
         ("99999999999999999999999", "99999"),
     ] {
         let parsed = text.parse::<Respacing>();
-        refused!(parsed, Error::Respacing { text: told, .. } if told == text, [format!("{text:?}"), fragment]);
+        refused!(parsed, Error::Respacing { text: message, .. } if message == text, [format!("{text:?}"), fragment]);
     }
     // A long text is not repeated whole.
     let error = "x".repeat(1_000_000).parse::<Respacing>().unwrap_err();
@@ -348,12 +348,12 @@ fn an_eta_that_asks_for_more_noise_than_there_is_is_refused_at_its_step() {
     let result = at_step(Plan::new(&schedule, &tau, &Ddim::new(1.5).unwrap()), 0);
     refused!(
         result,
-        Error::EtaTooLarge { eta: 1.5, variance, available: told } if variance > told && *told == available,
+        Error::EtaTooLarge { eta: 1.5, variance, available: message } if variance > message && *message == available,
         ["η = 1.5", format!("{available:.4}"), "use a smaller η"]
     );
     let error = Plan::new(&schedule, &tau, &Ddim::new(1.5).unwrap()).unwrap_err();
     assert!(story(&error).starts_with("step 0 (t = 999) failed: η = 1.5"));
-    // The later step of a list is told apart.
+    // The later step of a list is distinguished.
     let tau = Timesteps::trailing(1000, 3).unwrap();
     refused!(
         at_step(Plan::new(&schedule, &tau, &Ddim::per_step([0.0, 2.0, 0.0]).unwrap()), 1),
@@ -600,7 +600,7 @@ fn noise_is_not_forgotten() {
     let plan = Plan::new(&ddpm(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::new(1.0).unwrap()).unwrap();
     let step = &plan.steps()[0];
     let d = step.coefficients.d;
-    refused!(step.apply(vec![0.0_f32], vec![0.0], None), Error::MissingNoise { d: told } if *told == d, [format!("d = {d:.4}"), "pass noise.noise(&x, Draw::Step(step.index))?"]);
+    refused!(step.apply(vec![0.0_f32], vec![0.0], None), Error::MissingNoise { d: message } if *message == d, [format!("d = {d:.4}"), "pass noise.noise(&x, Draw::Step(step.index))?"]);
     let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
     let result = sample(&plan, vec![0.0_f32], &mut model, &mut NoNoise);
     refused!(at_step(result, 0), Error::Noise(_), ["step 0", "η = 0"]);
@@ -641,12 +641,12 @@ fn arrays_without_elements_are_refused_and_arrays_without_axes_work() {
     for shape in [&[0][..], &[0, 3], &[3, 0], &[2, 0, 4]] {
         let empty = ArrayD::<f32>::zeros(IxDyn(shape));
         let mut model = |x: &ArrayD<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-        let told = format!("{shape:?}");
+        let message = format!("{shape:?}");
         let result = sample(&plan, empty.clone(), &mut model, &mut SeededNoise::new(1));
-        refused!(at_step(result, 0), Error::Empty { .. }, [told, "is empty"]);
+        refused!(at_step(result, 0), Error::Empty { .. }, [message, "is empty"]);
         refused!(SeededNoise::new(1).noise(&empty, Draw::Initial), Error::Empty { .. }, ["is empty"]);
-        refused!(slerp(&empty, &empty, 0.5), Error::Empty { .. }, [told]);
-        refused!(forward::add_noise(&empty, &empty, &[level(0.5)]), Error::Empty { .. }, [told]);
+        refused!(slerp(&empty, &empty, 0.5), Error::Empty { .. }, [message]);
+        refused!(forward::add_noise(&empty, &empty, &[level(0.5)]), Error::Empty { .. }, [message]);
     }
     let mut model = |x: &Array0<f32>, _: Point| Ok::<_, BoxError>(x.mapv(|x| 0.5 * x));
     let mut noise = SeededNoise::new(1);
@@ -831,7 +831,7 @@ impl std::error::Error for Outer {
 fn a_cause_is_told_once_and_never_lost() {
     let outer = || Outer("x".parse::<u8>().unwrap_err());
     let inner = "invalid digit found in string";
-    for (error, told) in [
+    for (error, message) in [
         (Error::Predictor(outer().into()), "the network failed: the weights are damaged"),
         (Error::Noise(outer().into()), "the source of noise failed: the weights are damaged"),
         (Error::Backend(outer().into()), "the tensor backend failed: the weights are damaged"),
@@ -840,8 +840,8 @@ fn a_cause_is_told_once_and_never_lost() {
             "the configuration cannot be read: the weights are damaged",
         ),
     ] {
-        assert_eq!(error.to_string(), told);
-        assert_eq!(story(&error), format!("{told}: {inner}"));
+        assert_eq!(error.to_string(), message);
+        assert_eq!(story(&error), format!("{message}: {inner}"));
     }
     let plan = Plan::new(&ddpm(), &Timesteps::trailing(1000, 4).unwrap(), &Ddim::deterministic()).unwrap();
     let mut fails = |x: &Vec<f32>, at: Point| if at.index == 2 { Err(outer()) } else { Ok(x.clone()) };
@@ -880,7 +880,7 @@ fn a_networks_error_becomes_the_crates_by_a_question_mark() {
 fn messages_say_what_to_do() {
     let clean = level(1.0);
     let (velocity, epsilon, sample) = (Prediction::Velocity, Prediction::Epsilon, Prediction::Sample);
-    for (error, told) in [
+    for (error, message) in [
         (Timesteps::trailing(1000, 0).unwrap_err(), "S = 0 (inference steps) must be in 1..=1000 (T)"),
         (NoiseSchedule::cosine(0).unwrap_err(), "T = 0 (training steps) must be in 1..=1000000"),
         (
@@ -939,7 +939,7 @@ fn messages_say_what_to_do() {
         (NoiseSchedule::from_betas([1e-5, -1e-310]).unwrap_err(), "β[1] = -1e-310 is not inside (0, 1)"),
         (Threshold::clip(-1e300).unwrap_err(), "the clip range = -1e300 is not positive and finite"),
     ] {
-        assert_eq!(error.to_string(), told);
+        assert_eq!(error.to_string(), message);
     }
 }
 
@@ -953,8 +953,8 @@ fn long_texts_are_not_repeated_whole() {
         "1,".repeat(MAX_TRAIN_STEPS + 1).parse::<Respacing>().unwrap_err(),
         "ᾱ".repeat(100_000).parse::<Threshold>().unwrap_err(),
     ] {
-        let told = error.to_string();
-        assert!(told.len() < 300 && told.contains("bytes)") && !told.contains('\n'), "{told}");
+        let message = error.to_string();
+        assert!(message.len() < 300 && message.contains("bytes)") && !message.contains('\n'), "{message}");
     }
 }
 
@@ -971,7 +971,7 @@ fn results_are_checked_and_not_only_inputs() {
     let leg = Leg::new(level(0.25), level(0.5));
     for eta in [1.5, 1e20, 1e100, 1e154, 1e155, 1e300, f64::MAX] {
         let result = Ddim::new(eta).unwrap().combine(&leg);
-        refused!(result, Error::EtaTooLarge { eta: told, variance, available: 0.5 } if *told == eta && *variance > 0.5, ["η"]);
+        refused!(result, Error::EtaTooLarge { eta: message, variance, available: 0.5 } if *message == eta && *variance > 0.5, ["η"]);
         // Between equal levels there is no room for noise, nor need of any.
         let still = Ddim::new(eta).unwrap().combine(&Leg::new(level(0.5), level(0.5))).unwrap();
         assert_eq!((still.z(), still.epsilon()), (0.0, 0.5_f64.sqrt()));

@@ -238,8 +238,8 @@ fn flux_and_its_kin_are_the_published_lists() {
     }
     let times = |flow: Flow| -> Vec<f64> { flow.path(4).unwrap().points().iter().map(|point| point.t).collect() };
     assert_eq!(times(Flow::default()), [1000.0, 750.0, 500.0, 250.0]);
-    assert_eq!(times(Flow::default().told(FlowTime::Sigma)), [1.0, 0.75, 0.5, 0.25]);
-    assert_eq!(times(Flow::default().told(FlowTime::Reversed)), [0.0, 0.25, 0.5, 0.75]);
+    assert_eq!(times(Flow::default().with_time(FlowTime::Sigma)), [1.0, 0.75, 0.5, 0.25]);
+    assert_eq!(times(Flow::default().with_time(FlowTime::Reversed)), [0.0, 0.25, 0.5, 0.75]);
     assert_eq!(times(Flow::wan(3.0).unwrap()), [1000.0, 900.0, 750.0, 500.0]);
     assert_eq!(times(Flow::wan(5.0).unwrap()), [1000.0, 937.0, 833.0, 625.0]);
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
@@ -279,7 +279,7 @@ fn a_time_leads_back_to_its_level() {
         FlowTime::Scaled(steps(250)),
         FlowTime::ScaledReversed(steps(1000)),
     ] {
-        let flow = Flow::sd3().unwrap().told(time);
+        let flow = Flow::sd3().unwrap().with_time(time);
         for point in flow.path(7).unwrap().points() {
             let back = flow.at_time(point.t).unwrap();
             assert_eq!(back.t, point.t);
@@ -290,12 +290,12 @@ fn a_time_leads_back_to_its_level() {
     let wan = Flow::wan(5.0).unwrap();
     close(wan.at_time(937.0).unwrap().level.flow_sigma(), 0.937, 1e-15);
     assert!(wan.at_time(937.5).unwrap_err().to_string().contains("whole"));
-    let scaled = Flow::default().told(FlowTime::Scaled(steps(250))).path(4).unwrap();
+    let scaled = Flow::default().with_time(FlowTime::Scaled(steps(250))).path(4).unwrap();
     assert_eq!(scaled.points()[1].t, 187.5);
-    let reversed = Flow::default().told(FlowTime::ScaledReversed(steps(1000))).path(4).unwrap();
+    let reversed = Flow::default().with_time(FlowTime::ScaledReversed(steps(1000))).path(4).unwrap();
     assert_eq!(reversed.points()[1].t, 250.0);
     for time in [SigmaTime::QuarterLog, SigmaTime::Arctan, SigmaTime::Sigma] {
-        let edm = Edm::new(500.0, 0.3, 0.5).unwrap().told(time);
+        let edm = Edm::new(500.0, 0.3, 0.5).unwrap().with_time(time);
         for sigma in [0.3, 1.0, 17.5, 500.0] {
             let point = edm.at_sigma(sigma).unwrap();
             let back = edm.at_time(point.t).unwrap();
@@ -351,8 +351,8 @@ fn edm_is_table_1() {
         close(k.x, 1.0 + (next - sigma) * (1.0 - skip) / sigma, 1e-12);
         close(k.model, -(next - sigma) * out / sigma, 1e-14);
     }
-    // Stable Audio is told arctan σ, and has no ln 0 at its clean end.
-    let audio = Edm::new(500.0, 0.3, 1.0).unwrap().told(SigmaTime::Arctan);
+    // Stable Audio receives arctan σ, and has no ln 0 at its clean end.
+    let audio = Edm::new(500.0, 0.3, 1.0).unwrap().with_time(SigmaTime::Arctan);
     close(audio.at_sigma(1.0).unwrap().t, 0.5, 1e-15);
     for (max, min, data) in
         [(0.0, 0.1, 0.5), (1.0, 2.0, 0.5), (1.0, 0.1, 0.0), (1.0, 0.1, f64::NAN), (f64::INFINITY, 0.1, 0.5)]
@@ -413,7 +413,7 @@ fn encoding_walks_every_path_back() {
         let total = s * s * 0.25 + n * n;
         (n - s * 0.25) / total * x
     };
-    for flow in [Flow::default(), Flow::sd3().unwrap(), Flow::default().told(FlowTime::Sigma)] {
+    for flow in [Flow::default(), Flow::sd3().unwrap(), Flow::default().with_time(FlowTime::Sigma)] {
         let path = flow.path(2000).unwrap();
         let decode = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
         for conditioning in [Source, Destination] {
@@ -571,13 +571,13 @@ fn what_a_network_is_told_is_finite() {
 fn encoding_tells_the_source_or_the_destination() {
     use alphabar::Conditioning::{Destination, Source};
     let path = Flow::default().path(4).unwrap();
-    let told = |conditioning| -> Vec<f64> {
+    let received = |conditioning| -> Vec<f64> {
         let path = path.clone().encoding(conditioning);
         let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic()).unwrap();
         plan.steps().iter().map(|step| step.point().t).collect()
     };
-    assert_eq!(told(Source), [0.0, 250.0, 500.0, 750.0]);
-    assert_eq!(told(Destination), [250.0, 500.0, 750.0, 1000.0]);
+    assert_eq!(received(Source), [0.0, 250.0, 500.0, 750.0]);
+    assert_eq!(received(Destination), [250.0, 500.0, 750.0, 1000.0]);
 }
 
 /// Churn lifts σ = 49 of the list above σ = 51, which is out of its range: what is left starts below the bound all the same.

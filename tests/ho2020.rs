@@ -717,21 +717,21 @@ fn algorithm_2_line_by_line() {
             }
 
             let plan = Plan::new(&schedule, &tau, &Ddpm::new(variance)).unwrap();
-            let (mut asked, mut told) = (Vec::new(), Vec::new());
+            let (mut asked, mut received) = (Vec::new(), Vec::new());
             let mut source = noise::from_fn(|_: &Array2<f64>, draw: Draw| {
                 asked.push(draw);
                 let Draw::Step(index) = draw else { return Err("x_T is given") };
                 Ok(z(index))
             });
             let mut model = |x: &Array2<f64>, at: Point| {
-                told.push(at.t as usize);
+                received.push(at.t as usize);
                 Ok::<_, BoxError>(x.mapv(|x| network(x, at.t as usize)))
             };
             let found = sample(&plan, start, &mut model, &mut source).unwrap();
             for (found, expected) in found.iter().zip(&x) {
                 assert_close!(*found, *expected, 1e-12);
             }
-            assert_eq!(told, tau.as_slice());
+            assert_eq!(received, tau.as_slice());
             assert_eq!(asked, (0..tau.len() - 1).map(Draw::Step).collect::<Vec<_>>());
         }
     }

@@ -172,10 +172,10 @@ fn the_rows_of_a_leg_go_through_its_inner_points() {
     for (leg, steps) in plan.steps().chunks(4).enumerate() {
         let (from, to) = (sigmas[leg], sigmas[leg + 1]);
         let middle = 0.5 * (from + to);
-        for (step, (told, next)) in steps.iter().zip([(from, middle), (middle, middle), (middle, to), (to, to)]) {
-            close(step.from.sigma(), told, "from");
+        for (step, (sigma, next)) in steps.iter().zip([(from, middle), (middle, middle), (middle, to), (to, to)]) {
+            close(step.from.sigma(), sigma, "from");
             close(step.to.sigma(), next, "to");
-            close(step.t, -told.ln(), "t");
+            close(step.t, -sigma.ln(), "t");
             close(step.s.unwrap(), -next.ln(), "s");
         }
         assert_eq!(steps[3].to, path.points().get(leg + 1).map_or(path.end(), |point| point.level));

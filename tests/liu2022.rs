@@ -58,8 +58,8 @@ fn plms_calls_twice_at_its_second_point() {
             let mut sample = 0.4 * a[0].sqrt();
             let mut cur_sample = sample;
             let mut ets: Vec<f64> = Vec::new();
-            for (counter, (told, from, to)) in calls.into_iter().enumerate() {
-                let output = epsilon(sample, a[told]);
+            for (counter, (received, from, to)) in calls.into_iter().enumerate() {
+                let output = epsilon(sample, a[received]);
                 if counter != 1 {
                     ets.push(output);
                 }
@@ -148,15 +148,15 @@ fn the_start_in_sigma_is_the_classical_method() {
 fn a_trained_table_is_told_these_t() {
     let schedule = NoiseSchedule::stable_diffusion().unwrap();
     let tau = Timesteps::leading(1000, 10, 1).unwrap().ending(PathEnd::FirstLevel);
-    let told = |solver: &Pndm| {
+    let received = |solver: &Pndm| {
         let plan = Plan::new(&schedule, &tau, solver).unwrap();
         for step in plan.steps() {
             assert_eq!(step.from, schedule.level_at(step.t).unwrap());
         }
         plan.steps().iter().map(|step| step.t).collect::<Vec<_>>()
     };
-    assert_eq!(told(&Pndm::plms()), [901.0, 801.0, 801.0, 701.0, 601.0, 501.0, 401.0, 301.0, 201.0, 101.0, 1.0]);
-    let with_prk = told(&Pndm::with_runge_kutta(Middle::Time));
+    assert_eq!(received(&Pndm::plms()), [901.0, 801.0, 801.0, 701.0, 601.0, 501.0, 401.0, 301.0, 201.0, 101.0, 1.0]);
+    let with_prk = received(&Pndm::with_runge_kutta(Middle::Time));
     assert_eq!(with_prk[..9], [901.0, 851.0, 851.0, 801.0, 801.0, 751.0, 751.0, 701.0, 701.0]);
     assert_eq!(with_prk[11..], [601.0, 601.0, 501.0, 401.0, 301.0, 201.0, 101.0, 1.0]);
 }
@@ -166,14 +166,14 @@ fn a_trained_table_is_told_these_t() {
 fn the_middle_of_an_encoding_step_is_in_it() {
     let schedule = NoiseSchedule::stable_diffusion().unwrap();
     let tau = Timesteps::leading(1000, 10, 1).unwrap().ending(PathEnd::FirstLevel);
-    let told = |conditioning: Conditioning| {
+    let received = |conditioning: Conditioning| {
         let tau = tau.clone().encoding(conditioning);
         let plan = Plan::new(&schedule, &tau, &Pndm::with_runge_kutta(Middle::Time)).unwrap();
         plan.steps().iter().map(|step| step.t).collect::<Vec<_>>()
     };
-    let source = told(Conditioning::Source);
+    let source = received(Conditioning::Source);
     assert_eq!(source[..8], [0.0, 0.5, 0.5, 1.0, 1.0, 51.0, 51.0, 101.0]);
-    assert_eq!(told(Conditioning::Destination)[..8], [1.0, 0.5, 0.5, 1.0, 101.0, 51.0, 51.0, 101.0]);
+    assert_eq!(received(Conditioning::Destination)[..8], [1.0, 0.5, 0.5, 1.0, 101.0, 51.0, 51.0, 101.0]);
 }
 
 fn ages(steps: &[Step]) -> Vec<Vec<usize>> {

@@ -458,7 +458,7 @@ fn the_composed_learned_step_is_the_fused_one() {
         let wanted = step.apply(x.clone(), m.clone(), Some(&z)).unwrap();
         assert_eq!(step.apply(Least(x.clone()), Least(m.clone()), Some(&Least(z.clone()))).unwrap().0, wanted);
     }
-    // Shapes are told apart by the required methods; what is missing is named.
+    // Shapes are distinguished by the required methods; what is missing is named.
     let [x, m] = [x, m].map(Least);
     assert!(x.same_shape(&x).unwrap() && !x.same_shape(&m).unwrap());
     assert_eq!(guide(&x, &x, &x, 2.0).unwrap(), x);

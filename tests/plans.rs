@@ -219,7 +219,7 @@ fn the_product_along_the_path_has_a_warning() {
 
 #[test]
 fn warnings_say_what_to_do() {
-    for (warning, told) in [
+    for (warning, message) in [
         (
             Lint::StartsWithSignal { t: 951.0, alpha_bar: 0.0077 },
             "the noisiest level (t = 951) still holds 8.8 % signal (√ᾱ), so pure noise is only an approximation of x there. \
@@ -253,7 +253,7 @@ fn warnings_say_what_to_do() {
              or x₀-prediction, or clipping",
         ),
     ] {
-        assert_eq!(warning.to_string(), told);
+        assert_eq!(warning.to_string(), message);
     }
 }
 

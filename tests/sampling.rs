@@ -397,14 +397,14 @@ fn networks_and_sources_may_be_borrowed_and_unsized() {
 #[test]
 fn the_network_is_told_t_and_its_level_once_a_step() {
     let plan = plan(7, &Ddpm::default());
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let mut model = |x: &Vec<f64>, at: Point| {
-        told.push((at.t as usize, at.level));
+        received.push((at.t as usize, at.level));
         Ok::<_, BoxError>(x.clone())
     };
     sample(&plan, vec![0.1], &mut model, &mut SeededNoise::new(1)).unwrap();
     let levels: Vec<_> = trailing(7).as_slice().iter().map(|t| (*t, schedule().level(*t).unwrap())).collect();
-    assert_eq!(told, levels);
+    assert_eq!(received, levels);
 }
 
 // Guidance.
@@ -769,7 +769,7 @@ fn weights_that_are_no_weights_are_refused_at_their_step() {
     ] {
         match Plan::new(&schedule(), &trailing(3), &Odd(combination)) {
             Err(Error::AtStep { index: 1, t: 666.0, source }) => {
-                assert!(matches!(*source, Error::Parameter { name: told, .. } if told == name), "{source}");
+                assert!(matches!(*source, Error::Parameter { name: named, .. } if named == name), "{source}");
             }
             other => panic!("{other:?}"),
         }

@@ -375,8 +375,11 @@ fn a_schedule_is_shown_by_its_recipe() {
     let schedule = NoiseSchedule::ddpm().unwrap();
     assert_eq!(schedule.to_string(), "linear(1000, 0.0001, 0.02): ᾱ = 0.9999 … 4.036e-5");
     let changed = schedule.shifted(3.0).unwrap().rescale_zero_terminal_snr().unwrap();
-    let told = "linear(1000, 0.0001, 0.02).shifted(3.0).rescale_zero_terminal_snr(): ᾱ = 0.9997 … 0.000e0";
-    assert_eq!((changed.to_string(), format!("{changed:?}")), (told.to_string(), format!("NoiseSchedule({told})")));
+    let message = "linear(1000, 0.0001, 0.02).shifted(3.0).rescale_zero_terminal_snr(): ᾱ = 0.9997 … 0.000e0";
+    assert_eq!(
+        (changed.to_string(), format!("{changed:?}")),
+        (message.to_string(), format!("NoiseSchedule({message})"))
+    );
     let list = NoiseSchedule::from_betas([0.25; 100]).unwrap();
     assert_eq!(format!("{list:?}"), "NoiseSchedule(from_betas(<100 values>): ᾱ = 0.7500 … 3.207e-13)");
     // However often it is changed; and it is not changed without bound.
@@ -407,13 +410,13 @@ fn predictions_have_names() {
         ["", "flows", "edm()", "edm(x)", "edm_v(", "epsilonn", "prediction", "_prediction", &"v".repeat(100_000)]
     {
         let error = wrong.parse::<Prediction>().unwrap_err();
-        let told = error.to_string();
+        let message = error.to_string();
         assert!(matches!(error, Error::UnknownName { what: "the prediction", .. }));
         assert!(
-            told.ends_with(
+            message.ends_with(
                 "is unknown; use epsilon, sample, v_prediction, score, flow_prediction, edm(σ_data) or edm_v(σ_data)"
-            ) && told.len() < 220,
-            "{told}"
+            ) && message.len() < 220,
+            "{message}"
         );
     }
 }
@@ -474,8 +477,8 @@ proptest! {
         let log_snr = alpha_bar.ln() - variance.ln();
         prop_assert!((level.log_snr() - log_snr).abs() < 4e-16 * (2.0 + log_snr.abs() + variance.ln().abs()));
         prop_assert!(!level.is_clean() && !level.is_pure_noise());
-        let told = if alpha_bar < 1e-5 { format!("ᾱ = {alpha_bar:e}") } else { format!("ᾱ = {alpha_bar}") };
-        prop_assert_eq!(level.to_string(), told);
+        let message = if alpha_bar < 1e-5 { format!("ᾱ = {alpha_bar:e}") } else { format!("ᾱ = {alpha_bar}") };
+        prop_assert_eq!(level.to_string(), message);
     }
 
     #[test]
@@ -584,8 +587,8 @@ fn conversions_that_would_divide_by_zero_are_errors_and_no_others() {
                         "{from} to {to}"
                     );
                 }
-                Err(Error::Undetermined { from: told_from, to: told_to, level: told }) => {
-                    assert_eq!((told_from, told_to, told), (from, to, level));
+                Err(Error::Undetermined { from: given_from, to: given_to, level: given }) => {
+                    assert_eq!((given_from, given_to, given), (from, to, level));
                     assert!(undetermined.contains(&(from, to)), "{from} to {to}");
                 }
                 Err(other) => panic!("{other}"),

@@ -18,9 +18,9 @@ fn stored<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: 
 
 /// The text is refused, with a message that holds this.
 #[track_caller]
-fn refused<T: DeserializeOwned + std::fmt::Debug>(text: &str, told: &str) {
+fn refused<T: DeserializeOwned + std::fmt::Debug>(text: &str, message: &str) {
     let error = serde_json::from_str::<T>(text).unwrap_err().to_string();
-    assert!(error.contains(told), "{error}");
+    assert!(error.contains(message), "{error}");
 }
 
 #[test]

@@ -756,21 +756,21 @@ fn encoding_is_equation_13_upwards() {
     let ratio = |level: &NoiseLevel| (level.one_minus_alpha_bar() / level.alpha_bar()).sqrt();
     for conditioning in [Conditioning::Source, Conditioning::Destination] {
         let (mut x, mut s) = (-0.4, NoiseLevel::CLEAN);
-        let (mut told, mut last) = (Vec::new(), 0);
+        let (mut received, mut last) = (Vec::new(), 0);
         for t in tau.as_slice().iter().rev().copied() {
             let level = schedule.level(t).unwrap();
             let at = match conditioning {
                 Conditioning::Source => (last, s),
                 Conditioning::Destination => (t, level),
             };
-            told.push(at.0);
+            received.push(at.0);
             let x_bar = x / s.alpha_bar().sqrt() + (ratio(&level) - ratio(&s)) * exact_epsilon(&two_lumps(), x, &at.1);
             x = level.alpha_bar().sqrt() * x_bar;
             (s, last) = (level, t);
         }
 
         let up = plan(&schedule, &tau.clone().encoding(conditioning), &Ddim::deterministic());
-        assert_eq!(up.steps().iter().map(|leg| leg.point().t as usize).collect::<Vec<_>>(), told);
+        assert_eq!(up.steps().iter().map(|leg| leg.point().t as usize).collect::<Vec<_>>(), received);
         let found = sample(&up, vec![-0.4], &mut two_lumps().predictor(), &mut NoNoise).unwrap();
         assert_close!(found[0], x, 1e-12, "{conditioning:?}");
     }
@@ -870,7 +870,7 @@ fn ddim_converges_to_the_exact_ode_map_at_first_order() {
         data.flow(&mut exact, &from, &to);
         let orders = observed_orders(&DOUBLING, |steps| {
             let tau = Timesteps::trailing(8192, steps).unwrap();
-            let tau = encode.map_or(tau.clone(), |told| tau.encoding(told));
+            let tau = encode.map_or(tau.clone(), |conditioning| tau.encoding(conditioning));
             root_mean_square(&run(&schedule, &tau, first.clone(), &data), &exact)
         });
         assert!(orders.iter().all(|order| (order - 1.0).abs() <= 0.1), "{encode:?}: {orders:?}");
@@ -1010,13 +1010,13 @@ fn a_run_asks_for_noise_at_every_step_but_the_last() {
                 asked.push(draw);
                 Ok::<_, BoxError>(vec![1.0; like.len()])
             });
-            let mut told = Vec::new();
+            let mut received = Vec::new();
             let mut model = |x: &Vec<f64>, at: Point| {
-                told.push(at.t as usize);
+                received.push(at.t as usize);
                 Ok::<_, BoxError>(x.clone())
             };
             sample(&plan(&schedule, &tau, &ddim), vec![0.5], &mut model, &mut source).unwrap();
-            assert_eq!(told, list);
+            assert_eq!(received, list);
             assert_eq!(asked, (0..list.len() - 1).map(Draw::Step).collect::<Vec<_>>());
         }
     }

@@ -65,8 +65,8 @@ fn a_leading_offset_shifts_every_entry_or_is_an_error() {
                         assert!(tau.as_slice().iter().zip(unshifted.as_slice()).all(|(t, bare)| *t == bare + offset));
                         assert!(largest < train_steps);
                     }
-                    Err(Error::LeadingOffset { t, train_steps: limit, offset: told, .. }) => {
-                        assert_eq!((t, limit, told), (largest, train_steps, offset));
+                    Err(Error::LeadingOffset { t, train_steps: limit, offset: given, .. }) => {
+                        assert_eq!((t, limit, given), (largest, train_steps, offset));
                         assert!(largest >= train_steps);
                     }
                     Err(other) => panic!("{other}"),
@@ -327,7 +327,7 @@ fn assert_respaced_as_openai(train_steps: usize, text: &str) {
             assert!(ours.as_slice().iter().eq(taken.iter().rev()), "T = {train_steps}, {text:?}");
         }
         None => match ours {
-            Err(Error::Respacing { text: told, .. }) => assert_eq!(told, text),
+            Err(Error::Respacing { text: given, .. }) => assert_eq!(given, text),
             other => panic!("T = {train_steps}, {text:?}: {other:?}"),
         },
     }
@@ -444,11 +444,11 @@ fn a_strength_of_1_keeps_all_and_one_of_0_nothing() {
 fn encoding_reverses_once_and_generating_undoes_it() {
     let tau = Timesteps::trailing(1000, 7).unwrap().ending(PathEnd::FirstLevel);
     let rising: Vec<usize> = tau.as_slice().iter().rev().copied().collect();
-    for told in [Conditioning::Source, Conditioning::Destination] {
-        let encoding = tau.clone().encoding(told);
-        assert_eq!((encoding.as_slice(), encoding.direction()), (&rising[..], Direction::Encode(told)));
+    for conditioning in [Conditioning::Source, Conditioning::Destination] {
+        let encoding = tau.clone().encoding(conditioning);
+        assert_eq!((encoding.as_slice(), encoding.direction()), (&rising[..], Direction::Encode(conditioning)));
         assert_eq!((encoding.end(), encoding.len(), encoding.train_steps()), (PathEnd::FirstLevel, 7, 1000));
-        // Changing one's mind about what the network is told does not turn the path round again.
+        // Changing one's mind about what the network is conditioning does not turn the path round again.
         let other = encoding.clone().encoding(Conditioning::Source);
         assert_eq!((other.as_slice(), other.direction()), (&rising[..], Direction::Encode(Conditioning::Source)));
         assert_eq!(encoding.generating(), tau);
@@ -635,7 +635,10 @@ proptest! {
 // Who follows whom.
 
 /// (t, s, ᾱ the step leaves, ᾱ it arrives at, ᾱ the network is told) of each step of a plan.
-fn hops(schedule: &NoiseSchedule, tau: &Timesteps) -> Vec<(usize, Option<usize>, NoiseLevel, NoiseLevel, NoiseLevel)> {
+fn all_legs(
+    schedule: &NoiseSchedule,
+    tau: &Timesteps,
+) -> Vec<(usize, Option<usize>, NoiseLevel, NoiseLevel, NoiseLevel)> {
     let plan = Plan::new(schedule, tau, &Ddim::deterministic()).unwrap();
     let index = |t: f64| t as usize;
     plan.steps().iter().map(|step| (index(step.t), step.s.map(index), step.from, step.to, step.point().level)).collect()
@@ -649,7 +652,7 @@ fn the_successor_is_the_next_entry_whatever_the_spacing() {
         for steps in [1, 2, 7, 10, 48, 61, 600] {
             let tau = spacing(1000, steps).unwrap();
             let path = tau.as_slice();
-            for (i, hop) in hops(&schedule, &tau).into_iter().enumerate() {
+            for (i, hop) in all_legs(&schedule, &tau).into_iter().enumerate() {
                 let next = path.get(i + 1).copied();
                 let to = next.map_or(NoiseLevel::CLEAN, level);
                 assert_eq!(hop, (path[i], next, level(path[i]), to, level(path[i])));
@@ -657,7 +660,7 @@ fn the_successor_is_the_next_entry_whatever_the_spacing() {
         }
     }
     // Not t − ⌊T/S⌋ = 899.
-    assert_eq!(hops(&schedule, &Timesteps::linspace(1000, 10).unwrap())[0].1, Some(888));
+    assert_eq!(all_legs(&schedule, &Timesteps::linspace(1000, 10).unwrap())[0].1, Some(888));
 }
 
 #[test]
@@ -665,7 +668,7 @@ fn a_path_ends_in_clean_data_or_in_the_level_of_t_0() {
     let schedule = NoiseSchedule::stable_diffusion().unwrap();
     let tau = Timesteps::leading(1000, 5, 1).unwrap();
     let first = schedule.level(0).unwrap();
-    let last = |tau: &Timesteps| hops(&schedule, tau)[4];
+    let last = |tau: &Timesteps| all_legs(&schedule, tau)[4];
     let from = schedule.level(1).unwrap();
     assert_eq!(last(&tau), (1, None, from, NoiseLevel::CLEAN, from));
     assert_eq!(last(&tau.ending(PathEnd::FirstLevel)), (1, Some(0), from, first, from));
@@ -679,17 +682,19 @@ fn an_encoder_tells_the_network_its_source_or_its_destination() {
     let tau = Timesteps::explicit(1000, [900, 400, 100]).unwrap();
     let legs =
         [(Some(100), clean, level(100)), (Some(400), level(100), level(400)), (Some(900), level(400), level(900))];
-    for (told, ts, levels) in [
+    for (conditioning, ts, levels) in [
         // The first step starts from clean data, which has no index; t = 0 is the nearest.
         (Conditioning::Source, [0, 100, 400], [clean, level(100), level(400)]),
         (Conditioning::Destination, [100, 400, 900], [level(100), level(400), level(900)]),
     ] {
-        for (i, (t, s, from, to, told)) in hops(&schedule, &tau.clone().encoding(told)).into_iter().enumerate() {
+        for (i, (t, s, from, to, conditioning)) in
+            all_legs(&schedule, &tau.clone().encoding(conditioning)).into_iter().enumerate()
+        {
             assert_eq!((s, from, to), legs[i]);
-            assert_eq!((t, told), (ts[i], levels[i]));
+            assert_eq!((t, conditioning), (ts[i], levels[i]));
         }
     }
     // Of a path whose clean end is the level of t = 0, that is where encoding begins.
     let from_first = tau.ending(PathEnd::FirstLevel).encoding(Conditioning::Source);
-    assert_eq!(hops(&schedule, &from_first)[0], (0, Some(100), level(0), level(100), level(0)));
+    assert_eq!(all_legs(&schedule, &from_first)[0], (0, Some(100), level(0), level(100), level(0)));
 }

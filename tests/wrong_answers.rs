@@ -538,8 +538,8 @@ fn dynamic_thresholding_takes_a_batch_of_vectors() {
 #[test]
 fn encoding_clean_data_by_x0_prediction_is_an_error() {
     let schedule = ddpm_schedule();
-    for told in [Conditioning::Source, Conditioning::Destination] {
-        let tau = Timesteps::leading(1000, 5, 0).unwrap().encoding(told);
+    for conditioning in [Conditioning::Source, Conditioning::Destination] {
+        let tau = Timesteps::leading(1000, 5, 0).unwrap().encoding(conditioning);
         let build = |tau: &Timesteps| {
             Plan::builder(&schedule, tau).prediction(Prediction::Sample).build(&Ddim::deterministic())
         };
@@ -551,13 +551,13 @@ fn encoding_clean_data_by_x0_prediction_is_an_error() {
 }
 
 /// x₀ = 0.5 of N(0, ¼), encoded and decoded with the exact ε = √(1−ᾱ)·x/(ᾱ/4 + 1−ᾱ), naively.
-fn naive_round_trip(steps: usize, told: Conditioning) -> f64 {
+fn naive_round_trip(steps: usize, conditioning: Conditioning) -> f64 {
     let alpha_bars = product(linear(1e-4, 0.02));
     let level = |t: Option<usize>| t.map_or(1.0, |t| alpha_bars[t]);
     let epsilon = |x: f64, alpha_bar: f64| (1.0 - alpha_bar).sqrt() * x / (alpha_bar / 4.0 + 1.0 - alpha_bar);
-    let step = |x: f64, from: f64, to: f64, told: f64| {
+    let step = |x: f64, from: f64, to: f64, conditioning: f64| {
         let ((signal, noise), (to_signal, to_noise)) = (signal_and_noise(from), signal_and_noise(to));
-        let epsilon = epsilon(x, told);
+        let epsilon = epsilon(x, conditioning);
         to_signal * (x - noise * epsilon) / signal + to_noise * epsilon
     };
     let mut path = vec![None];
@@ -565,7 +565,7 @@ fn naive_round_trip(steps: usize, told: Conditioning) -> f64 {
     let mut x = 0.5;
     for pair in path.windows(2) {
         let (from, to) = (level(pair[0]), level(pair[1]));
-        x = step(x, from, to, if told == Conditioning::Source { from } else { to });
+        x = step(x, from, to, if conditioning == Conditioning::Source { from } else { to });
     }
     for pair in path.windows(2).rev() {
         let (to, from) = (level(pair[0]), level(pair[1]));
@@ -581,15 +581,15 @@ fn the_two_ways_to_encode_are_told_apart() {
     let schedule = ddpm_schedule();
     let mut model = Gaussian::new([0.0], [0.25]).unwrap().predictor();
     let recorded = [(Conditioning::Destination, [0.364, 0.473, 0.495]), (Conditioning::Source, [0.280, 0.446, 0.489])];
-    for (told, values) in recorded {
+    for (conditioning, values) in recorded {
         for (steps, value) in [10, 50, 250].into_iter().zip(values) {
             let tau = Timesteps::leading(1000, steps, 0).unwrap();
-            let [up, down] = [tau.clone().encoding(told), tau]
+            let [up, down] = [tau.clone().encoding(conditioning), tau]
                 .map(|tau| Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap());
             let latent = sample(&up, arr2(&[[0.5]]), &mut model, &mut NoNoise).unwrap();
             let back = sample(&down, latent, &mut model, &mut NoNoise).unwrap()[[0, 0]];
-            assert_close(back, naive_round_trip(steps, told), 1e-11);
-            assert!((back - value).abs() < 5e-4, "{told:?}, S = {steps}: {back}");
+            assert_close(back, naive_round_trip(steps, conditioning), 1e-11);
+            assert!((back - value).abs() < 5e-4, "{conditioning:?}, S = {steps}: {back}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn exit(result: Result<(), BoxError>) -> ExitCode {
         Err(error) => {
             // With all causes, in one sentence.
             let causes = iter::successors(error.source(), |cause| cause.source());
-            eprintln!("error: {}", causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}")));
+            eprintln!("error: {}", causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}")));
             ExitCode::FAILURE
         }
     }

@@ -143,11 +143,11 @@ impl Adam {
                 Some(tensor) => Err(format!("{kind}/{name} has shape {:?}, not {:?}", tensor.dims(), var.dims())),
                 None => Err(format!("{kind}/{name} is missing")),
             };
-            let told = |error: crate::trouble::Trouble| error.to_string();
+            let message = |error: crate::trouble::Trouble| error.to_string();
             let weight = take("weight")?;
-            moments.first = host(&take("first")?).map_err(told)?;
-            moments.second = host(&take("second")?).map_err(told)?;
-            moments.average = host(&take("average")?).map_err(told)?;
+            moments.first = host(&take("first")?).map_err(message)?;
+            moments.second = host(&take("second")?).map_err(message)?;
+            moments.average = host(&take("average")?).map_err(message)?;
             var.set(&weight).map_err(|error| error.to_string())?;
         }
         self.steps = steps;

@@ -207,13 +207,13 @@ fn unpack(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let told = format!("{command:?}");
-    let output = command.output().map_err(|error| Trouble::Fetch(format!("{told}: {error}")))?;
+    let message = format!("{command:?}");
+    let output = command.output().map_err(|error| Trouble::Fetch(format!("{message}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    Err(Trouble::Fetch(format!("{told}: {}", errors.lines().last().unwrap_or("failed"))))
+    Err(Trouble::Fetch(format!("{message}: {}", errors.lines().last().unwrap_or("failed"))))
 }
 
 #[cfg(test)]

@@ -55,8 +55,8 @@ pub fn gaussian_table1(schedule: &NoiseSchedule, method: Method, steps: usize) -
 /// Table 2 for Gaussian data: E‖x₀ − x₀′‖² per dimension, of an encoding and its decoding.
 ///
 /// The round trip is x₀′ = F·x₀ + c, so the error is ((F − 1)·μ + c)² + (F − 1)²·v.
-pub fn gaussian_table2(schedule: &NoiseSchedule, told: Conditioning, steps: usize) -> Result<f64> {
-    let (encode, decode) = round_trip(schedule, steps, told)?;
+pub fn gaussian_table2(schedule: &NoiseSchedule, conditioning: Conditioning, steps: usize) -> Result<f64> {
+    let (encode, decode) = round_trip(schedule, steps, conditioning)?;
     let squared = DIMENSIONS.iter().map(|&(mean, variance)| {
         // An affine map is known from its values at 0 and at 1.
         let there_and_back = |x: f64| {
@@ -160,8 +160,14 @@ impl Line {
     }
 
     /// Table 2: mean squared error of `count` draws of the data, encoded and decoded.
-    pub fn table2(self, schedule: &NoiseSchedule, told: Conditioning, steps: usize, count: usize) -> Result<f64> {
-        let (encode, decode) = round_trip(schedule, steps, told)?;
+    pub fn table2(
+        self,
+        schedule: &NoiseSchedule,
+        conditioning: Conditioning,
+        steps: usize,
+        count: usize,
+    ) -> Result<f64> {
+        let (encode, decode) = round_trip(schedule, steps, conditioning)?;
         let distribution = self.distribution()?;
         let mut network = alphabar::reference::Exact::new(&*distribution, alphabar::Prediction::Epsilon);
         let x0 = Array2::from_shape_fn((count, 1), {
@@ -196,16 +202,16 @@ pub fn report(count: usize) -> Result<String> {
         table1(&title, &|method, steps| data.table1(&schedule, method, steps, count))?;
     }
     text += &format!("Table 2, squared error per dimension\n{}", line("S", 24, &TABLE2_STEPS, usize::to_string));
-    for told in [Conditioning::Source, Conditioning::Destination] {
+    for conditioning in [Conditioning::Source, Conditioning::Destination] {
         let mut row = |name: &str, entry: &dyn Fn(usize) -> Result<f64>| {
             let errors = TABLE2_STEPS.iter().map(|&steps| entry(steps)).collect::<Result<Vec<_>>>()?;
-            let name = format!("{name}, {told:?}").to_lowercase();
+            let name = format!("{name}, {conditioning:?}").to_lowercase();
             text += &line(&name, 24, &errors, |error| format!("{error:.1e}"));
             Ok::<_, Trouble>(())
         };
-        row("gaussian", &|steps| gaussian_table2(&schedule, told, steps))?;
-        row("mixture", &|steps| Line::Mixture.table2(&schedule, told, steps, count.min(2000)))?;
-        row("points", &|steps| Line::Finite.table2(&schedule, told, steps, count.min(2000)))?;
+        row("gaussian", &|steps| gaussian_table2(&schedule, conditioning, steps))?;
+        row("mixture", &|steps| Line::Mixture.table2(&schedule, conditioning, steps, count.min(2000)))?;
+        row("points", &|steps| Line::Finite.table2(&schedule, conditioning, steps, count.min(2000)))?;
     }
     Ok(text)
 }

@@ -211,13 +211,13 @@ fn main() -> ExitCode {
         Err(error) => {
             let source = std::error::Error::source(&error);
             let causes = std::iter::successors(source, |cause| cause.source());
-            let mut told = error.to_string();
+            let mut message = error.to_string();
             for cause in causes.map(ToString::to_string) {
-                if !told.contains(&cause) {
-                    told = format!("{told}: {cause}");
+                if !message.contains(&cause) {
+                    message = format!("{message}: {cause}");
                 }
             }
-            eprintln!("error: {told}");
+            eprintln!("error: {message}");
             ExitCode::FAILURE
         }
     }
@@ -277,8 +277,8 @@ fn run(options: &Options) -> Result<()> {
             say(&format!("{}: {:.2} % of the test images", path.display(), 100.0 * accuracy));
         }
         Command::Sample { network, steps, eta, from, count, shard } => {
-            let told = shard.as_ref().map(|text| text.parse()).transpose()?;
-            let shard = Shard::of_this_process(told, |name| std::env::var(name).ok())?;
+            let message = shard.as_ref().map(|text| text.parse()).transpose()?;
+            let shard = Shard::of_this_process(message, |name| std::env::var(name).ok())?;
             let (net, weights) = network.load()?;
             let samples = Samples::new(
                 (&net, &weights),

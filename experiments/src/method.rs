@@ -120,8 +120,8 @@ fn tau(schedule: &NoiseSchedule, steps: usize) -> Result<Timesteps> {
 }
 
 /// Into noise and back, both with η = 0 (the paper's section 5.4).
-pub fn round_trip(schedule: &NoiseSchedule, steps: usize, told: Conditioning) -> Result<(Plan, Plan)> {
+pub fn round_trip(schedule: &NoiseSchedule, steps: usize, conditioning: Conditioning) -> Result<(Plan, Plan)> {
     let tau = tau(schedule, steps)?;
-    let encode = Plan::new(schedule, &tau.clone().encoding(told), &Ddim::deterministic())?;
+    let encode = Plan::new(schedule, &tau.clone().encoding(conditioning), &Ddim::deterministic())?;
     Ok((encode, Plan::new(schedule, &tau, &Ddim::deterministic())?))
 }

@@ -105,8 +105,8 @@ mod tests {
         beside.get("z", || Ok(2.0)).unwrap();
         assert!(Results::open(&path, "a").unwrap().known("y"));
         assert!(beside.get("w", || Ok(f64::NAN)).unwrap_err().to_string().contains("w came out as NaN"));
-        let told = Results::open(&path, "b").unwrap_err().to_string();
-        assert!(told.contains("of a, not of b") && told.contains("--out"), "{told}");
+        let message = Results::open(&path, "b").unwrap_err().to_string();
+        assert!(message.contains("of a, not of b") && message.contains("--out"), "{message}");
         fs::write(&path, b"{").unwrap();
         assert!(Results::open(&path, "a").unwrap_err().to_string().contains("cannot be read"));
     }

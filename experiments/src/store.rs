@@ -78,15 +78,15 @@ pub fn save_tensors(
 
 /// What [`save_tensors`] wrote, in `f32`, and its words.
 pub fn load_tensors(bytes: &[u8]) -> Result<Saved, String> {
-    let told = |error: safetensors::SafeTensorError| error.to_string();
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(told)?;
+    let message = |error: safetensors::SafeTensorError| error.to_string();
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(message)?;
     let words = header
         .metadata()
         .as_ref()
         .and_then(|entries| entries.get(WORDS))
         .ok_or("it holds no words of this program's")?;
     let words = serde_json::from_str(words).map_err(|error| error.to_string())?;
-    let file = SafeTensors::deserialize(bytes).map_err(told)?;
+    let file = SafeTensors::deserialize(bytes).map_err(message)?;
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
         let values: Vec<f32> = match view.dtype() {
@@ -126,8 +126,8 @@ mod tests {
         // The kernel's own full disk.
         if Path::new("/dev/full").exists() {
             let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
-            let told = Trouble::Write { path: "out".into(), source: error }.to_string();
-            assert!(told.contains("No space left") && told.contains("goes on from it"), "{told}");
+            let message = Trouble::Write { path: "out".into(), source: error }.to_string();
+            assert!(message.contains("No space left") && message.contains("goes on from it"), "{message}");
         }
     }
 

@@ -33,8 +33,8 @@ pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, fold
     // What cannot be done shows before hours have passed.
     let mut plans = Vec::new();
     for &steps in steps {
-        for (way, told) in ways.into_iter().enumerate() {
-            plans.push((steps, way, round_trip(&schedule, steps, told)?));
+        for (way, conditioning) in ways.into_iter().enumerate() {
+            plans.push((steps, way, round_trip(&schedule, steps, conditioning)?));
         }
     }
     let calls = |steps: usize, images: usize| 2 * steps as u64 * images as u64;
@@ -43,12 +43,13 @@ pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, fold
 
     let mut errors = vec![Vec::new(); ways.len()];
     for (steps, way, (encode, decode)) in plans {
-        let told = ways[way];
-        progress.say(format!("S = {steps}, told the {told:?}").to_lowercase());
+        let conditioning = ways[way];
+        progress.say(format!("S = {steps}, conditioned on the {conditioning:?}").to_lowercase());
         let mut total = 0.0;
         for from in (0..count).step_by(PORTION) {
             let portion = PORTION.min(count - from);
-            let key = format!("told the {told:?}, S = {steps}, images {from} to {}", from + portion - 1);
+            let key =
+                format!("conditioned on the {conditioning:?}, S = {steps}, images {from} to {}", from + portion - 1);
             let known = results.known(&key);
             total += results.get(&key, || {
                 let half = PIECE as usize;
@@ -73,8 +74,8 @@ pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, fold
     let numbers = |name: &str, errors: &[f64]| line(name, 24, errors, |error| format!("{error:.1e}"));
     let mut text = format!("Squared error per dimension, pixels in [0, 1]; the first {count}; {of}\n");
     text += &line("S", 24, steps, usize::to_string);
-    for (told, errors) in ways.iter().zip(&errors) {
-        text += &numbers(&format!("told the {told:?}").to_lowercase(), errors);
+    for (conditioning, errors) in ways.iter().zip(&errors) {
+        text += &numbers(&format!("conditioned on the {conditioning:?}").to_lowercase(), errors);
     }
     text += &format!("\n{}", line("S", 24, &TABLE2_STEPS, usize::to_string));
     Ok(text + &numbers("the paper's, CIFAR-10", &PAPER_TABLE2))

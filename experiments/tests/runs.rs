@@ -90,8 +90,8 @@ fn a_checkpoint_of_another_run_or_a_corrupt_one_is_not_taken() {
     let images = images();
     let folder = tempfile::tempdir().unwrap();
     Run::new(recipe(), &images, 3).unwrap().save(folder.path()).unwrap();
-    let told = Run::new(Recipe { seed: 6, ..recipe() }, &images, 3).unwrap().resume(folder.path()).unwrap_err();
-    assert!(told.to_string().contains("--out"), "{told}");
+    let message = Run::new(Recipe { seed: 6, ..recipe() }, &images, 3).unwrap().resume(folder.path()).unwrap_err();
+    assert!(message.to_string().contains("--out"), "{message}");
     let path = folder.path().join("checkpoint.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
@@ -207,9 +207,9 @@ fn bad_input_is_a_sentence_that_says_what_to_do() {
     ];
     for (arguments, expected) in cases {
         let output = program(folder.path(), arguments);
-        let told = String::from_utf8(output.stderr).unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{arguments:?}");
-        assert!(told.contains(expected) && !told.contains("panicked"), "{arguments:?}: {told}");
+        assert!(message.contains(expected) && !message.contains("panicked"), "{arguments:?}: {message}");
     }
 }
 
@@ -268,8 +268,8 @@ fn tables_are_what_they_say_and_are_computed_once() {
     // In [0, 1].
     let squared = |(a, b): (&f32, &f32)| (f64::from(*a) / 2.0 - f64::from(*b) / 2.0).powi(2);
     let error = x0.iter().zip(&back).map(squared).sum::<f64>() / x0.len() as f64;
-    let told = table.lines().find(|line| line.contains("told the source")).unwrap();
-    assert_eq!(told.split_whitespace().last().unwrap(), format!("{error:.1e}"), "{table}");
+    let message = table.lines().find(|line| line.contains("conditioned on the source")).unwrap();
+    assert_eq!(message.split_whitespace().last().unwrap(), format!("{error:.1e}"), "{table}");
 }
 
 #[test]

@@ -68,14 +68,14 @@ fn table_1_for_a_mixture_and_for_a_finite_set() {
 #[test]
 fn table_2_reconstruction_gets_better_with_each_s() {
     let schedule = NoiseSchedule::ddpm().unwrap();
-    for told in [Conditioning::Source, Conditioning::Destination] {
-        let errors = TABLE2_STEPS.map(|steps| gaussian_table2(&schedule, told, steps).unwrap());
-        assert!(errors.windows(2).all(|pair| pair[1] < pair[0]), "{told:?}: {errors:?}");
-        assert!(errors[6] < 1e-4, "{told:?}: {errors:?}");
+    for conditioning in [Conditioning::Source, Conditioning::Destination] {
+        let errors = TABLE2_STEPS.map(|steps| gaussian_table2(&schedule, conditioning, steps).unwrap());
+        assert!(errors.windows(2).all(|pair| pair[1] < pair[0]), "{conditioning:?}: {errors:?}");
+        assert!(errors[6] < 1e-4, "{conditioning:?}: {errors:?}");
         for line in [Line::Mixture, Line::Finite] {
             // Few draws, of which the ones in the gaps weigh most: not every S, but each a good deal larger.
-            let errors = [10, 20, 200].map(|steps| line.table2(&schedule, told, steps, 2000).unwrap());
-            assert!(errors.windows(2).all(|pair| pair[1] < pair[0]), "{line:?} {told:?}: {errors:?}");
+            let errors = [10, 20, 200].map(|steps| line.table2(&schedule, conditioning, steps, 2000).unwrap());
+            assert!(errors.windows(2).all(|pair| pair[1] < pair[0]), "{line:?} {conditioning:?}: {errors:?}");
         }
     }
 }
@@ -88,8 +88,8 @@ fn the_closed_form_is_what_the_loop_does() {
     use alphabar_experiments::method::round_trip;
     use ndarray::Array2;
     let schedule = NoiseSchedule::ddpm().unwrap();
-    for told in [Conditioning::Source, Conditioning::Destination] {
-        let (encode, decode) = round_trip(&schedule, 20, told).unwrap();
+    for conditioning in [Conditioning::Source, Conditioning::Destination] {
+        let (encode, decode) = round_trip(&schedule, 20, conditioning).unwrap();
         let (means, variances): (Vec<f64>, Vec<f64>) = DIMENSIONS.iter().copied().unzip();
         let mut network = Gaussian::new(means, variances).unwrap().predictor();
         // Points at μ ± √v have the mean and the variance of the data, which is all that the error depends on.
@@ -99,7 +99,7 @@ fn the_closed_form_is_what_the_loop_does() {
         let latent = sample(&encode, x0.clone(), &mut network, &mut NoNoise).unwrap();
         let back = sample(&decode, latent, &mut network, &mut NoNoise).unwrap();
         let error = (back - x0).mapv(|d| d * d).sum() / 12.0;
-        let expected = gaussian_table2(&schedule, told, 20).unwrap();
+        let expected = gaussian_table2(&schedule, conditioning, 20).unwrap();
         assert!((error - expected).abs() < 1e-9 * expected, "{error} {expected}");
     }
 }

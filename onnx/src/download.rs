@@ -61,7 +61,7 @@ fn python(command: &mut Command) -> Result<(), BoxError> {
     if output.status.success() {
         return Ok(());
     }
-    let told = String::from_utf8_lossy(&output.stderr);
-    let last = told.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("python3 failed without a word");
+    let message = String::from_utf8_lossy(&output.stderr);
+    let last = message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("python3 failed without a word");
     Err(last.trim().into())
 }

@@ -38,17 +38,17 @@ fn pseudo_normals() -> Terrains {
 fn an_edm_denoiser_is_told_sigma_and_given_x_over_the_signal() {
     for sigma in [0.002, 0.5, 3.0, 80.0] {
         let level = NoiseLevel::from_sigma(sigma).unwrap();
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         let mut predictor = Edm(|y: Terrains, sigma: f64| {
-            told.push((y[[0, 0, 0, 0]], sigma));
+            received.push((y[[0, 0, 0, 0]], sigma));
             Ok(y)
         });
         // x = √ᾱ·(x₀ + σ·n) with x₀ = 1.5, n = −0.7.
         let x = ((1.5 - 0.7 * sigma) / (1.0 + sigma * sigma).sqrt()) as f32;
         let x0 = predictor.predict(&Terrains::from_elem((1, 1, 1, 1), x), Point::new(7.0, level)).unwrap();
         assert_eq!(predictor.prediction(), Prediction::Sample);
-        let [(y, told)] = told[..] else { panic!("one call makes one call") };
-        assert!((told / sigma - 1.0).abs() < 1e-14, "told {told}");
+        let [(y, received)] = received[..] else { panic!("one call makes one call") };
+        assert!((received / sigma - 1.0).abs() < 1e-14, "received {received}");
         assert!((f64::from(y) - (1.5 - 0.7 * sigma)).abs() < 1e-6 * (1.0 + sigma), "σ = {sigma}: given {y}");
         assert_eq!(x0[[0, 0, 0, 0]], y, "x₀ comes back as it is");
     }
@@ -117,14 +117,14 @@ fn heights_are_in_metres() {
 
 #[test]
 fn what_is_not_the_network_is_refused_in_a_sentence() {
-    let told = |result: Result<Network, BoxError>| result.err().expect("it is refused").to_string();
+    let refusal = |result: Result<Network, BoxError>| result.err().expect("it is refused").to_string();
     let nowhere = Path::new("no/such.onnx");
-    assert!(told(Network::load(nowhere, &[50])).contains("no/such.onnx"));
-    assert!(told(Network::load(nowhere, &[50, 101])).contains("101"));
-    assert!(told(Network::load(nowhere, &[0])).contains("difficulty 0"));
-    assert!(told(Network::load(nowhere, &[])).contains("difficulty"));
+    assert!(refusal(Network::load(nowhere, &[50])).contains("no/such.onnx"));
+    assert!(refusal(Network::load(nowhere, &[50, 101])).contains("101"));
+    assert!(refusal(Network::load(nowhere, &[0])).contains("difficulty 0"));
+    assert!(refusal(Network::load(nowhere, &[])).contains("difficulty"));
     assert!(
-        told(Network::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), &[50]))
+        refusal(Network::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), &[50]))
             .contains("Cargo.toml")
     );
     // A folder that cannot be made.

@@ -122,8 +122,8 @@ pub(crate) fn score_path(steps: usize, max: f64, min: f64, eps: f64, precision: 
     let share = |i: usize| if last == 0 { 0.0 } else { i as f64 / last as f64 };
     let sigma = |t: f64| precision.hold(min * libm::pow(max / min, t));
     let points = (0..steps).map(|i| {
-        let told = sigma(1.0 - share(i) * (1.0 - eps));
-        Ok(Point::new(told, NoiseLevel::variance_exploding(sigma(share(last - i)))?))
+        let fed = sigma(1.0 - share(i) * (1.0 - eps));
+        Ok(Point::new(fed, NoiseLevel::variance_exploding(sigma(share(last - i)))?))
     });
     Path::new(points.collect::<Result<Vec<_>, Error>>()?)
 }

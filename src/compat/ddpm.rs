@@ -91,7 +91,7 @@ impl DdpmOfPython {
     /// β of the table, for a step from t to t − 1.
     fn beta_of(&self, leg: &Leg) -> Option<f64> {
         let before = if leg.to.is_clean() { -1.0 } else { leg.s? };
-        self.betas.get(leg.told.t as usize).copied().filter(|_| leg.told.t - 1.0 == before)
+        self.betas.get(leg.call.t as usize).copied().filter(|_| leg.call.t - 1.0 == before)
     }
 }
 

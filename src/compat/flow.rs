@@ -107,9 +107,9 @@ impl FlowSigmas {
         }
         let points = sigmas.iter().enumerate().map(|(index, sigma)| {
             let sigma = self.precision.hold(*sigma);
-            let told = times.and_then(|times| times.get(index)).copied();
+            let given = times.and_then(|times| times.get(index)).copied();
             let of_sigma = if self.inverted { self.precision.hold(1.0 - sigma) } else { sigma };
-            let t = told.unwrap_or_else(|| self.precision.hold(of_sigma * self.train_steps as f64));
+            let t = given.unwrap_or_else(|| self.precision.hold(of_sigma * self.train_steps as f64));
             Ok(Point::new(t, NoiseLevel::flow(sigma)?))
         });
         Path::new(points.collect::<Result<Vec<_>, Error>>()?)

@@ -127,19 +127,19 @@ impl Meaning {
     /// The path of these calls in the order of rising noise, to the last σ, and whether its last call stands still there.
     pub(crate) fn encoding(self, calls: &[Call], last: f64) -> Result<(Path, Option<Point>), Error> {
         let still = calls.len() > 1 && calls.last().is_some_and(|(_, sigma)| *sigma == last);
-        let told: Vec<Point> = calls.iter().map(|call| self.point(*call)).collect::<Result<_, Error>>()?;
-        let mut arrivals: Vec<Point> = told.iter().skip(1).copied().collect();
+        let points: Vec<Point> = calls.iter().map(|call| self.point(*call)).collect::<Result<_, Error>>()?;
+        let mut arrivals: Vec<Point> = points.iter().skip(1).copied().collect();
         if !still {
-            let t = told.last().map_or(0.0, |point| point.t);
+            let t = points.last().map_or(0.0, |point| point.t);
             arrivals.push(Point::new(t, self.level(last)?));
         }
         arrivals.reverse();
         let path = Path::new(arrivals)?;
-        let path = match told.first() {
+        let path = match points.first() {
             Some(first) => path.ending_at(*first)?,
             None => path,
         };
-        let standing = told.last().copied().filter(|_| still);
+        let standing = points.last().copied().filter(|_| still);
         Ok((path.encoding(Conditioning::Source), standing))
     }
 }
@@ -170,7 +170,7 @@ impl<S: Solver> Solver for StandsStill<S> {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        let still = Leg { told: self.at, s: Some(self.at.t), ..Leg::new(self.at.level, self.at.level) };
+        let still = Leg { call: self.at, s: Some(self.at.t), ..Leg::new(self.at.level, self.at.level) };
         self.solver.rows(&Legs::new(legs.iter().copied().chain([still]).collect(), None))
     }
 }

@@ -37,7 +37,7 @@ struct Transfer {
 
 /// One network call.
 struct Call {
-    told: f64,
+    t: f64,
     x: f64,
     m: f64,
     history: Vec<(usize, f64)>,
@@ -65,14 +65,14 @@ impl PndmByStride {
             let [first, second, third, last] = [to(t - half)?, to(middle)?, to(middle - half)?, to(next)?];
             // What a stage moved is taken back before the next one starts from the same x.
             let back = |of: Transfer, before: Transfer| (of.x / before.x, -of.x / before.x * before.m);
-            calls.push(Call { told: t, x: first.x, m: first.m, history: Vec::new() });
+            calls.push(Call { t, x: first.x, m: first.m, history: Vec::new() });
             let (x, m) = back(second, first);
-            calls.push(Call { told: middle, x, m: second.m, history: vec![(1, m)] });
+            calls.push(Call { t: middle, x, m: second.m, history: vec![(1, m)] });
             let (x, m) = back(third, second);
-            calls.push(Call { told: middle, x, m: third.m, history: vec![(1, m)] });
+            calls.push(Call { t: middle, x, m: third.m, history: vec![(1, m)] });
             let (x, m) = back(last, third);
             let history = vec![(1, m + last.m / 3.0), (2, last.m / 3.0), (3, last.m / 6.0)];
-            calls.push(Call { told: next, x, m: last.m / 6.0, history });
+            calls.push(Call { t: next, x, m: last.m / 6.0, history });
         }
         Ok(())
     }
@@ -91,11 +91,11 @@ impl PndmByStride {
             if let [t, second, ..] = *ts {
                 // DDIM, and once more with the mean of both outputs, back from where it arrived.
                 let first = self.transfer(legs, t, t - stride)?;
-                calls.push(Call { told: t, x: first.x, m: first.m, history: Vec::new() });
+                calls.push(Call { t, x: first.x, m: first.m, history: Vec::new() });
                 let again = self.transfer(legs, second + stride, second)?;
                 let x = again.x / first.x;
                 let history = vec![(1, 0.5 * again.m - x * first.m)];
-                calls.push(Call { told: second, x, m: 0.5 * again.m, history });
+                calls.push(Call { t: second, x, m: 0.5 * again.m, history });
                 read.push(0);
             }
             ts.get(calls.len().min(1)..)
@@ -106,20 +106,20 @@ impl PndmByStride {
             let Transfer { x, m } = self.transfer(legs, *t, t - stride)?;
             let [own, earlier @ ..] = equal_step_weights(read.len() + 1).map(Dd::to_f64);
             let history = ages.zip(earlier).map(|(age, weight)| (age, m * weight)).collect();
-            calls.push(Call { told: *t, x, m: m * own, history });
+            calls.push(Call { t: *t, x, m: m * own, history });
             read.push(now);
         }
         Ok(calls)
     }
 
-    fn row(&self, leg: &Leg, call: &Call, told: &Point, to: &Point) -> Row {
+    fn row(&self, leg: &Leg, call: &Call, point: &Point, to: &Point) -> Row {
         let Call { x, m, ref history, .. } = *call;
         // v = s·ε − n·x̂₀, at the level of the call.
         let own = match self.prediction {
-            Prediction::Velocity => Combination::new(-m * told.level.noise(), x, m * told.level.signal(), 0.0),
+            Prediction::Velocity => Combination::new(-m * point.level.noise(), x, m * point.level.signal(), 0.0),
             _ => Combination::new(0.0, x, m, 0.0),
         };
-        Row::new(leg, own).told(told).to(to).with_history(history.iter().copied()).keeping(self.prediction)
+        Row::new(leg, own).called_at(point).to(to).with_history(history.iter().copied()).keeping(self.prediction)
     }
 }
 
@@ -129,15 +129,15 @@ impl Solver for PndmByStride {
     }
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
-        let ts: Vec<f64> = legs.iter().map(|leg| leg.told.t).collect();
+        let ts: Vec<f64> = legs.iter().map(|leg| leg.call.t).collect();
         let Some(leg) = legs.first() else { return Ok(Vec::new()) };
         let calls = self.calls(legs, &ts)?;
         let end = Point::new(0.0, self.strides.below.1);
         let mut rows = Vec::with_capacity(calls.len());
         for (index, call) in calls.iter().enumerate() {
-            let told = legs.at_time(call.told)?;
-            let to = calls.get(index + 1).map_or(Ok(end), |next| legs.at_time(next.told))?;
-            rows.push(self.row(leg, call, &told, &to));
+            let point = legs.at_time(call.t)?;
+            let to = calls.get(index + 1).map_or(Ok(end), |next| legs.at_time(next.t))?;
+            rows.push(self.row(leg, call, &point, &to));
         }
         Ok(rows)
     }

@@ -121,9 +121,9 @@ impl<S: Solver> Solver for ByStride<S> {
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let moved = legs.iter().map(|leg| {
-            let (s, level) = self.below(legs, leg.told.t)?;
+            let (s, level) = self.below(legs, leg.call.t)?;
             let arrives = s.map(|s| Point::new(s, level));
-            let encodes = leg.told.level != leg.from;
+            let encodes = leg.call.level != leg.from;
             Ok(if encodes { Leg { from: level, ..*leg } } else { Leg { to: level, s, arrives, ..*leg } })
         });
         let moved = moved.collect::<Result<Vec<_>, Error>>()?;

@@ -64,7 +64,7 @@ impl fmt::Display for Error {
             ),
             Self::NoProcess => write!(
                 f,
-                "this method calls the network between the points of the path, and the path does not know what the network is told \
+                "this method calls the network between the points of the path, and the path does not know what the network receives \
                  there; add Path::of_process"
             ),
             Self::MissingHistory { age } => write!(

@@ -84,7 +84,7 @@ impl Settings {
     /// The network's process, without a shift.
     fn flow(&self) -> Flow {
         let time = if self.inverted { FlowTime::ScaledReversed } else { FlowTime::Scaled };
-        Flow::default().told(time(self.train_steps))
+        Flow::default().with_time(time(self.train_steps))
     }
 
     fn path(&self, run: &Run<'_>) -> Result<Path, Error> {

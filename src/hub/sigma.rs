@@ -53,7 +53,7 @@ static LOG_LINEAR: Quirk = Quirk {
 };
 static ROUNDED: Quirk = Quirk {
     key: "use_karras_sigmas",
-    here: "the network is told the t of each σ, with its fraction",
+    here: "the network receives the t of each σ, with its fraction",
     diffusers: "rounds t at the points of the path in this class, and not at the points between them",
     by: 3e-4,
     in_compat: true,
@@ -147,7 +147,7 @@ impl Settings {
                 return Err(run.refused(Argument::Times, "contradicts the spacing in σ that the file asks for"));
             }
             if self.continuous {
-                return Err(run.refused(Argument::Times, "is not what the network is told, ln(σ)/4; pass σ"));
+                return Err(run.refused(Argument::Times, "is not what the network receives, ln(σ)/4; pass σ"));
             }
         }
         match (run.eta, run.config.imitates) {

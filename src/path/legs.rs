@@ -28,8 +28,9 @@ pub struct Leg {
     pub index: usize,
     /// The number of legs of the path.
     pub steps: usize,
-    /// What the network receives where the leg starts.
-    pub told: Point,
+    /// The point at which the network is called: where the leg starts, except in encoding with
+    /// [`Conditioning::Destination`](crate::Conditioning::Destination).
+    pub call: Point,
     /// What the network receives where the leg arrives, for methods that call it there. `None` if nothing is known of that point.
     pub arrives: Option<Point>,
     /// The level of x; t in the formulas.
@@ -55,8 +56,8 @@ impl Leg {
     /// A single step from one level to another.
     #[must_use]
     pub fn new(from: NoiseLevel, to: NoiseLevel) -> Self {
-        let told = Point::new(0.0, from);
-        Self { index: 0, steps: 1, told, arrives: None, from, to, s: None, starts_over: false, lift: None }
+        let call = Point::new(0.0, from);
+        Self { index: 0, steps: 1, call, arrives: None, from, to, s: None, starts_over: false, lift: None }
     }
 
     /// h = λ_s − λ_t, with λ = ln(signal/noise), half the log-SNR: positive towards less noise, infinite from pure noise or to clean

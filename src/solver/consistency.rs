@@ -99,7 +99,7 @@ impl Solver for Lcm {
         leg.require_denoising(self.name())?;
         let (t, s) = (&leg.from, &leg.to);
         let data = Dd::product(SIGMA_DATA, SIGMA_DATA);
-        let time = Dd::product(self.scaling, leg.told.t);
+        let time = Dd::product(self.scaling, leg.call.t);
         let total = time.squared() + data;
         let (skip, out) = (data / total, time / total.sqrt());
         let last = leg.index + 1 == leg.steps;

@@ -99,7 +99,7 @@ impl Middle {
             Self::Sigma => middle_in_rho(legs, leg),
             Self::Time => {
                 // An encoding step may be told where it arrives.
-                let t = if leg.told.level == leg.from { leg.told.t } else { legs.at_sigma(leg.from.sigma())?.t };
+                let t = if leg.call.level == leg.from { leg.call.t } else { legs.at_sigma(leg.from.sigma())?.t };
                 legs.at_time(0.5 * (t + arrival(leg)?.t))
             }
         }
@@ -124,7 +124,7 @@ impl Solver for Pndm {
             }
             let row = rows.len();
             let ages: Vec<usize> = firsts.iter().rev().take(3).map(|first| row - first).collect();
-            let of_leg = self.leg(legs, leg, &ages).map_err(|error| error.at_step(row, leg.told.t))?;
+            let of_leg = self.leg(legs, leg, &ages).map_err(|error| error.at_step(row, leg.call.t))?;
             if leg.is_regular() {
                 firsts.push(row);
             } else if leg.h() != 0.0 {

@@ -208,7 +208,7 @@ impl Tau {
     fn at(&self, leg: &Leg) -> f64 {
         let inside = match self.within {
             Within::Everywhere => true,
-            Within::Times(first, last) => (first..=last).contains(&leg.told.t),
+            Within::Times(first, last) => (first..=last).contains(&leg.call.t),
             Within::Sigmas(first, last) => (first..=last).contains(&leg.from.sigma()),
         };
         if inside { self.tau } else { 0.0 }

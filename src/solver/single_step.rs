@@ -205,7 +205,7 @@ impl SingleStep {
         let mut group: Vec<&Leg> = Vec::with_capacity(self.order);
         let mut before: Option<Rule> = None;
         for leg in legs.iter() {
-            kernel.require_denoising(leg, self.name()).map_err(|error| error.at_step(leg.index, leg.told.t))?;
+            kernel.require_denoising(leg, self.name()).map_err(|error| error.at_step(leg.index, leg.call.t))?;
             if let Some(first) = kernel.irregular(leg) {
                 rows.push(Row::new(leg, first));
                 group.clear();

@@ -32,7 +32,7 @@ pub(crate) fn rows(kernel: Kernel, leg: &Leg, inner: &[(Point, Rule)], end: &Rul
     for (call, (point, rule)) in inner.iter().enumerate() {
         let part = Leg { to: point.level, s: Some(point.t), lift: None, ..at };
         rows.push(Row { starts: leg.from, ..row(kernel, &part, before, rule, call) });
-        at = Leg { told: *point, from: point.level, ..at };
+        at = Leg { call: *point, from: point.level, ..at };
         before = Some(rule);
     }
     rows.push(Row { starts: leg.from, ..row(kernel, &at, before, end, inner.len()) });

@@ -103,7 +103,7 @@ impl TwoStage {
         let of = |x0, x, z| Combination { x0, x, epsilon: Dd::ZERO, z, learned_noise: None };
         let first = Row::new(&to_middle, of(inner_x0, inner.x, inner.z)).keeping_x();
         // From the x that the first row kept, and not from u.
-        let second = Row::new(leg, of(end_x0, Dd::ZERO, end.z)).told(middle).with_history_dd([(1, end.x)]);
+        let second = Row::new(leg, of(end_x0, Dd::ZERO, end.z)).called_at(middle).with_history_dd([(1, end.x)]);
         Ok(vec![first, second])
     }
 

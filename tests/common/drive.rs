@@ -149,9 +149,9 @@ fn path(b: &mut Bytes, schedule: &NoiseSchedule) -> Result<Path, Error> {
     let steps = b.count().min(400);
     let edm = Edm::new(b.number(80.0), b.number(0.002), b.number(0.5));
     let time = [SigmaTime::QuarterLog, SigmaTime::Arctan, SigmaTime::Sigma][usize::from(b.below(3))];
-    let edm = edm.map(|edm| edm.told(time));
+    let edm = edm.map(|edm| edm.with_time(time));
     let time = [FlowTime::Thousandth, FlowTime::WholeThousandth, FlowTime::Sigma, FlowTime::Reversed];
-    let flow = Flow::default().told(time[usize::from(b.below(4))]).shifted(b.number(3.0));
+    let flow = Flow::default().with_time(time[usize::from(b.below(4))]).shifted(b.number(3.0));
     let flow = if b.below(4) == 0 { flow.and_then(|flow| flow.stretched_to(b.number(0.1))) } else { flow };
     let mut path = match b.below(14) {
         0 => Path::karras(schedule, steps),

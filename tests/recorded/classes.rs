@@ -161,8 +161,8 @@ impl Recorded {
                 Kind::Free => row(&|e| free(step.index, e)),
                 Kind::Linear => {
                     let fed = state.x()?.mapv(|x| E::from_f64(step.input_scale) * x);
-                    let told = row(&|e| (step.t / per_thousand - 0.5) / 4.0 * (1.0 + e as f64 / 2.0));
-                    fed.mapv(|x| E::from_f64(0.5) * x) + told
+                    let by_time = row(&|e| (step.t / per_thousand - 0.5) / 4.0 * (1.0 + e as f64 / 2.0));
+                    fed.mapv(|x| E::from_f64(0.5) * x) + by_time
                 }
             };
             let z = row(&|e| noise(step.index, e));

@@ -361,9 +361,9 @@ fn score_networks_are_told_their_level() {
         let noise = if step.to.is_clean() { 0.0 } else { removed.sqrt() };
         assert!((step.coefficients.d - noise).abs() <= 1e-12 * noise);
     }
-    let told = notes(&config);
-    assert!(told.iter().any(|note| note.starts_with("correct_steps: the predictor runs alone")), "{told:?}");
-    assert!(told.contains(&"snr: ignored: the corrector is off".to_owned()), "{told:?}");
+    let noted = notes(&config);
+    assert!(noted.iter().any(|note| note.starts_with("correct_steps: the predictor runs alone")), "{noted:?}");
+    assert!(noted.contains(&"snr: ignored: the corrector is off".to_owned()), "{noted:?}");
     let without = read(r#"{"_class_name": "ScoreSdeVeScheduler", "correct_steps": 0}"#);
     assert!(!notes(&without).iter().any(|note| note.starts_with("correct_steps")));
     assert!(config.run_through_sigmas([1.0]).plan().is_err());

@@ -77,15 +77,19 @@ fn quirks_tell_what_they_change() {
             *with = with.max(differs);
             *alone = if quirks.len() == 1 { alone.max(differs) } else { *alone };
         }
-        let told: f64 = quirks.iter().map(|quirk| quirk.by).sum();
+        let noted: f64 = quirks.iter().map(|quirk| quirk.by).sum();
         let other = config.notes().iter().any(|note| matches!(note, Note::Differs(Difference::ZeroSnrFloor)));
-        assert!(differs <= 1e-6 || other || differs <= 1.1 * told, "{differs:.1e}, told {told:.1e}: {}", recorded.id());
+        assert!(
+            differs <= 1e-6 || other || differs <= 1.1 * noted,
+            "{differs:.1e}, noted {noted:.1e}: {}",
+            recorded.id()
+        );
     }
     for ((key, diffusers), (by, with, alone)) in &worst {
-        println!("{key}: {with:.1e}, alone {alone:.1e}, told {by:.0e}: {diffusers}");
+        println!("{key}: {with:.1e}, alone {alone:.1e}, noted {by:.0e}: {diffusers}");
         assert!(
             by.is_infinite() || (0.9 * alone..=1.1 * with).contains(by),
-            "{key}: {with:.1e}, told {by:.0e}: {diffusers}"
+            "{key}: {with:.1e}, noted {by:.0e}: {diffusers}"
         );
     }
     assert!(worst.len() >= 15);
@@ -179,7 +183,7 @@ fn defaults_are_the_methods_of_this_crate() {
     let by_hand = Plan::builder_along(&path).prediction(Prediction::Flow).build(&UniPc::new(2).unwrap()).unwrap();
     same(&config(UNIPC, &format!("{FLOW}, \"flow_shift\": 5.0")), 8, &by_hand);
     assert_eq!((by_hand.steps()[0].t, by_hand.start().is_pure_noise()), (1000.0, true));
-    let path = Flow::default().told(FlowTime::Thousandth).shifted(3.0).unwrap().path(8).unwrap();
+    let path = Flow::default().with_time(FlowTime::Thousandth).shifted(3.0).unwrap().path(8).unwrap();
     let method = DpmSolverPp::multistep(2).unwrap();
     let by_hand = Plan::builder_along(&path).prediction(Prediction::Flow).build(&method).unwrap();
     same(&config(MULTI, &format!("{FLOW}, \"flow_shift\": 3.0")), 8, &by_hand);

@@ -188,27 +188,27 @@ impl Run {
     }
 
     /// The steps of a plan of ours: the next of τ each time.
-    fn hops_of_the_plan(&self) -> Vec<Hop> {
-        hops(&self.plan())
+    fn steps_of_the_plan(&self) -> Vec<StepTaken> {
+        steps(&self.plan())
     }
 
     /// The steps that diffusers took: between the levels it took them for.
-    fn hops_of_diffusers(&self) -> Vec<Hop> {
+    fn steps_of_diffusers(&self) -> Vec<StepTaken> {
         let level = |t: i64| usize::try_from(t).map_or(self.end, |t| self.schedule.level(t).unwrap());
-        let told = integers(&self.record["timesteps"]);
+        let received = integers(&self.record["timesteps"]);
         let other = integers(&self.record[if self.encodes() { "from" } else { "prev" }]);
-        let hop = |(&t, &other): (&i64, &i64)| {
+        let step = |(&t, &other): (&i64, &i64)| {
             let (from, to) = if self.encodes() { (level(other), level(t)) } else { (level(t), level(other)) };
             let combination = self.solver.combine(&Leg::new(from, to)).unwrap();
             let coefficients =
                 Coefficients::new(self.prediction, &from, combination, self.threshold, self.epsilon).unwrap();
-            Hop { t: t.try_into().unwrap(), from, coefficients }
+            StepTaken { t: t.try_into().unwrap(), from, coefficients }
         };
-        told.iter().zip(&other).map(hop).collect()
+        received.iter().zip(&other).map(step).collect()
     }
 
     /// x after each step.
-    fn x_after<E: Float>(&self, hops: &[Hop]) -> Vec<Vec<f64>> {
+    fn x_after<E: Float>(&self, steps: &[StepTaken]) -> Vec<Vec<f64>> {
         // diffusers cannot threshold a tensor without axes of an image.
         let shape = IxDyn(if self.record["config"]["thresholding"] == true { &[2, 6, 1] } else { &[2, 6] });
         let tensor = |values: Vec<f64>| {
@@ -216,17 +216,18 @@ impl Run {
         };
         let mut x = tensor(START.to_vec());
         let mut all = Vec::new();
-        for (k, hop) in hops.iter().enumerate() {
-            let m = model(&x, hop.t);
-            let z = hop.coefficients.needs_noise().then(|| tensor(self.noise(k, &hop.from, &self.next_level(hops, k))));
-            x = x.step(m, z.as_ref(), &[hop.coefficients]).unwrap().x;
+        for (k, step) in steps.iter().enumerate() {
+            let m = model(&x, step.t);
+            let z =
+                step.coefficients.needs_noise().then(|| tensor(self.noise(k, &step.from, &self.next_level(steps, k))));
+            x = x.step(m, z.as_ref(), &[step.coefficients]).unwrap().x;
             all.push(x.iter().map(|x| x.to_f64()).collect());
         }
         all
     }
 
-    fn next_level(&self, hops: &[Hop], k: usize) -> NoiseLevel {
-        hops.get(k + 1).map_or(self.end, |next| next.from)
+    fn next_level(&self, steps: &[StepTaken], k: usize) -> NoiseLevel {
+        steps.get(k + 1).map_or(self.end, |next| next.from)
     }
 
     /// z of step k. A learned variance exp(f·ln β + (1−f)·ln β̃), f = (v + 1)/2 (Nichol and Dhariwal 2021, Eq. 15) is one for
@@ -255,16 +256,16 @@ impl Run {
     }
 }
 
-fn hops(plan: &Plan) -> Vec<Hop> {
+fn steps(plan: &Plan) -> Vec<StepTaken> {
     plan.steps()
         .iter()
-        .map(|step| Hop { t: step.t as usize, from: step.from, coefficients: step.coefficients })
+        .map(|step| StepTaken { t: step.t as usize, from: step.from, coefficients: step.coefficients })
         .collect()
 }
 
 /// One step: what the network is told, where x is, and the arithmetic.
 #[derive(Debug, PartialEq)]
-struct Hop {
+struct StepTaken {
     t: usize,
     from: NoiseLevel,
     coefficients: Coefficients,
@@ -576,17 +577,17 @@ fn runs_along_their_own_tau_are_the_recorded_ones() {
     let (mut wide, mut narrow) = (Worst::of("runs in f64"), Worst::of("steps of runs in f32"));
     let mut own = Worst::of("our runs in f32 against f64");
     for run in Run::all().into_iter().filter(Run::follows_own_tau) {
-        let hops = run.hops_of_the_plan();
+        let steps = run.steps_of_the_plan();
         // The same levels, and so the same numbers, as by diffusers' own bookkeeping.
-        assert!(hops == run.hops_of_diffusers(), "{}", run.id());
+        assert!(steps == run.steps_of_diffusers(), "{}", run.id());
 
         // Where the list ends at t > 0, DDPM's last noise is taken off; another test is about it.
         let std = run.noise_on_last_step().unwrap_or(0.0);
-        let quiet = |x: Vec<f64>| x.iter().zip(z(hops.len() - 1)).map(|(x, z)| x - std * z).collect::<Vec<_>>();
+        let quiet = |x: Vec<f64>| x.iter().zip(z(steps.len() - 1)).map(|(x, z)| x - std * z).collect::<Vec<_>>();
         let x_last_f64 = quiet(run.x_last_f64());
-        wide.see(deviation(last(&run.x_after::<f64>(&hops)), &x_last_f64), F64, run.id());
+        wide.see(deviation(last(&run.x_after::<f64>(&steps)), &x_last_f64), F64, run.id());
 
-        let ours = run.x_after::<f32>(&hops);
+        let ours = run.x_after::<f32>(&steps);
         let theirs_off = number(&run.record["f32_off"]);
         assert_eq!(theirs_off > F32, UNSTEADY_UPSTREAM.contains(&run.id()), "{}", run.id());
         if run.id() == NAN_UPSTREAM {
@@ -595,7 +596,7 @@ fn runs_along_their_own_tau_are_the_recorded_ones() {
         own.see(deviation(last(&ours), &x_last_f64), F32, run.id());
         if theirs_off <= F32 {
             for (step, theirs) in run.recorded() {
-                let theirs = if step + 1 == hops.len() { quiet(theirs) } else { theirs };
+                let theirs = if step + 1 == steps.len() { quiet(theirs) } else { theirs };
                 narrow.see(deviation(&ours[step], &theirs), F32, &format!("{}, step {step}", run.id()));
             }
         }
@@ -613,7 +614,7 @@ fn the_run_that_is_nan_upstream_is_finite() {
     assert!(!flag(run.record, "f32_finite") && run.recorded().iter().all(|(_, x)| x.iter().all(|x| x.is_nan())));
     let plan = run.plan();
     let [Lint::Amplifies { index: 0, factor, .. }, ..] = plan.lint()[..] else { panic!("{:?}", plan.lint()) };
-    let off = deviation(last(&run.x_after::<f32>(&run.hops_of_the_plan())), &run.x_last_f64());
+    let off = deviation(last(&run.x_after::<f32>(&run.steps_of_the_plan())), &run.x_last_f64());
     assert!(off <= HALF_ULP * factor.abs(), "{off}");
     println!("{NAN_UPSTREAM} in f32: {off:.2e}, with a factor of {factor:.0}");
 }
@@ -626,27 +627,27 @@ fn runs_that_leave_their_own_tau_are_other_runs() {
     for run in Run::all().into_iter().filter(|run| !run.follows_own_tau()) {
         // Ours: from each entry to the next, and from the last to the end.
         let plan = run.plan();
-        let told = integers(&run.record["timesteps"]);
+        let received = integers(&run.record["timesteps"]);
         let path: Vec<i64> = plan.steps().iter().map(|step| step.t as i64).collect();
-        assert_eq!(path, told, "{}", run.id());
+        assert_eq!(path, received, "{}", run.id());
         for pair in plan.steps().windows(2) {
             assert_eq!(pair[0].to, pair[1].from, "{}", run.id());
         }
         assert_eq!(if run.encodes() { plan.start() } else { plan.end() }, run.end, "{}", run.id());
 
         // Theirs, from the level it takes x for to the level it takes x′ for, is no less exact, but not our run.
-        let hops = run.hops_of_diffusers();
+        let steps = run.steps_of_diffusers();
         // Which is the plan that `compat` makes, and whose lint says so.
         let compat = run.compat_plan();
-        assert!(self::hops(&compat) == hops, "{}", run.id());
+        assert!(self::steps(&compat) == steps, "{}", run.id());
         let disconnected = compat.lint().iter().filter(|odd| matches!(odd, Lint::Disconnected { .. })).count();
         let joins = compat.steps().windows(2).filter(|pair| pair[0].to == pair[1].from).count();
         assert_eq!(disconnected + joins, compat.len() - 1, "{}", run.id());
-        wide.see(deviation(last(&run.x_after::<f64>(&hops)), &run.x_last_f64()), F64, run.id());
+        wide.see(deviation(last(&run.x_after::<f64>(&steps)), &run.x_last_f64()), F64, run.id());
         for (step, theirs) in run.recorded() {
-            narrow.see(deviation(&run.x_after::<f32>(&hops)[step], &theirs), F32, run.id());
+            narrow.see(deviation(&run.x_after::<f32>(&steps)[step], &theirs), F32, run.id());
         }
-        let apart = deviation(last(&run.x_after::<f64>(&run.hops_of_the_plan())), &run.x_last_f64());
+        let apart = deviation(last(&run.x_after::<f64>(&run.steps_of_the_plan())), &run.x_last_f64());
         assert!(apart > 1e-3, "{}: {apart}", run.id());
         least = if apart < least.0 { (apart, run.id()) } else { least };
     }
@@ -661,12 +662,15 @@ fn the_step_to_clean_data_adds_no_noise_where_ddpm_lists_end_above_zero() {
     let mut seen = (0, 0);
     for run in Run::all() {
         let Some(std) = run.noise_on_last_step() else { continue };
-        let hops = run.hops_of_the_plan();
-        assert!(!hops[hops.len() - 1].coefficients.needs_noise(), "{}", run.id());
-        let apart: Vec<f64> =
-            last(&run.x_after::<f64>(&hops)).iter().zip(run.x_last_f64()).map(|(ours, theirs)| theirs - ours).collect();
+        let steps = run.steps_of_the_plan();
+        assert!(!steps[steps.len() - 1].coefficients.needs_noise(), "{}", run.id());
+        let apart: Vec<f64> = last(&run.x_after::<f64>(&steps))
+            .iter()
+            .zip(run.x_last_f64())
+            .map(|(ours, theirs)| theirs - ours)
+            .collect();
         // Theirs is ours and std·z.
-        for (apart, z) in apart.iter().zip(z(hops.len() - 1)) {
+        for (apart, z) in apart.iter().zip(z(steps.len() - 1)) {
             assert!((apart - std * z).abs() < F64, "{}: {apart}, not {std}·{z}", run.id());
         }
         if std > 1e-10 {

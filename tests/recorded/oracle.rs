@@ -287,7 +287,7 @@ fn plans_through(record: &Value, schedule: &NoiseSchedule) -> Vec<Plan> {
 }
 
 fn encodings(path: &Timesteps) -> Vec<Timesteps> {
-    [Conditioning::Source, Conditioning::Destination].map(|told| path.clone().encoding(told)).into()
+    [Conditioning::Source, Conditioning::Destination].map(|conditioning| path.clone().encoding(conditioning)).into()
 }
 
 #[test]
@@ -551,10 +551,16 @@ fn trajectories_with_the_exact_network_have_twelve_digits() {
 }
 
 /// x₀ carried up to x_T along the deterministic path and down again.
-fn round_trip(schedule: &NoiseSchedule, record: &Value, steps: usize, x0: f64, told: Conditioning) -> (f64, f64) {
+fn round_trip(
+    schedule: &NoiseSchedule,
+    record: &Value,
+    steps: usize,
+    x0: f64,
+    conditioning: Conditioning,
+) -> (f64, f64) {
     let down = Timesteps::leading(1000, steps, 0).unwrap();
-    let up = down.clone().encoding(told);
-    assert_eq!(up.direction(), Direction::Encode(told));
+    let up = down.clone().encoding(conditioning);
+    assert_eq!(up.direction(), Direction::Encode(conditioning));
     let mut model = network(record, Prediction::Epsilon);
     let mut follow = |tau: &Timesteps, x: f64| {
         let plan = Plan::new(schedule, tau, &Ddim::deterministic()).unwrap();
@@ -590,13 +596,13 @@ fn encoding_and_decoding_have_twelve_digits_in_both_conventions() {
 fn round_trips_come_back_as_near_as_is_known_for_each_convention() {
     let schedule = family("linear", 1000);
     let data = serde_json::json!({ "mu": 0.0, "var": 0.25 });
-    for (told, expected) in [
+    for (conditioning, expected) in [
         (Conditioning::Destination, [(10, 0.364), (50, 0.473), (250, 0.495)]),
         (Conditioning::Source, [(10, 0.280), (50, 0.446), (250, 0.489)]),
     ] {
         for (steps, expected) in expected {
-            let (_, again) = round_trip(&schedule, &data, steps, 0.5, told);
-            assert!((again - expected).abs() < 5e-4, "{told:?}, S = {steps}: {again}, not {expected}");
+            let (_, again) = round_trip(&schedule, &data, steps, 0.5, conditioning);
+            assert!((again - expected).abs() < 5e-4, "{conditioning:?}, S = {steps}: {again}, not {expected}");
         }
     }
 }

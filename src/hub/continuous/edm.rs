@@ -105,7 +105,7 @@ impl Settings {
             _ => Method::Multistep(multistep(reader, cosine, ends_at_min)?),
         };
         Ok(Self {
-            edm: edm.told(if cosine { SigmaTime::Arctan } else { SigmaTime::QuarterLog }),
+            edm: edm.with_time(if cosine { SigmaTime::Arctan } else { SigmaTime::QuarterLog }),
             sigma_max,
             sigma_min,
             rho,

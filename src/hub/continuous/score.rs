@@ -22,7 +22,7 @@ pub(in crate::hub) struct Settings {
 
 static TIMES: Quirk = Quirk {
     key: "sampling_eps",
-    here: "the network is told the σ of x, σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps",
+    here: "the network receives the σ of x, σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps",
     diffusers: "tells it those σ, while x goes through the levels for t from 1 to 0",
     by: 0.017,
     in_compat: true,

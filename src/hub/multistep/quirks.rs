@@ -23,14 +23,14 @@ pub(super) static SINGLE_STOCHASTIC: Quirk = Quirk {
 };
 
 quirks! {
-    KARRAS: "use_karras_sigmas", 0.8, "the network is told the fraction of t at each σ", diffusers: "rounds t";
-    KARRAS_COSINE: "use_karras_sigmas", 0.93, "the network is told the fraction of t at each σ",
+    KARRAS: "use_karras_sigmas", 0.8, "the network receives the fraction of t at each σ", diffusers: "rounds t";
+    KARRAS_COSINE: "use_karras_sigmas", 0.93, "the network receives the fraction of t at each σ",
         diffusers: "cuts the fraction off on this schedule";
-    LU: "use_lu_lambdas", 2.9, "the network is told the fraction of t at each σ",
+    LU: "use_lu_lambdas", 2.9, "the network receives the fraction of t at each σ",
         diffusers: "rounds t (on the cosine schedule it cuts the fraction off)";
-    EXPONENTIAL: "use_exponential_sigmas", 2.3e-3, "the network is told the fraction of t at each σ",
+    EXPONENTIAL: "use_exponential_sigmas", 2.3e-3, "the network receives the fraction of t at each σ",
         diffusers: "cuts the fraction off";
-    BETA: "use_beta_sigmas", 0.79, "the network is told the fraction of t at each σ",
+    BETA: "use_beta_sigmas", 0.79, "the network receives the fraction of t at each σ",
         diffusers: "cuts the fraction off";
     REPEATED: "_class_name", 0.074, "the last step goes to clean data",
         diffusers: "repeats the last σ of this spacing, so that the last call changes nothing and some noise is left";
@@ -58,7 +58,7 @@ quirks! {
         diffusers: "begins at the smallest σ and repeats the largest, and where two levels have one t, the t of those after them are shifted";
     INVERSE_FLOW: "use_flow_sigmas", 1.3, "the path runs from data to noise",
         diffusers: "runs from noise to data, and repeats the last σ";
-    FLOW: "use_flow_sigmas", 0.085, "the σ 1, 1 − 1/S, …, 1/S are shifted, and the network is told T·σ",
+    FLOW: "use_flow_sigmas", 0.085, "the σ 1, 1 − 1/S, …, 1/S are shifted, and the network receives T·σ",
         diffusers: "starts at σ = 1 − 1/T, and cuts the fraction of T·σ off";
     UNIPC_FLOW: "use_flow_sigmas", 0.083, "the σ 1, 1 − 1/S, …, 1/S are shifted",
         diffusers: "shifts the first S of S + 1 even σ from 1 to 1/T, and lowers the first by 1e-6";

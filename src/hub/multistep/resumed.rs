@@ -24,7 +24,7 @@ impl Solver for Resumed {
         let skipped = whole.len().saturating_sub(legs.len());
         // For another path, the method sees its legs alone.
         let same =
-            |(leg, of_whole): (&Leg, &Leg)| (leg.told, leg.from, leg.to) == (of_whole.told, of_whole.from, of_whole.to);
+            |(leg, of_whole): (&Leg, &Leg)| (leg.call, leg.from, leg.to) == (of_whole.call, of_whole.from, of_whole.to);
         if skipped == 0 || !legs.iter().zip(whole.iter().skip(skipped)).all(same) {
             return self.solver.rows(legs);
         }

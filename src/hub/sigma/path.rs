@@ -51,7 +51,7 @@ impl Settings {
                 trained.ended(Path::from_times(schedule, times.iter().copied())?, schedule)
             }
             Calls::Count(steps) if self.spread.is_some() || self.log_linear => self.spread_path(trained, *steps),
-            Calls::Count(steps) => self.told(trained, along_times(trained, run, *steps)?),
+            Calls::Count(steps) => self.for_network(trained, along_times(trained, run, *steps)?),
         }
     }
 
@@ -101,15 +101,15 @@ impl Settings {
     }
 
     /// This path with what the network is told.
-    fn told(&self, trained: &Trained, path: Path) -> Result<Path, Error> {
+    fn for_network(&self, trained: &Trained, path: Path) -> Result<Path, Error> {
         if !self.continuous {
             return Ok(path);
         }
         let points = path.points().iter().map(|point| QuarterLog::point(point.level));
         let points = points.collect::<Result<Vec<_>, Error>>()?;
         let process = QuarterLog { ends: trained.schedule.sigma_range() };
-        let told = Path::new(points)?.of_process(&process);
-        if path.end().is_clean() { Ok(told) } else { told.ending_at(QuarterLog::point(path.end())?) }
+        let fed = Path::new(points)?.of_process(&process);
+        if path.end().is_clean() { Ok(fed) } else { fed.ending_at(QuarterLog::point(path.end())?) }
     }
 }
 

@@ -29,7 +29,7 @@ impl Places {
             (None, Some(spread), _) => self.spread_path(spread, trained, run.steps()?),
             (Some(_), Some(spread), _) => {
                 let sigmas = self.spread_sigmas(spread, trained, run.steps()?)?;
-                let flow = self.told_flow();
+                let flow = self.timed_flow();
                 let points = sigmas.into_iter().map(|sigma| flow.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
                 Ok(self.in_time(&Path::new(points)?, &flow, schedule.len(), false)?)
             }
@@ -100,14 +100,14 @@ impl Places {
         }
     }
 
-    fn told_flow(&self) -> Flow {
+    fn timed_flow(&self) -> Flow {
         // Wan's authors cut the fraction off.
         let whole = self.class == SchedulerClass::UniPcMultistep;
-        Flow::default().told(if whole { FlowTime::WholeThousandth } else { FlowTime::Thousandth })
+        Flow::default().with_time(if whole { FlowTime::WholeThousandth } else { FlowTime::Thousandth })
     }
 
     fn flow_path(&self, shifts: &Shifts, calls: &Calls, total: usize, run: &Run<'_>) -> Result<Path, Error> {
-        let flow = self.told_flow();
+        let flow = self.timed_flow();
         let flow = match (run.mu, shifts.dynamic) {
             (Some(mu), Some(dynamic)) => dynamic.shifted(flow, mu),
             _ => flow.shifted(shifts.shift),
