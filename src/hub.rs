@@ -1,10 +1,12 @@
-//! Model folders: from the `scheduler_config.json` of the Hugging Face Hub to a [`Plan`], with the feature `hub`.
+//! Model folders: reads the `scheduler_config.json` of a model on the Hugging Face Hub and makes a [`Plan`]. Needs the feature `hub`.
 //!
-//! The scheduler classes of diffusers run as themselves: DDIM, DDPM, PNDM, Euler, Heun, LMS, DPM-Solver, UniPC, DEIS, SA-Solver, LCM, TCD,
-//! flow matching, EDM and their kin; [`SchedulerClass`] lists them, and [the guide](crate::guide::model_folders) says for each what it runs as.
-//! [`notes()`](SchedulerConfig::notes) lists every setting that is ignored, and what is computed differently than in diffusers 0.42.1.
-//! [`compat()`](SchedulerConfig::compat) gives the plans of diffusers instead. A setting that contradicts another, or makes no sense, is an
-//! error that names its key.
+//! Each scheduler class of diffusers runs with its own sampler: DDIM, DDPM, PNDM, Euler, Heun, LMS, DPM-Solver, UniPC, DEIS, SA-Solver, LCM,
+//! TCD, flow matching, EDM and their variants. [`SchedulerClass`] lists the classes, and [the guide](crate::guide::model_folders) names the
+//! sampler of each.
+//!
+//! - [`notes()`](SchedulerConfig::notes) lists every setting that is ignored or computed differently than in diffusers 0.42.1.
+//! - [`compat()`](SchedulerConfig::compat) makes the plans of diffusers instead.
+//! - A setting that contradicts another, or makes no sense, is an error that names its key.
 //!
 //! ```
 //! use alphabar::hub::SchedulerConfig;
@@ -30,16 +32,16 @@
 //! ```
 //!
 //! # Euler is DDIM
-//! `EulerDiscreteScheduler` works on x/√ᾱ, which has the noise σ = √((1−ᾱ)/ᾱ), and `DDIMScheduler` on x itself. In exact
-//! arithmetic they are one sampler (Song et al. 2021, Section 4.3), and so are Euler ancestral and DDIM with η = 1:
+//! `EulerDiscreteScheduler` works on x/√ᾱ, whose noise level is σ = √((1−ᾱ)/ᾱ); `DDIMScheduler` works on x itself. In exact
+//! arithmetic they are the same sampler (Song et al. 2021, Section 4.3). So are Euler ancestral and DDIM with η = 1:
 //!
 //! ```text
 //! x_s/√ᾱ_s = x_t/√ᾱ_t + (σ_s − σ_t)·ε̂                  DDIM, η = 0:  x_s = √ᾱ_s·x̂₀ + √(1−ᾱ_s)·ε̂
 //! σ_up² = σ_s²·(σ_t² − σ_s²)/σ_t²                       DDIM, η = 1:  σ² = (1−ᾱ_s)/(1−ᾱ_t)·(1 − ᾱ_t/ᾱ_s) = ᾱ_s·σ_up²
 //! ```
 //!
-//! All classes with a table of β run in DDIM's scale. Give the network x as it is: diffusers' `scale_model_input` belongs to the other scale,
-//! and [`Run::noise_scale`] is its `init_noise_sigma` in this one.
+//! All classes with a table of β run in DDIM's scale here. Give the network x as it is: the `scale_model_input` of diffusers is needed in the
+//! scale x/√ᾱ only. [`Run::noise_scale`] is `init_noise_sigma`, converted to DDIM's scale.
 
 mod class;
 mod continuous;
@@ -83,9 +85,9 @@ use crate::timesteps::{PathEnd, Timesteps};
 
 /// A scheduler configuration, read and checked.
 ///
-/// A missing key has the default of its class in diffusers 0.42.1, which differs between classes. A key that its class does
-/// not use is ignored, with a note. Numbers are read as `f64`, and the schedule is as exact as any other here; the tables
-/// of diffusers are `f32`.
+/// A missing key has the default of its class in diffusers 0.42.1; defaults differ between classes. A key that the class does
+/// not use is ignored, with a note. Numbers are read as `f64`, and the schedule is computed exactly; the tables of diffusers
+/// are `f32`.
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "scheduler_config.json")]
 #[doc(alias = "from_pretrained")]
@@ -93,12 +95,12 @@ pub struct SchedulerConfig {
     class: SchedulerClass,
     entries: Entries,
     sampler: Sampler,
-    /// Whether, and how precisely, plans are those of diffusers.
+    /// The precision with which plans imitate diffusers; `None` for the default plans.
     imitates: Option<Precision>,
     notes: Vec<Note>,
 }
 
-/// How the timesteps are spaced: `timestep_spacing`.
+/// How the timesteps are spaced: `timestep_spacing` of diffusers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Spacing {
@@ -135,7 +137,7 @@ impl FromStr for Spacing {
         let all = [Self::Leading, Self::Trailing, Self::Linspace];
         all.into_iter()
             .find(|spacing| spacing.name() == word)
-            .ok_or_else(|| config_error("timestep_spacing", word, "is none of leading, trailing, linspace"))
+            .ok_or_else(|| config_error("timestep_spacing", word, "is not one of leading, trailing, linspace"))
     }
 }
 
@@ -144,22 +146,23 @@ impl SchedulerConfig {
     /// The plan of S inference steps, as configured: [`SchedulerConfig::run`] without further arguments.
     ///
     /// # Errors
-    /// Those of [`Run::plan`].
+    /// The errors of [`Run::plan`].
     #[doc(alias = "set_timesteps")]
     #[doc(alias = "num_inference_steps")]
     pub fn plan(&self, steps: usize) -> Result<Plan, Error> {
         self.run(steps).plan()
     }
 
-    /// A run of S inference steps, for which a pipeline's arguments can be given: η, strength, μ or the number of tokens. [`Run`] says which
-    /// class takes which.
+    /// A run of S inference steps, to which you can add the arguments of a pipeline: η, strength, μ or the number of tokens.
+    ///
+    /// The table at [`Run`] says which class takes which argument.
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
     ///
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerAncestralDiscreteScheduler"}"#)?;
     /// let plan = config.run(30).eta(0.5).plan()?;
-    /// // What a class does not take is an error of the plan.
+    /// // An argument that the class does not take is an error when the plan is built.
     /// assert!(config.run(30).mu(1.15).plan().is_err());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -167,11 +170,11 @@ impl SchedulerConfig {
         Run::new(self, Calls::Count(steps))
     }
 
-    /// A run through a list of σ, as a pipeline's `sigmas`: noise/signal for a table and for EDM, the flow's σ for a flow. A 0 at the end is
-    /// the end of the path.
+    /// A run through a list of σ: the `sigmas` of a pipeline.
     ///
-    /// `EulerDiscreteScheduler` ends its path at the last σ of the list, whatever that is, and `LTXEulerAncestralRFScheduler` wants a 0 there. The
-    /// σ of a flow are those before the shift, but for LTX.
+    /// σ is noise/signal for a table of β and for EDM, and the flow's σ for a flow. A 0 at the end of the list is the end of the path.
+    /// `EulerDiscreteScheduler` always ends its path at the last σ of the list; `LTXEulerAncestralRFScheduler` requires a 0 there. The σ of a
+    /// flow are shifted, except for LTX.
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
@@ -186,7 +189,7 @@ impl SchedulerConfig {
         Run::new(self, Calls::Sigmas(sigmas))
     }
 
-    /// A run through a list of t, as a pipeline's `timesteps`, from the noisiest on.
+    /// A run through a list of t, the noisiest first: the `timesteps` of a pipeline.
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
@@ -201,18 +204,19 @@ impl SchedulerConfig {
         Run::new(self, Calls::Times(times))
     }
 
-    /// This configuration with the plans of diffusers 0.42.1: its `f32` tables, its lists of σ and t, and its departures from the papers, which
-    /// [`notes()`](SchedulerConfig::notes) names. For those who must get the images of an existing pipeline.
+    /// Makes the plans of diffusers 0.42.1 instead of the exact ones, to reproduce the images of an existing pipeline.
     ///
-    /// It takes effect in [`SchedulerConfig::plan`] and in every [`Run`]. A run of which diffusers makes NaN, or which it refuses, is then an
-    /// error. The schedule, the timesteps and the plan builders stay exact; [`SchedulerConfig::python_tables`] has the tables.
+    /// The plans then use the `f32` tables of diffusers, its lists of σ and t, and its differences from the papers, which
+    /// [`notes()`](SchedulerConfig::notes) lists. This affects [`SchedulerConfig::plan`] and every [`Run`]. A run that diffusers refuses, or for
+    /// which it returns NaN, is then an error. The schedule, the timesteps and the plan builders stay exact;
+    /// [`SchedulerConfig::diffusers_tables`] returns the tables.
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
     ///
     /// let json = r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "linspace"}"#;
     /// let config = SchedulerConfig::from_json(json)?;
-    /// // The steps of diffusers go to t − ⌊T/S⌋ = 949, and not to the next timestep.
+    /// // A step of diffusers goes to t − ⌊T/S⌋ = 949, not to the next timestep.
     /// assert_eq!(config.plan(20)?.steps()[0].s, Some(946.0));
     /// assert_eq!(config.compat().plan(20)?.steps()[0].s, Some(949.0));
     /// # Ok::<(), alphabar::Error>(())
@@ -222,16 +226,16 @@ impl SchedulerConfig {
         self.compat_in(Precision::F32)
     }
 
-    /// [`SchedulerConfig::compat`] with a choice of precision: in `f64`, what diffusers would compute if its tables were `f64`.
+    /// [`SchedulerConfig::compat`] with a choice of precision: `F64` is what diffusers would compute if its tables were `f64`.
     ///
-    /// The difference between the two is rounding; that between `f64` and the default is what the methods do differently.
+    /// The two precisions differ by rounding. `F64` and the default plans differ by the method.
     ///
     /// ```
     /// use alphabar::compat::Precision;
     /// use alphabar::hub::SchedulerConfig;
     ///
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#)?;
-    /// // Along leading timesteps the method is the same, and the tables are not.
+    /// // With leading timesteps the method is the same, and only the tables differ.
     /// assert_eq!(config.clone().compat_in(Precision::F64).plan(10)?.steps(), config.plan(10)?.steps());
     /// assert_ne!(config.clone().compat().plan(10)?.steps(), config.plan(10)?.steps());
     /// # Ok::<(), alphabar::Error>(())
@@ -241,35 +245,35 @@ impl SchedulerConfig {
         Self { imitates: Some(precision), ..self }
     }
 
-    /// The noise schedule, rescaled to zero terminal SNR if `rescale_betas_zero_snr` says so. It is exact also with
-    /// [`SchedulerConfig::compat`].
+    /// The noise schedule, rescaled to zero terminal SNR if `rescale_betas_zero_snr` is on.
     ///
-    /// It is there for every configuration with a table of β, for training too. A step that the prediction type makes impossible, from
-    /// ᾱ = 0 with ε-prediction, is an error of the plan that needs it.
+    /// Every configuration with a table of β has one; it can be used for training too. It stays exact with [`SchedulerConfig::compat`]. A step
+    /// from ᾱ = 0 is impossible with ε-prediction; only a plan with such a step is an error.
     ///
     /// # Errors
-    /// [`Error::Config`] for a class without a table: flow matching, EDM.
+    /// [`Error::Config`] for a class without a table of β: flow matching, EDM.
     pub fn schedule(&self) -> Result<&NoiseSchedule, Error> {
         Ok(&self.trained()?.schedule)
     }
 
-    /// The `f32` tables that diffusers makes of this configuration.
+    /// The `f32` tables that diffusers computes from this configuration.
     ///
     /// # Errors
-    /// [`Error::Config`] for a class without a table; those of [`Tables`], none for the configurations of released models.
+    /// [`Error::Config`] for a class without a table of β, and the errors of [`Tables`]. The configurations of released models give none of the
+    /// latter.
     #[doc(alias = "alphas_cumprod")]
-    pub fn python_tables(&self) -> Result<Tables, Error> {
+    pub fn diffusers_tables(&self) -> Result<Tables, Error> {
         self.trained()?.tables()
     }
 
-    /// The timesteps τ of S inference steps, with the spacing, offset, end and direction of the configuration: whole t, whatever the
-    /// configuration says of σ.
+    /// The timesteps τ of S inference steps, with the spacing, offset, end and direction of the configuration.
     ///
-    /// [`Run::path`] is where [`SchedulerConfig::plan`] calls the network, which may be between the timesteps.
+    /// They are whole t, and a spacing of the configuration in σ is ignored. [`Run::path`] has the points at which a plan calls the network,
+    /// which may lie between the timesteps.
     ///
     /// # Errors
-    /// [`Error::Config`] for a class without a table; [`Error::Count`] unless 1 ≤ S ≤ T (LCM and TCD: `original_inference_steps`),
-    /// [`Error::Timestep`] if `steps_offset` pushes the largest t to T or past it.
+    /// [`Error::Config`] for a class without a table of β; [`Error::Count`] unless 1 ≤ S ≤ T (LCM and TCD: 1 ≤ S ≤ `original_inference_steps`);
+    /// [`Error::LeadingOffset`] if `steps_offset` pushes the largest t to T or past it.
     ///
     /// ```
     /// # use alphabar::{Conditioning, Direction, hub::SchedulerConfig};
@@ -289,7 +293,7 @@ impl SchedulerConfig {
     /// A [`PlanBuilder`] with the configuration's prediction type and clipping already set, to run another sampler along τ.
     ///
     /// # Errors
-    /// [`Error::Config`] for a class without a table.
+    /// [`Error::Config`] for a class without a table of β.
     ///
     /// ```
     /// # use alphabar::{Ddim, hub::SchedulerConfig};
@@ -319,7 +323,7 @@ impl SchedulerConfig {
 
     fn trained(&self) -> Result<&Trained, Error> {
         self.sampler.trained().ok_or_else(|| {
-            let reason = "has no β schedule; the path of its levels is SchedulerConfig::run(S).path()";
+            let reason = "has no β schedule; SchedulerConfig::run(S).path() has its noise levels";
             config_error("_class_name", self.class.name(), reason)
         })
     }
@@ -337,43 +341,45 @@ impl SchedulerConfig {
         &self.notes
     }
 
-    /// The class as which the configuration is read.
+    /// The scheduler class that the configuration is read as.
     #[must_use]
     pub fn class(&self) -> SchedulerClass {
         self.class
     }
 
-    /// What the network predicts: `prediction_type`, the velocity of a flow, or F of EDM's preconditioning.
+    /// What the network predicts: `prediction_type`, the velocity u of a flow, or F of EDM's preconditioning.
     #[must_use]
     pub fn prediction(&self) -> Prediction {
         self.sampler.prediction()
     }
 
-    /// Clipping or dynamic thresholding of x̂₀; the latter takes precedence.
+    /// Clipping or dynamic thresholding of x̂₀. If both are on, dynamic thresholding takes precedence.
     #[must_use]
     pub fn threshold(&self) -> Threshold {
         self.sampler.threshold()
     }
 
-    /// How the timesteps are spaced. `None` for a class without a table of β, as are the offset, the end and the variance.
+    /// How the timesteps are spaced. `None` for a class without a table of β.
     #[must_use]
     pub fn spacing(&self) -> Option<Spacing> {
         self.sampler.trained().map(|trained| trained.spacing)
     }
 
-    /// `steps_offset`, for leading spacing.
+    /// `steps_offset`, for leading spacing. `None` for a class without a table of β.
     #[must_use]
     pub fn steps_offset(&self) -> Option<usize> {
         self.sampler.trained().map(|trained| trained.offset)
     }
 
-    /// The level at which the path ends: `set_alpha_to_one` or `final_sigmas_type`.
+    /// The level at which the path ends: `set_alpha_to_one` or `final_sigmas_type`. `None` for a class without a table of β.
     #[must_use]
     pub fn end(&self) -> Option<PathEnd> {
         self.sampler.trained().map(|trained| trained.end)
     }
 
-    /// DDPM's variance. `fixed_small_log` is another name of `fixed_small`, and `fixed_large_log` of `fixed_large`.
+    /// DDPM's variance: `variance_type`. `None` for a class without a table of β.
+    ///
+    /// `fixed_small_log` is read as `fixed_small`, and `fixed_large_log` as `fixed_large`.
     #[must_use]
     pub fn variance(&self) -> Option<Variance> {
         self.sampler.trained().map(|trained| trained.variance)
@@ -381,8 +387,8 @@ impl SchedulerConfig {
 
     /// Whether the network returns twice the channels of x, the second half for a learned variance.
     ///
-    /// A plan by [`Ddpm`](crate::Ddpm) uses them. For any other sampler, [`WithoutVariance`](crate::predictor::WithoutVariance) drops that
-    /// half.
+    /// A plan by [`Ddpm`](crate::Ddpm) uses that half. For any other sampler, wrap the network in
+    /// [`WithoutVariance`](crate::predictor::WithoutVariance), which drops it.
     #[must_use]
     pub fn has_learned_variance(&self) -> bool {
         self.sampler.trained().is_some_and(|trained| trained.learned_variance)

@@ -1,4 +1,4 @@
-//! The lists of σ and the steps of diffusers' EDM and iPNDM classes, where those differ.
+//! The lists of σ of the EDM, iPNDM and score classes of diffusers, and the steps of iPNDM.
 
 use core::f64::consts::{FRAC_2_PI, PI};
 
@@ -19,9 +19,9 @@ use crate::spacing;
 pub(crate) struct EdmSigmas {
     pub(crate) max: f64,
     pub(crate) min: f64,
-    /// The ρ of Karras's spacing; without one, ln σ is spaced evenly.
+    /// ρ of Karras's spacing; if `None`, ln σ is spaced evenly.
     pub(crate) rho: Option<f64>,
-    /// `final_sigmas_type`: the step that is made from the last σ goes to this one; to clean data without.
+    /// `final_sigmas_type`: where the step from the last σ goes; `None` for clean data.
     pub(crate) end: Option<EdmEnd>,
     pub(crate) precision: Precision,
 }
@@ -40,7 +40,7 @@ impl EdmSigmas {
     pub(crate) fn path(&self, steps: usize, edm: &Edm) -> Result<Path, Error> {
         let sigmas = match self.rho {
             Some(rho) => spacing::karras(steps, self.max, self.min, rho)?,
-            // The list is made from its end.
+            // A list of one is σ_min, because diffusers builds the list from its end.
             None if steps == 1 => vec![self.min],
             None => spacing::exponential(steps, self.max, self.min)?,
         };
@@ -59,8 +59,8 @@ impl EdmSigmas {
     }
 }
 
-/// The path of `IPNDMScheduler`: β_i = sin²(π·u_i/2) for u = 1, 1 − 1/S, …, 1/S, at levels (√(1−β²), β); or the β of `trained_betas`, of
-/// which the last is the end.
+/// The path of `IPNDMScheduler`: levels (√(1−β²), β) with β_i = sin²(π·u_i/2) for u = 1, 1 − 1/S, …, 1/S, or with the β of
+/// `trained_betas`, the last of which is the end.
 pub(crate) fn ipndm_path(steps: usize, betas: Option<&[f64]>, precision: Precision) -> Result<Path, Error> {
     let hold = |value: f64| precision.hold(value);
     let betas: Vec<f64> = if let Some(betas) = betas {
@@ -84,7 +84,9 @@ pub(crate) fn ipndm_path(steps: usize, betas: Option<&[f64]>, precision: Precisi
     }
 }
 
-/// `IPNDMScheduler`: Adams–Bashforth weights at all steps, and x̂₀ = 0 at pure noise, where it is (x − ε)/10⁻⁸ with ε = x.
+/// The sampler of `IPNDMScheduler`: Adams–Bashforth weights at all steps, and x̂₀ = 0 at pure noise.
+///
+/// At pure noise ε = x, and diffusers computes x̂₀ = (x − ε)/10⁻⁸ = 0.
 ///
 /// ```text
 /// e  = ε₀;  (3·ε₀ − ε₁)/2;  (23·ε₀ − 16·ε₁ + 5·ε₂)/12;  (55·ε₀ − 59·ε₁ + 37·ε₂ − 9·ε₃)/24
@@ -115,8 +117,9 @@ impl Solver for IpndmOfDiffusers {
     }
 }
 
-/// The path of `ScoreSdeVeScheduler` in S calls: the levels are spaced evenly in ln σ from σ_max to σ_min, and the network is told
-/// σ_min·(σ_max/σ_min)^t for t from 1 to `sampling_eps`. A single step is made from σ_min.
+/// The path of `ScoreSdeVeScheduler` with S calls: the levels are spaced evenly in ln σ from σ_max to σ_min.
+///
+/// The network receives σ_min·(σ_max/σ_min)^t for t from 1 to `sampling_eps`. A single step starts from σ_min.
 pub(crate) fn score_path(steps: usize, max: f64, min: f64, eps: f64, precision: Precision) -> Result<Path, Error> {
     let last = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
     let share = |i: usize| if last == 0 { 0.0 } else { i as f64 / last as f64 };

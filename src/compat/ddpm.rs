@@ -7,24 +7,26 @@ use crate::plan::{Plan, PlanBuilder};
 use crate::solver::{Combination, Ddpm, Solver, Variance};
 use crate::timesteps::PathEnd;
 
-/// The plan of `DDPMScheduler`: along τ to clean data, whatever the end of τ, with the scalars of `f32`, with noise on every
-/// step but one from t = 0, and with a posterior variance of at least 1e-20.
+/// The plan of `DDPMScheduler`, as diffusers computes it.
+///
+/// It goes along τ to clean data, even if τ has another end. Scalars are rounded to `f32`, the posterior variance is at least 1e-20, and
+/// every step adds noise, except a step from t = 0.
 ///
 /// ```text
 /// α = ᾱ_t/ᾱ_s,  β = 1 − α                               each rounded to f32: β cancels
 /// x_s = √ᾱ_s·β/(1−ᾱ_t)·x̂₀ + √α·(1−ᾱ_s)/(1−ᾱ_t)·x_t + σ·z   Eq. 7 (Ho et al. 2020)
 /// ```
 ///
-/// With [`Tables`](crate::compat::Tables) a run in `f32` agrees with that of diffusers to 1.5e-6 (S ≤ 100), where exact scalars differ by up to
+/// With [`Tables`](crate::compat::Tables) a run in `f32` agrees with diffusers to 1.5e-6 (S ≤ 100). With exact scalars it would differ by up to
 /// 5e-6, and by up to 2e-4 in long runs.
 ///
 /// If τ ends at t = 0, the result is clean data. Otherwise it contains noise. Its variance is 1 − ᾱ_t with
-/// [`Variance::Beta`], 1e-20 with [`Variance::Posterior`], and between the two with [`Variance::LearnedRange`]. The `learned`
-/// of diffusers, with a σ = √v that is NaN for half of all v, is not imitated: [`Variance::Learned`] is unchanged. The
-/// direction of τ is ignored.
+/// [`Variance::Beta`], 1e-20 with [`Variance::Posterior`], and between the two with [`Variance::LearnedRange`]. `learned` is not
+/// imitated, because diffusers uses σ = √v, which is NaN for v < 0: [`Variance::Learned`] is unchanged. The direction of τ is
+/// ignored.
 ///
 /// # Errors
-/// Those of [`PlanBuilder::build`], and [`Error::Parameter`] at a step if 1 − ᾱ is 0 in `f32`.
+/// The errors of [`PlanBuilder::build`], and [`Error::Parameter`] at a step if 1 − ᾱ is 0 in `f32`.
 ///
 /// ```
 /// # use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps, Variance, compat};
@@ -39,22 +41,23 @@ pub fn ddpm(plan: &PlanBuilder<'_>, method: &Ddpm) -> Result<Plan, Error> {
     let (schedule, tau) = plan.trained()?;
     let tau = tau.clone().generating().ending(PathEnd::Clean);
     let last = tau.as_slice().last().copied().unwrap_or(0);
-    let method = DdpmOfPython { method: *method, ends_noisy: last > 0, betas: Vec::new(), precision: Precision::F32 };
+    let method =
+        DdpmOfDiffusers { method: *method, ends_noisy: last > 0, betas: Vec::new(), precision: Precision::F32 };
     plan.through(schedule, &tau).build(&method)
 }
 
-/// DDPM as diffusers computes it: each scalar rounded, and noise by the index instead of the level.
+/// DDPM as diffusers computes it: each scalar is rounded, and whether a step adds noise depends on its t instead of its level.
 #[derive(Clone, Debug)]
-pub(crate) struct DdpmOfPython {
+pub(crate) struct DdpmOfDiffusers {
     pub(crate) method: Ddpm,
-    /// Whether the last index is above 0. It is the one from which a step goes to clean data.
+    /// Whether the last t, from which the step goes to clean data, is above 0.
     pub(crate) ends_noisy: bool,
-    /// β of each t, for UnCLIP: it takes β from the table where a step goes from t to t − 1, and α = 1 − β everywhere. Else empty.
+    /// β of each t, for UnCLIP; else empty. UnCLIP uses β of the table for a step from t to t − 1, and α = 1 − β for every step.
     pub(crate) betas: Vec<f64>,
     pub(crate) precision: Precision,
 }
 
-impl Solver for DdpmOfPython {
+impl Solver for DdpmOfDiffusers {
     fn name(&self) -> &'static str {
         self.method.name()
     }
@@ -65,7 +68,7 @@ impl Solver for DdpmOfPython {
         let [alpha_bar_t, alpha_bar_s] = [leg.from, leg.to].map(|level| hold(level.alpha_bar()));
         let (noise_t, noise_s) = (hold(1.0 - alpha_bar_t), hold(1.0 - alpha_bar_s));
         require(noise_t > 0.0, "1 − ᾱ in f32", noise_t, "above 0; this level has too little noise for f32")?;
-        // Each of them rounded; 1 − α cancels.
+        // Each scalar is rounded. 1 − α loses digits by cancellation, as in diffusers.
         let alpha = hold(alpha_bar_t / alpha_bar_s);
         let beta = self.beta_of(leg).map_or(hold(1.0 - alpha), hold);
         let alpha = if self.betas.is_empty() { alpha } else { hold(1.0 - beta) };
@@ -87,13 +90,13 @@ impl Solver for DdpmOfPython {
     }
 }
 
-impl DdpmOfPython {
-    /// β of the table, for a step from t to t − 1.
+impl DdpmOfDiffusers {
+    /// β of the table, if the step goes from t to t − 1.
     fn beta_of(&self, leg: &Leg) -> Option<f64> {
         let before = if leg.to.is_clean() { -1.0 } else { leg.s? };
         self.betas.get(leg.call.t as usize).copied().filter(|_| leg.call.t - 1.0 == before)
     }
 }
 
-/// The least β̃ of diffusers, so that its logarithm is finite.
+/// The smallest β̃ of diffusers, which keeps its logarithm finite.
 const LEAST_VARIANCE: f64 = 1e-20;

@@ -1,4 +1,4 @@
-//! The lists of σ and t that the flow-matching classes of diffusers make, and their steps where those differ.
+//! The lists of σ and t of the flow-matching classes of diffusers, and one sampler that differs.
 
 use super::Precision;
 use super::times::linspace;
@@ -10,19 +10,19 @@ use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::{Combination, Solver};
 use crate::spacing::Spread;
 
-/// How `FlowMatchEulerDiscreteScheduler` and its kin make a list of the flow's σ.
+/// How `FlowMatchEulerDiscreteScheduler` and the other flow-matching classes make a list of the flow's σ.
 ///
 /// ```text
 /// shift(σ) = a·σ/(1 + (a − 1)·σ)
 /// σ_i = shift(σ_max + i/(S−1)·(σ_min − σ_max))     σ_max = shift(1), σ_min = shift(1/T)
 /// ```
 ///
-/// A dynamic shift is not applied to the ends. A list that is given is shifted once.
+/// A dynamic shift is not applied to the ends σ_max and σ_min. A list that the user passes is shifted once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct FlowSigmas {
     /// T.
     pub(crate) train_steps: usize,
-    /// The shift. A static one is applied to the ends, too.
+    /// The shift. A static shift is applied to the ends too.
     pub(crate) shift: FlowShift,
     /// `shift_terminal`.
     pub(crate) terminal: Option<f64>,
@@ -52,8 +52,9 @@ impl FlowShift {
     }
 }
 
-/// `shift_terminal`: stretches the σ so that the last is this one, with each operation in this precision. Where diffusers divides 0 by 0,
-/// at a single σ of 1, nothing is stretched.
+/// `shift_terminal`: stretches the σ so that the last one is the terminal, with each operation in this precision.
+///
+/// A single σ of 1 is not stretched; diffusers divides 0 by 0 there.
 pub(super) fn stretch(sigmas: &mut [f64], terminal: Option<f64>, within: Precision) {
     let hold = |value: f64| within.hold(value);
     if let (Some(terminal), Some(last)) = (terminal, sigmas.last().copied().filter(|last| *last < 1.0)) {
@@ -74,12 +75,12 @@ impl FlowSigmas {
         self.along(linspace(max, min, steps), Precision::F64, None)
     }
 
-    /// The path through these σ, which are shifted.
+    /// The path through these σ, after the shift.
     pub(crate) fn path_through(&self, sigmas: &[f64]) -> Result<Path, Error> {
         self.along(sigmas.iter().map(|sigma| self.precision.hold(*sigma)), self.precision, None)
     }
 
-    /// The path at which the network is told these t. The σ are t/T and are shifted; the t are not.
+    /// The path on which the network receives these t. The σ are t/T and are shifted; the t are not.
     pub(crate) fn path_at(&self, times: &[f64]) -> Result<Path, Error> {
         let hold = |t: &f64| self.precision.hold(*t);
         let sigmas = times.iter().map(|t| self.precision.hold(hold(t) / self.train_steps as f64));
@@ -88,11 +89,11 @@ impl FlowSigmas {
 
     /// The shift, with each operation in this precision.
     fn shifted(&self, sigma: f64, within: Precision) -> f64 {
-        // 1 stays 1, also where the division rounds.
+        // 1 stays 1, even if the division would round.
         if sigma == 1.0 { 1.0 } else { self.shift.of(sigma, within) }
     }
 
-    /// The path through these σ, shifted, stretched and spaced anew; what comes of a list is computed in the list's precision.
+    /// The path through these σ, after shift, stretch and spacing, with operations on the list in precision `within`.
     fn along(
         &self,
         sigmas: impl Iterator<Item = f64>,
@@ -116,7 +117,7 @@ impl FlowSigmas {
     }
 }
 
-/// `LTXEulerAncestralRFScheduler` without noise (`s_noise` = 0): it goes to σ_down, and takes x for one at σ′.
+/// The sampler of `LTXEulerAncestralRFScheduler` with `s_noise` = 0: it steps to σ_down, and then treats x as if it were at σ′.
 ///
 /// ```text
 /// σ_down = σ′·(1 + (σ′/σ − 1)·η)

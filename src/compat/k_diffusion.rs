@@ -1,9 +1,9 @@
-//! How diffusers lists the points of its classes in σ (Euler, Heun, LMS, KDPM2, DPM-Solver SDE), and what LMS computes along them.
+//! The points of the classes of diffusers that run in σ (Euler, Heun, LMS, KDPM2, DPM-Solver SDE), and LMS along them.
 //!
 //! ```text
-//! list of t:   linspace, leading or trailing; S = 1 of linspace is t = 0, and trailing has S + 1 entries for some S, the last of them t = −1
-//! list of σ:   σ(t), linear in σ between two entries of the table; with a spread, S values between the two ends of that list
-//! then:        the t of those S values, linear in ln σ
+//! list of t:   linspace, leading or trailing; linspace with S = 1 is t = 0; trailing has S + 1 entries for some S, the last of them t = −1
+//! list of σ:   σ(t), linear in σ between two entries of the table; with a spacing in σ, S values between the two ends of that list,
+//!              and then the t of these S values, linear in ln σ
 //! ```
 
 use super::sigmas::Sigmas;
@@ -15,28 +15,28 @@ use crate::solver::rule::Kernel;
 use crate::solver::{Row, Solver, each_leg};
 use crate::spacing::Spread;
 
-/// The points of a class, before they are a path: t, σ, and the σ of the end.
+/// The t and σ of the calls, before they become a path.
 #[derive(Clone, Debug)]
-pub(crate) struct Listed {
+pub(crate) struct PointList {
     pub(crate) times: Vec<f64>,
-    /// Of the points; there may be one more than of t.
+    /// One per call, and possibly one more, for the end.
     pub(crate) sigmas: Vec<f64>,
 }
 
-impl Listed {
-    /// σ of each t.
+impl PointList {
+    /// The list of these t, with the σ of each.
     pub(crate) fn at(table: &Sigmas, times: Vec<f64>) -> Self {
-        // Python holds t in f32, too.
+        // diffusers holds t in f32 too.
         let times: Vec<f64> = times.into_iter().map(|t| table.precision().hold(t)).collect();
         Self { sigmas: times.iter().map(|t| table.at(*t)).collect(), times }
     }
 
-    /// σ, and the t that belong to them.
+    /// The list of these σ, with the t of each.
     pub(crate) fn through(table: &Sigmas, sigmas: Vec<f64>) -> Self {
         Self { times: sigmas.iter().map(|sigma| table.time_of(*sigma)).collect(), sigmas }
     }
 
-    /// `interpolation_type = log_linear`: S + 1 values of σ, even in ln σ, over the whole table, beside the S values of t.
+    /// `interpolation_type = log_linear`: replaces the σ by S + 1 values over the whole table, evenly spaced in ln σ. The t stay.
     pub(crate) fn log_linear(self, table: &Sigmas, steps: usize) -> Result<Self, Error> {
         let [max, min] = [table.max(), table.min()].map(|sigma| table.precision().hold(libm::log(sigma)));
         let logs = table.precision().linspace(max, min, steps.saturating_add(1))?;
@@ -44,7 +44,7 @@ impl Listed {
         Ok(Self { sigmas, ..self })
     }
 
-    /// S values between the ends of this list, or between these ends, the largest first.
+    /// S values of σ between the given ends, or between the ends of this list, the largest first.
     pub(crate) fn spread(
         self,
         table: &Sigmas,
@@ -57,23 +57,23 @@ impl Listed {
         Ok(Self::through(table, spread.between(steps, max, min)?))
     }
 
-    /// The path through the list, to this σ. Where there is one σ more than there are t, the path ends there.
+    /// The path through the list to the σ `end`. If the list has one σ more than t, the path ends at that σ instead.
     ///
     /// # Errors
-    /// Those of [`Path::new`]: Python repeats a σ where `steps_offset` pushes t past the table.
+    /// The errors of [`Path::new`]: diffusers repeats a σ if `steps_offset` pushes t past the table.
     pub(crate) fn path(&self, table: &Sigmas, end: f64) -> Result<Path, Error> {
         let points = self.times.iter().zip(&self.sigmas).map(|(t, sigma)| table.point(*t, *sigma));
         let points = points.collect::<Result<Vec<Point>, Error>>()?;
         let last = points.last().map_or(end, |point| point.level.sigma());
         let end = self.sigmas.get(self.times.len()).copied().unwrap_or(end);
-        // Not above the last σ by rounding.
+        // The end must not lie above the last σ because of rounding.
         let end = if end > last && end <= last * (1.0 + 1e-6) { last } else { end };
         let path = Path::new(points)?.of_process(table);
         if end == 0.0 { Ok(path) } else { path.ending_at(table.point(table.time_of(end), end)?) }
     }
 }
 
-/// A network of the table, as diffusers tells it t, between the points and past the ends of the table.
+/// The process of a network trained on the table, with t as diffusers computes it from σ; beyond the table t is that of its end.
 impl Process for Sigmas {
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         self.point(self.time_of(sigma), sigma)
@@ -84,13 +84,13 @@ impl Process for Sigmas {
     }
 }
 
-/// LMS as diffusers weights it: of order min(n + 1, 4) at step n of the whole list, also to σ = 0.
+/// LMS with the weights of diffusers: of order min(n + 1, 4) at step n of the whole list, also on the step to σ = 0.
 ///
 /// ```text
 /// x_s/signal_s = x/signal_t + Σ_j w_j·ε_j,   w_j = ∫ Π_{k≠j} (σ − σ_k)/(σ_j − σ_k) dσ      over the last min(n + 1, 4) levels of the list
 /// ```
 ///
-/// A run that starts later in the list, image-to-image, has fewer outputs than levels. diffusers leaves the missing terms out.
+/// A run that starts later in the list (image-to-image) has fewer outputs than levels; diffusers leaves out the missing terms.
 pub(crate) struct LmsOfList {
     /// The levels of the whole list.
     levels: Vec<NoiseLevel>,

@@ -1,4 +1,4 @@
-//! PNDM with the strides of diffusers, and its way with v-prediction.
+//! PNDM with the strides of diffusers, and its handling of v-prediction.
 
 use crate::dd::Dd;
 use crate::error::{Error, require_count};
@@ -12,7 +12,7 @@ use super::ByStride;
 
 /// PNDM as diffusers computes it, along whole t of a table.
 ///
-/// Every step is DDIM's transfer with an ε that is made of several outputs, and goes to t − ⌊T/S⌋ wherever the next timestep lies:
+/// Every step is DDIM's transfer with an ε that combines several outputs. It goes to p = t − ⌊T/S⌋, even if this is not the next timestep:
 ///
 /// ```text
 /// x_p = (s_p/s_t)·x + (n_p − s_p·n_t/s_t)·ε                 s, n: signal and noise
@@ -22,20 +22,20 @@ use super::ByStride;
 #[derive(Clone, Debug)]
 pub(crate) struct PndmByStride {
     pub(crate) strides: ByStride<()>,
-    /// Whether it starts with Runge–Kutta steps: `skip_prk_steps` is false.
+    /// Whether the run starts with Runge–Kutta steps: `skip_prk_steps` = false.
     pub(crate) runge_kutta: bool,
     /// [`Prediction::Epsilon`] or [`Prediction::Velocity`].
     pub(crate) prediction: Prediction,
 }
 
-/// x_p = x·`x` + Σ w_j·m_j·`m`
+/// The two factors of a transfer: x_p = `x`·x + `m`·Σ w_j·m_j.
 #[derive(Clone, Copy)]
 struct Transfer {
     x: f64,
     m: f64,
 }
 
-/// One network call.
+/// One network call: its t, the weights of x and of its output m, and those of earlier outputs.
 struct Call {
     t: f64,
     x: f64,
@@ -63,7 +63,7 @@ impl PndmByStride {
             let middle = next + half;
             let to = |s: f64| self.transfer(legs, t, s);
             let [first, second, third, last] = [to(t - half)?, to(middle)?, to(middle - half)?, to(next)?];
-            // What a stage moved is taken back before the next one starts from the same x.
+            // The move of a stage is undone, because the next stage starts from the same x.
             let back = |of: Transfer, before: Transfer| (of.x / before.x, -of.x / before.x * before.m);
             calls.push(Call { t, x: first.x, m: first.m, history: Vec::new() });
             let (x, m) = back(second, first);
@@ -77,7 +77,7 @@ impl PndmByStride {
         Ok(())
     }
 
-    /// The calls, and which of them multistep rows read.
+    /// All network calls of the run.
     fn calls(&self, legs: &Legs<'_>, ts: &[f64]) -> Result<Vec<Call>, Error> {
         let mut calls = Vec::with_capacity(ts.len() + 9);
         let mut read: Vec<usize> = Vec::new();
@@ -89,7 +89,7 @@ impl PndmByStride {
             ts.get(3..)
         } else {
             if let [t, second, ..] = *ts {
-                // DDIM, and once more with the mean of both outputs, back from where it arrived.
+                // A DDIM step; then the same step again with the mean of both outputs, from the first x.
                 let first = self.transfer(legs, t, t - stride)?;
                 calls.push(Call { t, x: first.x, m: first.m, history: Vec::new() });
                 let again = self.transfer(legs, second + stride, second)?;

@@ -1,7 +1,7 @@
-//! How diffusers makes lists of σ and t from a table of ᾱ.
+//! How diffusers converts between t and σ with a table of ᾱ.
 //!
-//! Its classes hold σ = √((1−ᾱ)/ᾱ) of every t. A list of t becomes a list of σ by linear interpolation in σ, and a list of σ a list of t by
-//! linear interpolation in ln σ: neither is the inverse of the other.
+//! Its classes hold σ = √((1−ᾱ)/ᾱ) for every t. From t to σ they interpolate linearly in σ; from σ to t they interpolate linearly in ln σ. The
+//! two are not inverses of each other.
 
 use super::Precision;
 use crate::error::Error;
@@ -18,7 +18,7 @@ pub(crate) struct Sigmas {
 }
 
 impl Sigmas {
-    /// The table of a schedule of this precision. Classes that divide by √ᾱ hold 2⁻²⁴ for ᾱ = 0.
+    /// The table of a schedule in this precision. ᾱ = 0 counts as 2⁻²⁴, as in the classes of diffusers that divide by √ᾱ.
     pub(crate) fn new(schedule: &NoiseSchedule, precision: Precision) -> Self {
         let sigma = |level: &NoiseLevel| match level.alpha_bar() {
             0.0 => (1.0 - ZERO_SNR_FLOOR) / ZERO_SNR_FLOOR,
@@ -48,7 +48,7 @@ impl Sigmas {
         self.table.first().copied().unwrap_or(0.0)
     }
 
-    /// σ of a t, linear between two entries: `numpy.interp`.
+    /// σ at t, linear between two entries: `numpy.interp`.
     pub(crate) fn at(&self, t: f64) -> f64 {
         let below = (t.max(0.0) as usize).min(self.table.len().saturating_sub(1));
         let entry = |index: usize| self.table.get(index).copied();
@@ -58,7 +58,7 @@ impl Sigmas {
         }
     }
 
-    /// t of a σ, linear in ln σ between two entries, within the table: `_sigma_to_t`.
+    /// t at σ, linear in ln σ between two entries and limited to the table: `_sigma_to_t`.
     pub(crate) fn time_of(&self, sigma: f64) -> f64 {
         let log = libm::log(sigma.max(1e-10));
         let above = self.logs.partition_point(|entry| *entry <= log);
@@ -72,11 +72,11 @@ impl Sigmas {
         }
     }
 
-    /// A point of a variance-preserving plan: σ rounded as diffusers holds it, and what the network is told.
+    /// The point of a variance-preserving plan at t and σ, with σ rounded to the precision of the table.
     pub(crate) fn point(&self, t: f64, sigma: f64) -> Result<Point, Error> {
         Ok(Point::new(t, NoiseLevel::from_sigma(self.precision.hold(sigma))?))
     }
 }
 
-/// What diffusers holds for ᾱ = 0 where it divides by √ᾱ.
+/// ᾱ that diffusers uses instead of 0 in classes that divide by √ᾱ.
 const ZERO_SNR_FLOOR: f64 = 1.0 / 16_777_216.0;

@@ -1,4 +1,4 @@
-//! Steps to t − ⌊T/S⌋, whatever the next timestep is.
+//! Steps to t − ⌊T/S⌋ instead of the next timestep, as diffusers makes them.
 
 use crate::error::{Error, require_count};
 use crate::level::NoiseLevel;
@@ -8,7 +8,7 @@ use crate::schedule::NoiseSchedule;
 use crate::solver::{Combination, Ddim, Row, Solver};
 use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 
-/// The plan of `DDIMScheduler`: each step goes from t to t − ⌊T/S⌋, and below 0 to the end of τ.
+/// The plan of `DDIMScheduler`: each step goes from t to t − ⌊T/S⌋, or to the end of τ if that is below 0.
 ///
 /// S is `num_inference_steps`. Normally S = `tau.len()`. After `with_strength`, pass the length *before* it. If t − ⌊T/S⌋ is the
 /// next timestep, [`PlanBuilder::build`] gives the same plan; this holds for [`Timesteps::leading`](crate::Timesteps::leading)
@@ -16,7 +16,7 @@ use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 /// [`Plan::lint`] reports this. The direction of τ is ignored.
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ S ≤ T, and those of [`PlanBuilder::build`].
+/// [`Error::Count`] unless 1 ≤ S ≤ T, and the errors of [`PlanBuilder::build`].
 ///
 /// ```
 /// # use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps, compat};
@@ -32,20 +32,20 @@ pub fn ddim(plan: &PlanBuilder<'_>, inference_steps: usize, method: &Ddim) -> Re
     plan.through(schedule, &tau).build(&by_stride.of(method))
 }
 
-/// The plan of `DDIMInverseScheduler`: each step goes from t − ⌊T/S⌋, or from the end of τ if that is below 0, to t. The
-/// network is conditioned on t.
+/// The plan of `DDIMInverseScheduler` (DDIM inversion): each step goes to t from t − ⌊T/S⌋, or from the end of τ if that is below 0.
 ///
+/// The network is conditioned on t.
 /// If t − ⌊T/S⌋ is the timestep before t, encoding with [`Conditioning::Destination`](crate::Conditioning::Destination) gives
 /// the same plan. S is as in [`ddim`]. The direction of τ is ignored.
 ///
 /// # Errors
-/// As [`ddim`].
+/// The errors of [`ddim`].
 ///
 /// ```
 /// # use alphabar::{NoiseSchedule, Plan, Timesteps, compat};
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 7)?);
 /// let plan = compat::ddim_inverse(&Plan::builder(&schedule, &tau), 7)?;
-/// // The first step takes x for one at t = 0, not for clean data.
+/// // The first step treats x as if it were at t = 0, not as clean data.
 /// assert_eq!((plan.start(), plan.steps()[0].t), (schedule.level(0)?, 142.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -69,14 +69,14 @@ fn trained<'a>(
     Ok((schedule, tau.clone().generating(), by_stride))
 }
 
-/// A sampler whose steps go from t to t − ⌊T/S⌋, and below 0 to the end of the path; on an encoding path, from there to t.
+/// A sampler whose steps go from t to t − ⌊T/S⌋, or to the end of the path if that is below 0. On an encoding path they go from there to t.
 ///
-/// The legs are those of a path along whole t of a table, of which the ends that do not tell t are moved.
+/// The legs must be those of a path along whole t of a table. The end of a leg at which the network is not called is moved.
 #[derive(Clone, Debug)]
 pub(crate) struct ByStride<S> {
     solver: S,
     pub(super) stride: f64,
-    /// What lies below t = 0.
+    /// t and level of the end of the path, below t = 0.
     pub(super) below: (Option<f64>, NoiseLevel),
 }
 
@@ -97,13 +97,13 @@ impl<S> ByStride<S> {
         ByStride { solver, stride: self.stride, below: self.below }
     }
 
-    /// Whether a step from t goes to what lies below t = 0.
+    /// Whether a step from t goes to the end of the path.
     #[cfg(feature = "hub")]
     pub(crate) fn is_below(&self, t: f64) -> bool {
         t < self.stride
     }
 
-    /// The level a stride below t.
+    /// t and level at t − ⌊T/S⌋, or at the end of the path.
     fn below(&self, legs: &Legs<'_>, t: f64) -> Result<(Option<f64>, NoiseLevel), Error> {
         let s = t - self.stride;
         if s < 0.0 { Ok(self.below) } else { Ok((Some(s), legs.at_time(s)?.level)) }

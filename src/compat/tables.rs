@@ -5,10 +5,10 @@ use core::f64::consts::PI;
 use crate::error::{Error, require_count};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 
-/// The `f32` tables of a scheduler of diffusers, `betas` and `alphas_cumprod`.
+/// The `f32` tables of a diffusers scheduler: `betas` and `alphas_cumprod`.
 ///
-/// They are those of torch on a CPU, bit for bit. [`Tables::sigmoid`] and [`Tables::rescale_zero_terminal_snr`] may differ in
-/// the last bits, and say by how much.
+/// They equal those of torch on a CPU bit for bit. [`Tables::sigmoid`] and [`Tables::rescale_zero_terminal_snr`] may differ in
+/// the last bits; their documentation says by how much.
 ///
 /// ```
 /// use alphabar::compat::Tables;
@@ -26,7 +26,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// `linear`: β from `beta_start` to `beta_end`, by torch's `linspace`.
+    /// The tables of `linear`: β goes from `beta_start` to `beta_end`, by torch's `linspace`.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Beta`] for a β outside (0, 1).
@@ -40,10 +40,10 @@ impl Tables {
         Self::checked(linspace(beta_start, beta_end, train_steps)?)
     }
 
-    /// `scaled_linear`: √β by `linspace`, squared.
+    /// The tables of `scaled_linear`: √β by torch's `linspace`, squared.
     ///
     /// # Errors
-    /// As [`Tables::linear`].
+    /// The errors of [`Tables::linear`].
     ///
     /// ```
     /// # use alphabar::compat::Tables;
@@ -55,7 +55,7 @@ impl Tables {
         Self::checked(roots.into_iter().map(|root| root * root).collect())
     }
 
-    /// `squaredcos_cap_v2`: the cosine schedule, its β in `f64` and then rounded. The cap is 0.999 as an `f32`.
+    /// The tables of `squaredcos_cap_v2`, the cosine schedule: β is computed in `f64` and then rounded. The cap is 0.999 as an `f32`.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
@@ -72,7 +72,7 @@ impl Tables {
         })
     }
 
-    /// `laplace`: the square root of the paper's ᾱ, which is [`NoiseSchedule::laplace`] with μ = 0, b = 0.5.
+    /// The tables of `laplace`: diffusers uses the square root of the paper's ᾱ, [`NoiseSchedule::laplace`] with μ = 0, b = 0.5.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
@@ -86,13 +86,13 @@ impl Tables {
         Self::from_alpha_bar(train_steps, laplace)
     }
 
-    /// `sigmoid`: β_i = σ(−6 + 12·i/(T−1))·(`beta_end` − `beta_start`) + `beta_start`.
+    /// The tables of `sigmoid`: β_i = σ(−6 + 12·i/(T−1))·(`beta_end` − `beta_start`) + `beta_start`.
     ///
     /// torch's sigmoid in `f32` is not correctly rounded and differs between processors. This one is correctly rounded, and its
     /// β are within 2 units in the last place of torch's.
     ///
     /// # Errors
-    /// As [`Tables::linear`].
+    /// The errors of [`Tables::linear`].
     ///
     /// ```
     /// # use alphabar::compat::Tables;
@@ -105,10 +105,10 @@ impl Tables {
         Self::checked(linspace(-6.0, 6.0, train_steps)?.into_iter().map(|u| logistic(u) * height + foot).collect())
     }
 
-    /// `trained_betas`, rounded to `f32`.
+    /// The tables of `trained_betas`: these β, rounded to `f32`.
     ///
     /// # Errors
-    /// As [`Tables::linear`].
+    /// The errors of [`Tables::linear`].
     ///
     /// ```
     /// # use alphabar::compat::Tables;
@@ -119,14 +119,13 @@ impl Tables {
         Self::checked(betas.into_iter().take(MAX_TRAIN_STEPS + 1).map(|beta| beta as f32).collect())
     }
 
-    /// `rescale_betas_zero_snr`: shifts and scales √ᾱ, then computes β and ᾱ from it, all in `f32`.
+    /// The tables after `rescale_betas_zero_snr`: √ᾱ is shifted and scaled, then β and ᾱ are computed from it, all in `f32`.
     ///
     /// torch's vectorised square root in `f32` is not correctly rounded and differs between processors. This one is correctly
     /// rounded. √ᾱ is within 4e-7 of torch's for T ≥ 100, and within 3e-6 at T = 10, because the factor is larger there.
     ///
     /// # Errors
-    /// [`Error::Count`] if T = 1, [`Error::Beta`] if the β of the result are not inside (0, 1], as for β that `f32` cannot tell
-    /// from 0.
+    /// [`Error::Count`] if T = 1, [`Error::Beta`] if a β of the result is NaN or outside \[0, 1\], as for β that `f32` cannot tell from 0.
     ///
     /// ```
     /// # use alphabar::compat::Tables;
@@ -151,7 +150,7 @@ impl Tables {
         }
     }
 
-    /// `snr_shift_scale` of CogVideoX: ᾱ/(k + (1−k)·ᾱ), with the β as they were.
+    /// The tables after `snr_shift_scale` of CogVideoX: ᾱ becomes ᾱ/(k + (1−k)·ᾱ), and β stays.
     #[cfg(feature = "hub")]
     pub(crate) fn shifted(self, k: f64) -> Self {
         let (k, rest) = (k as f32, (1.0 - k) as f32);
@@ -159,7 +158,7 @@ impl Tables {
         Self { alphas_cumprod, ..self }
     }
 
-    /// `rescale_betas_zero_snr` of CogVideoX: √ᾱ shifted, scaled and squared, with the β as they were.
+    /// The tables after `rescale_betas_zero_snr` of CogVideoX: √ᾱ is shifted, scaled and squared, and β stays.
     #[cfg(feature = "hub")]
     pub(crate) fn rescale_alphas_cumprod(self) -> Result<Self, Error> {
         require_count("T", self.betas.len(), 2, MAX_TRAIN_STEPS)?;
@@ -167,7 +166,7 @@ impl Tables {
         Ok(Self { alphas_cumprod, ..self })
     }
 
-    /// √ᾱ, shifted and scaled so that the last is 0 and the first stays.
+    /// √ᾱ, shifted and scaled so that the last becomes 0 and the first stays.
     fn stretched_signals(&self) -> impl Iterator<Item = f32> + '_ {
         let end = |alpha_bar: Option<&f32>, default: f32| alpha_bar.map_or(default, |alpha_bar| alpha_bar.sqrt());
         let (first, last) = (end(self.alphas_cumprod.first(), 1.0), end(self.alphas_cumprod.last(), 0.0));
@@ -175,22 +174,22 @@ impl Tables {
         self.alphas_cumprod.iter().map(move |alpha_bar| (alpha_bar.sqrt() - last) * stretch)
     }
 
-    /// β of each t: `betas`.
+    /// β of each t: `betas` of diffusers.
     #[must_use]
     pub fn betas(&self) -> &[f32] {
         &self.betas
     }
 
-    /// ᾱ of each t: `alphas_cumprod`.
+    /// ᾱ of each t: `alphas_cumprod` of diffusers.
     #[must_use]
     pub fn alphas_cumprod(&self) -> &[f32] {
         &self.alphas_cumprod
     }
 
-    /// A schedule with exactly these `f32` values as its ᾱ.
+    /// The schedule with exactly these `f32` values of ᾱ.
     ///
     /// # Errors
-    /// [`Error::AlphaBar`] or [`Error::AlphaBarNotFalling`] if a ᾱ is 1 in `f32`, equal to its neighbour, or 0 before the last.
+    /// [`Error::AlphaBar`] or [`Error::AlphaBarNotFalling`] if some ᾱ is 1 in `f32`, equals its neighbour, or is 0 before the last.
     ///
     /// ```
     /// # use alphabar::compat::Tables;
@@ -217,7 +216,7 @@ impl Tables {
         Ok(Self::of(betas))
     }
 
-    /// torch's `cumprod` multiplies in `f64` and rounds each entry.
+    /// The tables of these β. torch's `cumprod` multiplies in `f64` and rounds each entry.
     fn of(betas: Vec<f32>) -> Self {
         let mut product = 1.0;
         let alphas_cumprod = betas.iter().map(|beta| {
@@ -228,8 +227,8 @@ impl Tables {
     }
 }
 
-/// ᾱ of the "laplace" of diffusers at u = t/T: the square root of the paper's (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to
-/// the argument of the logarithm.
+/// ᾱ of "laplace" in diffusers at u = t/T: the square root of the paper's ᾱ (Hang et al. 2024, with μ = 0, b = 0.5), with 1e-6 added to the
+/// argument of the logarithm.
 pub(crate) fn laplace(u: f64) -> f64 {
     let side = if u > 0.5 { -1.0 } else { 1.0 };
     let snr = libm::exp(-0.5 * side * libm::log(1.0 - 2.0 * (0.5 - u).abs() + 1e-6));
@@ -246,7 +245,7 @@ pub(super) fn linspace(start: f64, end: f64, len: usize) -> Result<Vec<f32>, Err
     let step = (end - start) / (len - 1) as f32;
     Ok((0..len)
         .map(|i| {
-            // One rounding for product and sum, as torch's kernels have it; with two, 15 to 20 % of the entries differ.
+            // torch's kernels round product and sum once, together; with two roundings, 15 to 20 % of the entries differ.
             if i < len / 2 { step.mul_add(i as f32, start) } else { (-step).mul_add((len - 1 - i) as f32, end) }
         })
         .collect())

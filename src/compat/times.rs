@@ -1,4 +1,4 @@
-//! How diffusers lists the t of S calls.
+//! The lists of t of diffusers.
 
 use crate::compat::Precision;
 use crate::compat::tables::linspace as torch_linspace;
@@ -14,9 +14,9 @@ pub(crate) enum Times {
 }
 
 impl Times {
-    /// The list of the classes in σ (Euler, Heun, LMS, KDPM2, DPM-Solver SDE), from the noisiest t on. Linspace keeps its fractions.
+    /// The list of the classes that run in σ (Euler, Heun, LMS, KDPM2, DPM-Solver SDE), the noisiest t first.
     ///
-    /// "trailing" has S + 1 entries for some S, the last of them t = −1.
+    /// "linspace" keeps fractions. "trailing" has S + 1 entries for some S, the last of them t = −1.
     pub(crate) fn list(self, total: usize, steps: usize) -> Result<Vec<f64>, Error> {
         require_count("S", steps, 1, if self == Self::Linspace { MAX_TRAIN_STEPS } else { total })?;
         Ok(match self {
@@ -32,10 +32,9 @@ impl Times {
         })
     }
 
-    /// The list of the classes that remember (DPM-Solver, DEIS, UniPC, SA-Solver), from the noisiest t on: whole t along the first `last` of T
-    /// trained steps. Of S + 1 entries of "linspace" and "leading", S are left.
+    /// The list of the multistep classes (DPM-Solver, DEIS, UniPC, SA-Solver), the noisiest t first: whole t among the first `last` of T.
     ///
-    /// "trailing" has S + 1 entries for some S, the last of them t = −1.
+    /// "linspace" and "leading" make S + 1 entries and keep the S noisiest. "trailing" has S + 1 entries for some S, the last of them t = −1.
     pub(crate) fn whole_list(self, total: usize, last: usize, steps: usize) -> Result<Vec<f64>, Error> {
         require_count("S", steps, 1, total)?;
         require_count("trained steps that are not clipped", last, 1, total)?;
@@ -58,7 +57,7 @@ impl Times {
     }
 }
 
-/// numpy's `linspace`: both ends, and each entry by one product and one sum. A single entry is the first one.
+/// numpy's `linspace`, with both ends: each entry is one product and one sum. A single entry is the start.
 pub(super) fn linspace(
     start: f64,
     end: f64,

@@ -33,16 +33,16 @@ macro_rules! classes {
 }
 
 classes! {
-    /// The scheduler class of diffusers that wrote a configuration, or as which it is read.
+    /// A scheduler class of diffusers: the one that a configuration names, or the one that you read it as.
     ///
-    /// Each runs as the sampler that it is; [the guide](crate::guide::model_folders) says which one, and what differs from diffusers.
+    /// Each class runs with its own sampler. [The guide](crate::guide::model_folders) names it and says what differs from diffusers.
     ///
     /// ```
     /// use alphabar::hub::SchedulerClass;
     ///
     /// let class: SchedulerClass = "EulerDiscreteScheduler".parse()?;
     /// assert_eq!(class, SchedulerClass::EulerDiscrete);
-    /// // A scheduler of diffusers' former Flax half is read as its PyTorch twin.
+    /// // A Flax class of earlier diffusers versions is read as its PyTorch counterpart.
     /// assert_eq!("FlaxDDIMScheduler".parse::<SchedulerClass>()?, SchedulerClass::Ddim);
     /// assert_eq!("FlowMatchEulerDiscreteScheduler".parse::<SchedulerClass>()?, SchedulerClass::FlowMatchEulerDiscrete);
     /// # Ok::<(), alphabar::Error>(())
@@ -52,7 +52,7 @@ classes! {
         Ddim = "DDIMScheduler",
         /// `DDIMParallelScheduler`: DDIM.
         DdimParallel = "DDIMParallelScheduler",
-        /// `DDIMInverseScheduler`: DDIM inversion, which encodes.
+        /// `DDIMInverseScheduler`: DDIM inversion, from data to noise.
         DdimInverse = "DDIMInverseScheduler",
         /// `DDPMScheduler`: DDPM with the variance of the file.
         Ddpm = "DDPMScheduler",
@@ -62,7 +62,7 @@ classes! {
         UnClip = "UnCLIPScheduler",
         /// `CogVideoXDDIMScheduler`: DDIM on a schedule of shifted SNR.
         CogVideoXDdim = "CogVideoXDDIMScheduler",
-        /// `CogVideoXDPMScheduler`: SDE-DPM-Solver++ 2M on that schedule.
+        /// `CogVideoXDPMScheduler`: SDE-DPM-Solver++ 2M on a schedule of shifted SNR.
         CogVideoXDpm = "CogVideoXDPMScheduler",
         /// `PNDMScheduler`: PLMS, or PNDM with Runge–Kutta steps at the start.
         Pndm = "PNDMScheduler",
@@ -70,7 +70,7 @@ classes! {
         EulerDiscrete = "EulerDiscreteScheduler",
         /// `EulerAncestralDiscreteScheduler`: DDIM with η = 1.
         EulerAncestralDiscrete = "EulerAncestralDiscreteScheduler",
-        /// `HeunDiscreteScheduler`: Heun's method in σ, with 2S − 1 calls.
+        /// `HeunDiscreteScheduler`: Heun's method in σ, with 2S − 1 network calls.
         HeunDiscrete = "HeunDiscreteScheduler",
         /// `LMSDiscreteScheduler`: LMS of order 4.
         LmsDiscrete = "LMSDiscreteScheduler",
@@ -82,7 +82,7 @@ classes! {
         DpmSolverSde = "DPMSolverSDEScheduler",
         /// `DPMSolverMultistepScheduler`: DPM-Solver(++) multistep, as ODE and as SDE.
         DpmSolverMultistep = "DPMSolverMultistepScheduler",
-        /// `DPMSolverSinglestepScheduler`: DPM-Solver(++) single-step on the points of the path.
+        /// `DPMSolverSinglestepScheduler`: DPM-Solver(++) single-step; the inner points of a step are points of the path.
         DpmSolverSinglestep = "DPMSolverSinglestepScheduler",
         /// `DEISMultistepScheduler`: DEIS in log ρ.
         DeisMultistep = "DEISMultistepScheduler",
@@ -94,7 +94,7 @@ classes! {
         Lcm = "LCMScheduler",
         /// `TCDScheduler`: TCD with γ.
         Tcd = "TCDScheduler",
-        /// `DPMSolverMultistepInverseScheduler`: DPM-Solver(++) multistep along the path walked back, which encodes.
+        /// `DPMSolverMultistepInverseScheduler`: inversion by DPM-Solver(++) multistep, along the path from data to noise.
         DpmSolverMultistepInverse = "DPMSolverMultistepInverseScheduler",
         /// `IPNDMScheduler`: iPNDM of order 4 (Dance Diffusion).
         Ipndm = "IPNDMScheduler",
@@ -106,7 +106,7 @@ classes! {
         CosineDpmSolverMultistep = "CosineDPMSolverMultistepScheduler",
         /// `FlowMatchEulerDiscreteScheduler`: Euler's method of a flow.
         FlowMatchEulerDiscrete = "FlowMatchEulerDiscreteScheduler",
-        /// `FlowMatchHeunDiscreteScheduler`: [`FlowHeun`](crate::FlowHeun), with 2S − 1 calls.
+        /// `FlowMatchHeunDiscreteScheduler`: [`FlowHeun`](crate::FlowHeun), with 2S − 1 network calls.
         FlowMatchHeunDiscrete = "FlowMatchHeunDiscreteScheduler",
         /// `FlowMatchLCMScheduler`: [`Renoise`](crate::Renoise).
         FlowMatchLcm = "FlowMatchLCMScheduler",
@@ -117,31 +117,31 @@ classes! {
     }
 }
 
-/// Classes that are read, and run, by one file.
+/// Classes whose settings are read and run by the same module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     /// A β table, sampled in t: DDIM, DDPM, PNDM, LCM, TCD.
     Table,
-    /// A β table, sampled in σ, one entry after the other: Euler, Heun, LMS, KDPM2, DPM-Solver SDE.
+    /// A β table, sampled in σ: Euler, Heun, LMS, KDPM2, DPM-Solver SDE.
     Sigma,
-    /// A β table, sampled in λ with earlier outputs: DPM-Solver, DEIS, UniPC, SA-Solver.
+    /// A β table, sampled in λ by multistep methods: DPM-Solver, DEIS, UniPC, SA-Solver.
     Multistep,
     /// Flow matching.
     Flow,
-    /// Levels by a formula: EDM, Stable Audio, score networks, iPNDM.
+    /// Noise levels by a formula: EDM, Stable Audio, score networks, iPNDM.
     Continuous,
 }
 
 /// How a class lists its timesteps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
-    /// S whole t, as DDIM has them.
+    /// S whole t, as in DDIM.
     Whole,
-    /// S t, as DDIM has them, but with their fractions in "linspace".
+    /// S values of t, as in DDIM; with "linspace" they keep their fractions.
     Fractional,
-    /// S + 1 entries without their last, in "linspace" and "leading".
+    /// The first S of S + 1 entries, with "linspace" and "leading".
     OneMore,
-    /// Every ⌊S₀/S⌋-th or so of the S₀ timesteps that the network was distilled for.
+    /// S of the S₀ timesteps that the network was distilled for, about every (S₀/S)-th.
     Distilled,
 }
 
@@ -157,7 +157,7 @@ pub(super) struct Defaults {
 }
 
 impl SchedulerClass {
-    /// All classes, for a list to choose from.
+    /// All classes, in the order of their declaration.
     #[must_use]
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
         Self::ALL.into_iter()
@@ -201,12 +201,12 @@ impl SchedulerClass {
         }
     }
 
-    /// Whether the class is DDPM's.
+    /// Whether the class samples by DDPM.
     pub(super) fn is_ddpm(self) -> bool {
         matches!(self, Self::Ddpm | Self::DdpmParallel | Self::UnClip)
     }
 
-    /// Whether the class samples flows alone.
+    /// Whether the class samples flows only.
     pub(super) fn is_flow(self) -> bool {
         self.family() == Family::Flow
     }
@@ -216,7 +216,7 @@ impl SchedulerClass {
         !matches!(self.family(), Family::Flow | Family::Continuous)
     }
 
-    /// Whether diffusers steps to t − ⌊T/S⌋, whatever the next timestep is.
+    /// Whether diffusers steps to t − ⌊T/S⌋ instead of the next timestep.
     pub(super) fn steps_by_stride(self) -> bool {
         matches!(
             self,
@@ -258,7 +258,7 @@ impl SchedulerClass {
         }
     }
 
-    /// Whether diffusers holds 2⁻²⁴ instead of ᾱ = 0, because this class divides by √ᾱ.
+    /// Whether diffusers replaces ᾱ = 0 by 2⁻²⁴, because this class divides by √ᾱ.
     pub(super) fn keeps_snr_above_zero(self) -> bool {
         matches!(
             self,
@@ -266,7 +266,7 @@ impl SchedulerClass {
         )
     }
 
-    /// Whether the class takes this `beta_schedule`.
+    /// Whether the class of diffusers accepts this `beta_schedule`.
     pub(super) fn takes_beta_schedule(self, name: &str) -> bool {
         match self {
             Self::UnClip => name == "squaredcos_cap_v2",
@@ -275,7 +275,7 @@ impl SchedulerClass {
         }
     }
 
-    /// Whether the class takes this `prediction_type`.
+    /// Whether the class of diffusers accepts this `prediction_type`.
     pub(super) fn takes_prediction(self, name: &str) -> bool {
         match self {
             Self::UnClip => name != "v_prediction",
@@ -292,7 +292,7 @@ impl SchedulerClass {
 impl core::str::FromStr for SchedulerClass {
     type Err = Error;
 
-    /// Reads the name of a class, also with the prefix `Flax`.
+    /// Reads the name of a class, with or without the prefix `Flax`.
     fn from_str(name: &str) -> Result<Self, Error> {
         let plain = name.strip_prefix("Flax").unwrap_or(name);
         Self::ALL.into_iter().find(|class| class.name() == plain).ok_or_else(|| {

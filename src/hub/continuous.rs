@@ -1,4 +1,4 @@
-//! Classes whose levels are a formula: EDM, Stable Audio, score networks, iPNDM.
+//! Classes whose noise levels are given by a formula: EDM, Stable Audio, score networks, iPNDM.
 
 mod edm;
 mod ipndm;
@@ -11,7 +11,7 @@ use crate::hub::read::Reader;
 use crate::hub::run::{Argument, Route, Run};
 use crate::prediction::Prediction;
 
-/// What these classes read.
+/// The settings of these classes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Settings {
     Edm(edm::Settings),

@@ -1,4 +1,4 @@
-//! `scheduler_config.json`: reading it, writing it, and reading it as another class.
+//! Reads and writes `scheduler_config.json`, and reads it as another class.
 
 use crate::error::Error;
 use crate::hub::json::{self, Entries, Entry, MAX_BYTES, config_error};
@@ -11,7 +11,7 @@ use crate::prediction::Prediction;
 use crate::schedule::NoiseSchedule;
 use crate::timesteps::PathEnd;
 
-/// What diffusers calls the file.
+/// The name of the file in diffusers.
 const FILE_NAME: &str = "scheduler_config.json";
 
 /// Reading and writing.
@@ -25,16 +25,17 @@ impl SchedulerConfig {
 
     /// Reads the text of a `scheduler_config.json`.
     ///
-    /// The class is that of `_class_name`. Two other forms are understood. A file with an object `noise_scheduler`, as
-    /// diffusion policy has it, is read from there, and its class may stand in `_target_`. A file with
-    /// `noise_scheduler_type`, as `LeRobot` has it, is read for the keys of schedulers only.
+    /// The class is the value of `_class_name`. Two other forms are accepted. If the file has an object `noise_scheduler` (diffusion
+    /// policy), that object is read, and its class may be in `_target_`. If the file has `noise_scheduler_type` (`LeRobot`), only the keys
+    /// of schedulers are read.
     ///
-    /// At most 32 MiB and 256 keys are read, and as many `trained_betas` as the longest schedule has.
+    /// Limits: 32 MiB, 256 keys, and [`MAX_TRAIN_STEPS`](crate::MAX_TRAIN_STEPS) entries of `trained_betas`.
     ///
     /// # Errors
-    /// [`Error::ConfigText`] if the text is not a JSON object; [`Error::ConfigKeyMissing`] if it does not name a class, and
-    /// then [`SchedulerConfig::from_json_as`] reads it; [`Error::Config`] with the key whose value makes no sense: of the
-    /// wrong type, outside its domain, unknown to diffusers, or in contradiction to another key.
+    /// - [`Error::ConfigText`] if the text is not a JSON object.
+    /// - [`Error::ConfigKeyMissing`] if it does not name a class; [`SchedulerConfig::from_json_as`] reads such a file.
+    /// - [`Error::Config`] with the key if a value makes no sense: it has the wrong type, is outside its domain, is unknown to diffusers, or
+    ///   contradicts another key.
     ///
     /// ```
     /// # use alphabar::{Error, hub::SchedulerConfig};
@@ -45,7 +46,7 @@ impl SchedulerConfig {
     pub fn from_json(text: &str) -> Result<Self, Error> {
         let (name, entries) = scheduler_section(json::entries(text)?)?;
         let Some(name) = name else {
-            let reason = "it names the class whose defaults the other keys have. To choose a class use \
+            let reason = "the defaults of the other keys depend on the class. To choose a class use \
                           SchedulerConfig::from_json_as";
             return Err(Error::ConfigKeyMissing { key: "_class_name", reason });
         };
@@ -57,12 +58,13 @@ impl SchedulerConfig {
         Ok(config)
     }
 
-    /// Reads the text of a `scheduler_config.json` as a class of your choice, also without `_class_name`.
+    /// Reads the text of a `scheduler_config.json` as a class of your choice. The file need not have `_class_name`.
     ///
-    /// Missing keys have the defaults of that class, as with `DDIMScheduler.from_config` of diffusers.
+    /// Missing keys have the defaults of that class, as with `DDIMScheduler.from_config` in diffusers.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::from_json`]; [`Error::Config`] for the file of a flow-matching model as a class with a β schedule.
+    /// The errors of [`SchedulerConfig::from_json`], and [`Error::Config`] if the file of a flow-matching model is read as a class with a
+    /// β schedule, or the other way around.
     ///
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
@@ -82,16 +84,17 @@ impl SchedulerConfig {
     /// Reads the bytes of a `scheduler_config.json`.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::from_json`].
+    /// The errors of [`SchedulerConfig::from_json`].
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
         Self::from_json(json::utf8(bytes)?)
     }
 
-    /// Opens the configuration of a model folder: the file itself, the folder that holds it, or the model's folder, which holds it in
-    /// `scheduler/`.
+    /// Opens the configuration of a model folder.
+    ///
+    /// The path is the model's folder, its folder `scheduler/`, or the file `scheduler_config.json`.
     ///
     /// # Errors
-    /// [`Error::ConfigRead`] with the path, and those of [`SchedulerConfig::from_json`].
+    /// [`Error::ConfigRead`] with the path, and the errors of [`SchedulerConfig::from_json`].
     ///
     /// ```no_run
     /// use alphabar::hub::SchedulerConfig;
@@ -108,16 +111,22 @@ impl SchedulerConfig {
             Error::ConfigRead(std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
         };
         if path.is_dir() {
-            let reason = format!("{}: no {FILE_NAME} in it or in its scheduler/", path.display());
+            let reason =
+                format!("{}: there is no {FILE_NAME} in this folder or in its folder scheduler/", path.display());
             return Err(Error::ConfigRead(std::io::Error::new(std::io::ErrorKind::NotFound, reason)));
         }
-        Self::from_reader(std::fs::File::open(path).map_err(named)?)
+        Self::from_reader(std::fs::File::open(path).map_err(named)?).map_err(|error| match error {
+            Error::ConfigRead(error) => named(error),
+            error => error,
+        })
     }
 
-    /// Reads a `scheduler_config.json` from a file or a connection, and no more of it than a configuration can have.
+    /// Reads a `scheduler_config.json` from a reader, such as a file or a connection.
+    ///
+    /// It reads at most 32 MiB.
     ///
     /// # Errors
-    /// [`Error::ConfigRead`], and those of [`SchedulerConfig::from_json`].
+    /// [`Error::ConfigRead`], and the errors of [`SchedulerConfig::from_json`].
     ///
     /// ```
     /// # use alphabar::hub::SchedulerConfig;
@@ -132,12 +141,13 @@ impl SchedulerConfig {
         Self::from_slice(&bytes)
     }
 
-    /// A configuration for a custom schedule, for diffusers to load: its β are `trained_betas`. Where the class has keys for it, nothing is
-    /// clipped, the spacing is trailing, and the path ends in clean data.
+    /// A configuration for a custom schedule, which diffusers can load: its β become `trained_betas`.
+    ///
+    /// If the class has the keys for it, clipping is off, the spacing is trailing, and the path ends at clean data.
     ///
     /// # Errors
-    /// [`Error::Config`] for a class that takes no `trained_betas` (flows, EDM, `UnCLIPScheduler`), for a prediction that diffusers does not
-    /// have (the score), and for a schedule that ends at ᾱ = 0, which `trained_betas` cannot hold.
+    /// [`Error::Config`] for a class that takes no `trained_betas` (flows, EDM, `UnCLIPScheduler`), for a prediction that diffusers has no name
+    /// for (such as the score), and for a schedule that ends at ᾱ = 0, which `trained_betas` cannot represent.
     ///
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig};
@@ -180,7 +190,7 @@ impl SchedulerConfig {
         ] {
             entries.insert(key.to_owned(), text);
         }
-        // What is on by default.
+        // Defaults that have to be switched off.
         if class.defaults().end != PathEnd::Clean && acts(class, "set_alpha_to_one") {
             entries.insert("set_alpha_to_one".to_owned(), "true".to_owned());
         }
@@ -190,12 +200,12 @@ impl SchedulerConfig {
         Self::from_entries(class, entries)
     }
 
-    /// Reads the configuration again as another class, as `DDIMScheduler.from_config(config)` of diffusers does.
+    /// Reads the configuration again as another class, as `DDIMScheduler.from_config(config)` does in diffusers.
     ///
     /// Missing keys get the defaults of that class.
     ///
     /// # Errors
-    /// [`Error::Config`] as in reading.
+    /// [`Error::Config`], as for [`SchedulerConfig::from_json_as`].
     ///
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig, Spacing};
@@ -205,17 +215,18 @@ impl SchedulerConfig {
     /// assert_eq!((euler.spacing(), ddim.spacing()), (Some(Spacing::Linspace), Some(Spacing::Leading)));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "from_config")]
     pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {
         check_is_of_one_model(Some(self.class), &self.entries, class)?;
         let entries = if class == self.class { self.entries } else { without_keys_of_others(class, self.entries) };
         Ok(Self { imitates: self.imitates, ..Self::from_entries(class, entries)? })
     }
 
-    /// The configuration as diffusers writes it, for `DDIMScheduler.from_pretrained` and its like.
+    /// The text of a `scheduler_config.json`, which diffusers can load with `DDIMScheduler.from_pretrained` and the like.
     ///
-    /// Every value stands as it was read, unknown keys too. The defaults of what classes with a table of β share are written out. `NaN` and
-    /// infinities are left out, since JSON does not have them; diffusers has the same default for the one key that holds one,
-    /// `lambda_min_clipped`.
+    /// Every value is written as it was read, also under unknown keys. The defaults of the keys that classes with a table of β share are
+    /// written out. `NaN` and infinities are left out, because JSON does not have them; the only key that holds one, `lambda_min_clipped`, has
+    /// the same default in diffusers.
     ///
     /// ```
     /// # use alphabar::hub::SchedulerConfig;
@@ -225,6 +236,7 @@ impl SchedulerConfig {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]
+    #[doc(alias = "save_pretrained")]
     pub fn to_json(&self) -> String {
         let mut entries = self.entries.clone();
         entries.retain(|_, text| !json::is_constant(text));
@@ -251,10 +263,10 @@ impl SchedulerConfig {
                 ("rescale_betas_zero_snr", "false".to_owned()),
                 ("variance_type", "\"fixed_small\"".to_owned()),
             ] {
-                // What an early file says by another name is said.
+                // A value under the old name of the key counts as given.
                 let mut former = REMOVED_KEYS.iter().filter(|(_, now)| *now == Some(key));
-                let is_said = former.any(|(former, _)| entries.contains_key(*former));
-                if acts(self.class, key) && !is_said {
+                let is_given = former.any(|(former, _)| entries.contains_key(*former));
+                if acts(self.class, key) && !is_given {
                     entries.entry(key.to_owned()).or_insert(text);
                 }
             }
@@ -265,7 +277,7 @@ impl SchedulerConfig {
     }
 }
 
-/// The entries of a scheduler, and the name of its class, in a file that may hold other things too.
+/// The name of the class and the entries of the scheduler, in a file that may hold other things too.
 fn scheduler_section(mut entries: Entries) -> Result<(Option<String>, Entries), Error> {
     let word = |key: &'static str, text: &str| Entry { key, text }.word();
     if let Some(name) = entries.get("_class_name") {
@@ -289,7 +301,7 @@ fn scheduler_section(mut entries: Entries) -> Result<(Option<String>, Entries), 
     Ok((None, entries))
 }
 
-/// Refuses to read the file of a flow as a class with a table of β, and the other way around: the network is what it is.
+/// Refuses to read the file of a flow as a class with a table of β, and the other way around: a network was trained on one of the two.
 fn check_is_of_one_model(from: Option<SchedulerClass>, entries: &Entries, to: SchedulerClass) -> Result<(), Error> {
     let key = "use_flow_sigmas";
     let text = entries.get(key).map_or("false", |text| text);
@@ -300,19 +312,21 @@ fn check_is_of_one_model(from: Option<SchedulerClass>, entries: &Entries, to: Sc
         return Ok(());
     }
     let reason = if is_flow {
-        "is of a model with a β schedule, which no flow-matching class can sample"
+        "belongs to a model with a β schedule, which no flow-matching class can sample; choose a class with one"
     } else {
-        "is of a flow-matching model, which has no β schedule: read it as a flow-matching class, or set use_flow_sigmas for one that has it"
+        "belongs to a flow-matching model, which has no β schedule: read it as a flow-matching class, or set \
+         use_flow_sigmas for a class that has it"
     };
     Err(config_error("_class_name", from.map_or("(none)", SchedulerClass::name), reason))
 }
 
-/// The entries without the keys of other classes' samplers and of their spacing in σ, which diffusers drops too.
+/// The entries without the keys that only other classes' samplers and σ spacings use; diffusers drops them too.
 fn without_keys_of_others(class: SchedulerClass, mut entries: Entries) -> Entries {
     entries.retain(|key, _| acts(class, key) || !is_of_sampler(key));
     entries
 }
 
+/// Whether the key belongs to a sampler or its spacing in σ: none of DDIM, DDIM inversion and DDPM uses it.
 fn is_of_sampler(key: &str) -> bool {
     let shared = [SchedulerClass::Ddim, SchedulerClass::DdimInverse, SchedulerClass::Ddpm];
     is_known(key) && !shared.into_iter().any(|class| acts(class, key))

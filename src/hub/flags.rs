@@ -1,4 +1,4 @@
-//! The command-line flags of guided-diffusion and improved-diffusion, whose checkpoints have no configuration file.
+//! Reads the command-line flags of guided-diffusion and improved-diffusion, whose checkpoints have no configuration file.
 
 use crate::coefficients::Threshold;
 use crate::error::Error;
@@ -11,9 +11,9 @@ use crate::timesteps::{Respacing, Timesteps};
 
 /// The diffusion that the flags of OpenAI's guided-diffusion or improved-diffusion describe.
 ///
-/// Read are `diffusion_steps`, `noise_schedule`, `learn_sigma`, `sigma_small`, `predict_xstart`, `timestep_respacing`,
-/// `use_ddim`, `clip_denoised` and `rescale_timesteps`, with the defaults of their scripts. The other flags describe the
-/// network and are skipped.
+/// These flags are read, with the defaults of OpenAI's scripts: `diffusion_steps`, `noise_schedule`, `learn_sigma`, `sigma_small`,
+/// `predict_xstart`, `timestep_respacing`, `use_ddim`, `clip_denoised` and `rescale_timesteps`. The other flags describe the network and are
+/// skipped.
 ///
 /// ```
 /// use alphabar::hub::GuidedDiffusion;
@@ -31,7 +31,7 @@ use crate::timesteps::{Respacing, Timesteps};
 pub struct GuidedDiffusion {
     /// The noise schedule: `noise_schedule` with `diffusion_steps`.
     pub schedule: NoiseSchedule,
-    /// The timesteps: `timestep_respacing`. Without it, or if it is empty, all T.
+    /// The timesteps: `timestep_respacing`; all T if it is missing or empty.
     pub timesteps: Timesteps,
     /// What the network predicts: `predict_xstart`.
     pub prediction: Prediction,
@@ -39,17 +39,17 @@ pub struct GuidedDiffusion {
     pub threshold: Threshold,
     /// DDPM's variance: `learn_sigma` and `sigma_small`.
     pub variance: Variance,
-    /// Whether to sample by DDIM with η = 0 instead of DDPM: `use_ddim`. Then a learned variance has to be dropped from the
-    /// network's output, by [`WithoutVariance`](crate::predictor::WithoutVariance).
+    /// Whether to sample by DDIM with η = 0 instead of DDPM: `use_ddim`. If it is on and the variance is learned, wrap the network in
+    /// [`WithoutVariance`](crate::predictor::WithoutVariance).
     pub ddim: bool,
 }
 
 impl GuidedDiffusion {
-    /// Reads the flags, as in the README of guided-diffusion: `--learn_sigma True --noise_schedule cosine`.
+    /// Reads the flags as the README of guided-diffusion writes them: `--learn_sigma True --noise_schedule cosine`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the flag whose value makes no sense, or that is not supported: `rescale_timesteps` with
-    /// T ≠ 1000, where the network receives t·1000/T. [`Error::Respacing`] for a `timestep_respacing` that T does not allow.
+    /// [`Error::Config`] with the flag if its value makes no sense, or if it is not supported: `rescale_timesteps` with T ≠ 1000, for which the
+    /// network expects t·1000/T. [`Error::Respacing`] for a `timestep_respacing` that T does not allow.
     pub fn from_flags(text: &str) -> Result<Self, Error> {
         let value = |flag: &'static str| find(text, flag);
         let is_on = |flag: &'static str, default: bool| match value(flag) {
@@ -63,12 +63,12 @@ impl GuidedDiffusion {
         let total = value("diffusion_steps").map_or(Ok(1000), |word| {
             let total = word.parse().ok().filter(|total| (1..=MAX_TRAIN_STEPS).contains(total));
             total.ok_or_else(|| {
-                config_error("diffusion_steps", word, format!("is not a whole number of 1..={MAX_TRAIN_STEPS}"))
+                config_error("diffusion_steps", word, format!("is not a whole number in 1..={MAX_TRAIN_STEPS}"))
             })
         })?;
         let name = value("noise_schedule").unwrap_or("linear");
         let schedule = match name {
-            // The ends of Ho et al. (2020) for T = 1000; with other T, ᾱ_T stays about the same.
+            // β of Ho et al. (2020) at both ends for T = 1000; for other T they are scaled so that ᾱ_T stays about the same.
             "linear" => {
                 let scale = 1000.0 / total as f64;
                 NoiseSchedule::linear(total, scale * 1e-4, scale * 0.02)
@@ -77,7 +77,11 @@ impl GuidedDiffusion {
             _ => return Err(config_error("noise_schedule", name, "is neither linear nor cosine")),
         };
         let schedule = schedule.map_err(|error| {
-            config_error("noise_schedule", name, format!("is no schedule for diffusion_steps = {total}: {error}"))
+            config_error(
+                "noise_schedule",
+                name,
+                format!("gives no valid schedule for diffusion_steps = {total}: {error}"),
+            )
         })?;
         if is_on("rescale_timesteps", false)? && total != 1000 {
             let reason =
@@ -106,7 +110,7 @@ impl GuidedDiffusion {
     /// The plan of the script's sampler: DDPM, or DDIM if `use_ddim` is on.
     ///
     /// # Errors
-    /// Those of [`PlanBuilder::build`](crate::PlanBuilder::build).
+    /// The errors of [`PlanBuilder::build`](crate::PlanBuilder::build).
     pub fn plan(&self) -> Result<Plan, Error> {
         let solver: Box<dyn Solver> =
             if self.ddim { Box::new(Ddim::deterministic()) } else { Box::new(Ddpm::new(self.variance)) };

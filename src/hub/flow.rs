@@ -1,7 +1,7 @@
 //! Flow-matching classes: Euler, Heun, few-step renoising, and LTX-Video's ancestral sampler.
 //!
-//! What a network is told is T·σ, as the scheduler of diffusers says it, with T = `num_train_timesteps`. The pipelines of some models
-//! (Flux, Qwen-Image) divide it by 1000 before they call the network.
+//! The t of a step is T·σ with T = `num_train_timesteps`, as in the schedulers of diffusers. The pipelines of some models (Flux, Qwen-Image)
+//! divide it by 1000 before they call the network.
 
 mod reading;
 
@@ -19,7 +19,7 @@ use crate::prediction::{CustomPrediction, Prediction};
 use crate::solver::{Euler, EulerAncestral, FlowHeun, Renoise, Row, Solver};
 use crate::spacing::Spread;
 
-/// What these classes read.
+/// The settings of these classes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     method: Method,
@@ -44,7 +44,7 @@ enum Method {
 enum Shift {
     /// `shift`.
     Static(f64),
-    /// `use_dynamic_shifting`, with the line from tokens to μ.
+    /// `use_dynamic_shifting`, with the linear function from the number of tokens to μ.
     Dynamic { of: DynamicType, by_tokens: DynamicShift },
 }
 
@@ -96,7 +96,7 @@ impl Settings {
         let path = match self.list(run)? {
             List::Count(steps) => shifted()?.path(steps)?,
             List::Sigmas(sigmas) => shifted()?.path_through(sigmas.iter().copied())?,
-            List::Whole(sigmas) => return plain.path_through(sigmas.iter().copied()),
+            List::AsGiven(sigmas) => return plain.path_through(sigmas.iter().copied()),
             List::Times(times) => {
                 self.factor(run)?;
                 let points = times.iter().map(|t| plain.at_time(*t)).collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +114,7 @@ impl Settings {
     }
 
     fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
-        let whole = |factor: f64| FlowSigmas {
+        let with_factor = |factor: f64| FlowSigmas {
             train_steps: self.train_steps.get() as usize,
             shift: match self.shift {
                 Shift::Static(_) => FlowShift::Static(factor),
@@ -126,14 +126,16 @@ impl Settings {
             precision,
         };
         match self.list(run)? {
-            List::Count(steps) => whole(self.factor(run)?).path(steps),
-            List::Sigmas(sigmas) => whole(self.factor(run)?).path_through(sigmas),
-            List::Whole(sigmas) => FlowSigmas { terminal: None, spread: None, ..whole(1.0) }.path_through(sigmas),
-            List::Times(times) => whole(self.factor(run)?).path_at(times),
+            List::Count(steps) => with_factor(self.factor(run)?).path(steps),
+            List::Sigmas(sigmas) => with_factor(self.factor(run)?).path_through(sigmas),
+            List::AsGiven(sigmas) => {
+                FlowSigmas { terminal: None, spread: None, ..with_factor(1.0) }.path_through(sigmas)
+            }
+            List::Times(times) => with_factor(self.factor(run)?).path_at(times),
         }
     }
 
-    /// The calls that the class takes.
+    /// The calls of the run, if the class takes such a list.
     fn list<'a>(&self, run: &'a Run<'_>) -> Result<List<'a>, Error> {
         let ancestral = matches!(self.method, Method::Ancestral { .. });
         match &run.calls {
@@ -141,22 +143,28 @@ impl Settings {
             Calls::Sigmas(sigmas) => match sigmas.split_last() {
                 Some((0.0, _)) if ancestral && (run.mu.is_some() || run.tokens.is_some()) => {
                     let given = if run.mu.is_some() { Argument::Mu } else { Argument::Tokens };
-                    Err(run.refused(given, "shifts no list of σ in this class; pass σ as they are to be"))
+                    Err(run
+                        .refused(given, "does not shift a list of σ in this class; leave it out and pass the final σ"))
                 }
-                Some((0.0, sigmas)) if ancestral => Ok(List::Whole(sigmas)),
-                _ if ancestral => Err(run.refused(Argument::Sigmas, "must end in 0, the end of the path")),
+                Some((0.0, sigmas)) if ancestral => Ok(List::AsGiven(sigmas)),
+                _ if ancestral => Err(run.refused(Argument::Sigmas, "must end in 0, which is the end of the path")),
                 Some((0.0, _))
                     if run.config.imitates.is_some() && (self.terminal.is_some() || self.spread.is_some()) =>
                 {
-                    Err(run
-                        .refused(Argument::Sigmas, "must not end in 0, which diffusers would stretch and space, too"))
+                    Err(run.refused(
+                        Argument::Sigmas,
+                        "must not end in 0, because diffusers would stretch and space this 0 too; leave it out",
+                    ))
                 }
                 Some((0.0, sigmas)) => Ok(List::Sigmas(sigmas)),
                 _ => Ok(List::Sigmas(sigmas)),
             },
-            Calls::Times(_) if ancestral => Err(run.refused(Argument::Times, "are taken for σ by diffusers; pass σ")),
+            Calls::Times(_) if ancestral => Err(run.refused(
+                Argument::Times,
+                "are not supported in this class: diffusers uses them as σ; pass a list of σ",
+            )),
             Calls::Times(_) if self.inverted => {
-                Err(run.refused(Argument::Times, "fall, and the t of a network with invert_sigmas rise; pass σ"))
+                Err(run.refused(Argument::Times, "must fall, but with invert_sigmas the t of the network rise; pass σ"))
             }
             Calls::Times(times) => Ok(List::Times(match times.split_last() {
                 Some((0.0, times)) => times,
@@ -165,19 +173,19 @@ impl Settings {
         }
     }
 
-    /// The factor a of the shift.
+    /// The factor a of the shift a·σ/(1 + (a − 1)·σ).
     fn factor(&self, run: &Run<'_>) -> Result<f64, Error> {
         match (self.shift, run.mu, run.tokens) {
             (Shift::Static(shift), None, None) => Ok(shift),
             (Shift::Static(_), mu, _) => {
                 let argument = if mu.is_some() { Argument::Mu } else { Argument::Tokens };
-                Err(run.refused(argument, "has no use: use_dynamic_shifting is off"))
+                Err(run.refused(argument, "has no effect, because use_dynamic_shifting is off; leave it out"))
             }
             (Shift::Dynamic { .. }, Some(_), Some(_)) => {
-                Err(run.refused(Argument::Tokens, "are given beside mu; pass one of the two"))
+                Err(run.refused(Argument::Tokens, "contradicts mu; pass one of the two"))
             }
             (Shift::Dynamic { .. }, None, None) => {
-                Err(needs_mu(", or Run::tokens, from which base_shift and max_shift make it"))
+                Err(needs_mu(", or Run::tokens, from which base_shift and max_shift give it"))
             }
             (Shift::Dynamic { of, .. }, Some(mu), None) => of.factor(mu),
             (Shift::Dynamic { of, by_tokens }, None, Some(tokens)) => of.factor(flux_mu(tokens, &by_tokens)?),
@@ -190,19 +198,19 @@ enum List<'a> {
     Count(usize),
     /// σ before the shift.
     Sigmas(&'a [f64]),
-    /// σ as they are.
-    Whole(&'a [f64]),
+    /// σ that are used as given, without a shift.
+    AsGiven(&'a [f64]),
     Times(&'a [f64]),
 }
 
-/// Mochi's velocity x₀ − ε: x̂₀ = (x + noise·m)/(signal + noise).
+/// The velocity x₀ − ε of `invert_sigmas` (Mochi): x̂₀ = (x + noise·m)/(signal + noise).
 static TOWARDS_DATA: CustomPrediction = CustomPrediction::new(
     "x₀ − ε",
     |level: &NoiseLevel| 1.0 / (level.signal() + level.noise()),
     |level: &NoiseLevel| level.noise() / (level.signal() + level.noise()),
 );
 
-/// A sampler with all its noise times a factor: `s_noise`.
+/// A sampler whose noise is multiplied by a factor: `s_noise`.
 struct ScaledNoise {
     of: EulerAncestral,
     noise: f64,

@@ -1,4 +1,4 @@
-//! JSON from strangers: bounded in size, and every error names its key or its place, in one short line.
+//! Reads JSON from untrusted sources: bounded in size, and every error is one short line with its key or its place.
 
 use core::fmt;
 use std::borrow::Cow;
@@ -12,14 +12,15 @@ use crate::schedule::MAX_TRAIN_STEPS;
 
 /// The largest file that is read: room for `trained_betas` of the longest schedule.
 pub(super) const MAX_BYTES: usize = 32 << 20;
-/// diffusers writes about 30.
+/// The most keys that are read; diffusers writes about 30.
 const MAX_KEYS: usize = 256;
-/// How much of a value an error repeats.
+/// How many characters of a value an error repeats.
 const SHOWN: usize = 80;
 
 /// The text of each value by its key.
 pub(super) type Entries = BTreeMap<String, String>;
 
+/// The error of a key, with value and reason shortened.
 pub(super) fn config_error(key: impl Into<String>, value: &str, reason: impl AsRef<str>) -> Error {
     Error::Config {
         key: shortened(&key.into(), SHOWN),
@@ -28,7 +29,7 @@ pub(super) fn config_error(key: impl Into<String>, value: &str, reason: impl AsR
     }
 }
 
-/// A reason in one line. A value that it quotes may be long; what was expected stands behind it.
+/// A reason in one line. If it is too long, its middle is left out: it may quote a long value before it says what was expected.
 fn without_middle(text: &str, most: usize) -> String {
     let short = shortened(text, most);
     if !short.ends_with('…') {
@@ -40,17 +41,17 @@ fn without_middle(text: &str, most: usize) -> String {
     format!("{}{tail}", shortened(text, half))
 }
 
-/// A number as text, without three hundred zeros.
+/// A number as text: in scientific notation if it is very small or very large.
 pub(super) fn few_digits(value: f64) -> String {
     if value == 0.0 || (1e-4..1e6).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
 }
 
-/// A text in one line of at most so many characters, without control characters.
+/// A text in one line, at most `most` characters long, without control characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     let mut short = String::new();
     let mut gap = false;
     let mut room = most;
-    // Spaces and line breaks count as one space; a text of nothing else ends the search soon enough.
+    // A run of spaces and line breaks counts as one space. `take` bounds the work for a text of nothing else.
     for c in text.chars().take(64 * most) {
         if c.is_whitespace() || c.is_control() {
             gap = !short.is_empty();
@@ -73,7 +74,7 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     short
 }
 
-/// An error about the text, at a place from 1, or about all of it, at line 0.
+/// An error about the text: at a place, counted from 1, or about the whole text, at line 0.
 fn text_error(line: usize, column: usize, reason: &str) -> Error {
     let column = if line == 0 { 0 } else { column.max(1) };
     Error::ConfigText { line, column, reason: without_middle(reason, 2 * SHOWN) }
@@ -93,7 +94,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
     })
 }
 
-/// The entries of an object, their values unread.
+/// The entries of an object; their values are not read yet.
 pub(super) fn entries(text: &str) -> Result<Entries, Error> {
     check_size(text.len())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -104,7 +105,7 @@ pub(super) fn entries(text: &str) -> Result<Entries, Error> {
     let mut parser = serde_json::Deserializer::from_str(&text);
     let pairs = parser.deserialize_map(Pairs).and_then(|pairs| parser.end().map(|()| pairs)).map_err(|error| {
         let reason = error.to_string();
-        // The place stands at the end, and a value may be quoted before it.
+        // serde_json puts the place at the end; a quoted value may come before it.
         let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
         text_error(error.line().max(1), error.column(), reason)
     })?;
@@ -119,7 +120,11 @@ pub(super) fn entries(text: &str) -> Result<Entries, Error> {
 }
 
 pub(super) fn check_size(bytes: usize) -> Result<(), Error> {
-    if bytes <= MAX_BYTES { Ok(()) } else { Err(text_error(0, 0, &format!("more than {MAX_BYTES} bytes"))) }
+    if bytes <= MAX_BYTES {
+        Ok(())
+    } else {
+        Err(text_error(0, 0, &format!("the file has more than {MAX_BYTES} bytes")))
+    }
 }
 
 struct Pairs;
@@ -143,7 +148,7 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
-/// Puts `NaN`, `Infinity` and `-Infinity` in quotes. Python writes them although JSON does not have them, for example in
+/// Puts `NaN`, `Infinity` and `-Infinity` in quotes, because JSON does not have them. diffusers writes them, for example for
 /// `lambda_min_clipped` of `DPMSolverMultistepScheduler`. As strings they are an error only if a number is needed.
 fn with_quoted_constants(text: &str) -> Cow<'_, str> {
     if !text.contains("NaN") && !text.contains("Infinity") {
@@ -175,7 +180,7 @@ fn with_quoted_constants(text: &str) -> Cow<'_, str> {
 
 const CONSTANTS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
-/// Whether the text of a value is one of those constants, quoted.
+/// Whether the text of a value is a quoted `NaN`, `Infinity` or `-Infinity`.
 pub(super) fn is_constant(text: &str) -> bool {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).is_some_and(|name| CONSTANTS.contains(&name))
 }
@@ -200,16 +205,16 @@ impl Entry<'_> {
         serde_json::from_str(self.text).map_err(|_| self.error("is not a finite number"))
     }
 
-    /// A whole number of `min..=max`.
+    /// A whole number in `min..=max`.
     pub(super) fn count(&self, min: usize, max: usize) -> Result<usize, Error> {
-        // Also as 1e3 or 1000.0; no limit is above 2⁵³.
+        // 1e3 and 1000.0 count too. f64 is exact here, because no limit is above 2⁵³.
         let count: Option<f64> = serde_json::from_str(self.text).ok();
         let count = count.filter(|count| *count >= 0.0 && *count <= max as f64 && count.fract() == 0.0);
         let count = count.map(|count| count as usize).filter(|count| (min..=max).contains(count));
-        count.ok_or_else(|| self.error(format!("is not a whole number of {min}..={max}")))
+        count.ok_or_else(|| self.error(format!("is not a whole number in {min}..={max}")))
     }
 
-    /// `null` counts as `false`, as in Python.
+    /// A switch. `null` counts as `false`, as in diffusers.
     pub(super) fn flag(&self) -> Result<bool, Error> {
         if self.is_null() {
             return Ok(false);

@@ -1,11 +1,11 @@
-//! Which key acts in which class: what the code of diffusers 0.42.1 does with its constructor's parameters.
+//! Which key acts in which class, according to the code of diffusers 0.42.1.
 
 use crate::hub::SchedulerClass;
 
 /// Whether a key changes what this class does.
 ///
-/// A parameter that the constructor takes and no method reads does not act: `clip_sample` of `CogVideoXDDIMScheduler`, for
-/// example, or `timestep_spacing` of `LCMScheduler`.
+/// A parameter that the constructor takes but no method reads does not act: for example `clip_sample` of `CogVideoXDDIMScheduler`, or
+/// `timestep_spacing` of `LCMScheduler`.
 pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
     use SchedulerClass::{
         CogVideoXDdim, CogVideoXDpm, CosineDpmSolverMultistep, Ddim, DdimInverse, DdimParallel, Ddpm, DdpmParallel,
@@ -16,7 +16,7 @@ pub(super) fn acts(class: SchedulerClass, key: &str) -> bool {
     };
     let has_betas = class.has_betas();
     let preconditioned = matches!(class, EdmEuler | EdmDpmSolverMultistep | CosineDpmSolverMultistep);
-    // LTX's class makes its list by FlowMatchEulerDiscreteScheduler, of the same file.
+    // LTX's class makes its list of σ with a FlowMatchEulerDiscreteScheduler of the same configuration.
     let flow_match = matches!(class, FlowMatchEulerDiscrete | FlowMatchLcm | LtxEulerAncestralRf);
     let dpm_solver = matches!(class, DpmSolverMultistep | DpmSolverMultistepInverse | DpmSolverSinglestep);
     let lambda = dpm_solver || matches!(class, DeisMultistep | UniPcMultistep);
@@ -110,10 +110,10 @@ pub(super) fn is_known(key: &str) -> bool {
     SchedulerClass::ALL.into_iter().any(|class| acts(class, key))
 }
 
-/// Arguments of `step()` in diffusers, which some write into a file.
+/// Arguments of `step()` in diffusers, which some files hold by mistake.
 pub(super) const STEP_ARGUMENTS: [&str; 5] = ["eta", "s_churn", "s_noise", "s_tmax", "s_tmin"];
 
-/// Keys of early versions, with what they are called now. Two of them never had an effect.
+/// Keys of early diffusers versions, with their present names. `None`: the key never had an effect.
 pub(super) const REMOVED_KEYS: [(&str, Option<&str>); 6] = [
     ("clip_predicted_image", Some("clip_sample")),
     ("predict_epsilon", Some("prediction_type")),
@@ -123,7 +123,7 @@ pub(super) const REMOVED_KEYS: [(&str, Option<&str>); 6] = [
     ("timesteps", Some("num_train_timesteps")),
 ];
 
-/// Whether a key is switched off by its value, so that ignoring it changes nothing, whatever the class.
+/// Whether the value switches the key off in every class, so that ignoring the key changes nothing.
 pub(super) fn is_off(key: &str, text: &str) -> bool {
     match key {
         "interpolation_type" => text == "\"linear\"",

@@ -1,11 +1,13 @@
-//! The settings of a configuration that are ignored, or handled differently than in diffusers.
+//! Notes on a configuration: settings that are ignored, or handled differently than in diffusers.
 
 use core::fmt;
 
 use crate::hub::SchedulerClass;
 use crate::hub::json::few_digits;
 
-/// One line of the report on a configuration, from [`SchedulerConfig::notes`](crate::hub::SchedulerConfig::notes).
+/// A note on one setting of a configuration, from [`SchedulerConfig::notes`](crate::hub::SchedulerConfig::notes).
+///
+/// `Display` gives one line: the key, what is different, and what you can do about it.
 ///
 /// ```
 /// use alphabar::hub::{Note, SchedulerConfig};
@@ -25,14 +27,14 @@ pub enum Note {
         /// The key.
         key: String,
     },
-    /// A key without effect.
+    /// A key that has no effect.
     Ignored {
         /// The key.
         key: String,
-        /// Why it has none.
+        /// Why it has no effect.
         reason: Ignored,
     },
-    /// A setting that has another effect than in diffusers.
+    /// A setting whose effect differs from diffusers.
     Differs(Difference),
     /// The last step goes from t = 0 to t = 0, as in diffusers: a wasted network call.
     StandsStill,
@@ -42,13 +44,13 @@ pub enum Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// It does nothing beside the other settings of this file.
+    /// The other settings of the file leave it without effect.
     Unused,
-    /// The class of the configuration does not use it, in diffusers either.
+    /// The class of the configuration does not use it, neither here nor in diffusers.
     NotOfClass(SchedulerClass),
-    /// In diffusers it is an argument of `step()`, and not a setting.
+    /// In diffusers it is an argument of `step()`, not a setting.
     StepArgument,
-    /// `trained_betas` are given.
+    /// `trained_betas` is given and defines the schedule.
     TrainedBetas,
     /// The cosine and Laplace schedules have no `beta_start` and `beta_end`.
     FixedSchedule,
@@ -56,51 +58,51 @@ pub enum Ignored {
     Off(&'static str),
     /// Dynamic thresholding is on and takes precedence over clipping, in diffusers too.
     Thresholding,
-    /// It seeds noise, which is passed to a run here.
+    /// It seeds the noise. Here you choose the noise source and its seed.
     NoiseSource,
-    /// Its value is a word of another class, which is read as this one, as diffusers does.
+    /// Its value is a word of another class. It is read as the word given here, as in diffusers.
     Foreign(&'static str),
-    /// It is a key of early versions that has no effect on the numbers, or the key that replaced it is given too.
+    /// It is a key of early diffusers versions that changes no number, or the key that replaced it is given too.
     Removed,
 }
 
-/// How an effect differs from that in diffusers.
+/// How the effect of a setting differs from diffusers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Difference {
-    /// A departure of diffusers from what its class is meant to compute, which [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces.
+    /// diffusers does not compute what its class is meant to compute.
     Quirk(&'static Quirk),
-    /// The DDIM of diffusers steps to t − ⌊T/S⌋, whatever the spacing.
+    /// The DDIM of diffusers steps to t − ⌊T/S⌋ instead of the next timestep, for every spacing.
     Predecessor,
-    /// The DDIM of diffusers does not end the path at its last step if the offset is as large as ⌊T/S⌋.
+    /// The last step of the DDIM of diffusers does not reach the end of the path if the offset is at least ⌊T/S⌋.
     OffsetPredecessor,
-    /// numpy's list of trailing timesteps is one too long for some S.
+    /// For some S the trailing timesteps of diffusers are S + 1, by a rounding in numpy.
     TrailingLength,
-    /// A single step of "linspace" starts at t = 0 in diffusers.
+    /// With "linspace" and S = 1, diffusers starts at t = 0.
     LinspaceSingle,
-    /// The DDPM of diffusers adds noise on the last step unless its t is 0.
+    /// The DDPM of diffusers adds noise on the step to clean data, unless its t is 0.
     LastStepNoise,
-    /// diffusers takes the square root of a logarithm for `fixed_large_log`, which is NaN.
+    /// For `fixed_large_log` diffusers takes the square root of a negative logarithm, which is NaN.
     FixedLargeLog,
-    /// diffusers takes √v for σ if the variance is learned, where v is ln σ².
+    /// With a learned variance, the network's output v is ln σ², but diffusers uses √v as σ.
     Learned,
     /// The network's output has channels for the variance, which the sampler does not use.
     DropVariance,
     /// diffusers returns NaN at ᾱ = 0 if noise is added.
     ZeroSnr,
-    /// Classes that work in σ use 2⁻²⁴ for ᾱ = 0.
+    /// Classes of diffusers that work in σ use 2⁻²⁴ instead of ᾱ = 0.
     ZeroSnrFloor,
     /// ε-prediction does not determine x₀ at ᾱ = 0.
     ZeroSnrEpsilon,
     /// The corrector of `ScoreSdeVeScheduler` is not part of a plan.
     Corrector,
-    /// diffusers has no step of order 3 with noise.
+    /// diffusers has no SDE step of order 3.
     ThirdOrderWithNoise,
-    /// This class refuses this `beta_schedule`.
+    /// This class of diffusers refuses this `beta_schedule`.
     BetaSchedule(SchedulerClass),
-    /// This class refuses this `prediction_type`.
+    /// This class of diffusers refuses this `prediction_type`.
     PredictionType(SchedulerClass),
-    /// `DDIMInverseScheduler` refuses "linspace".
+    /// The `DDIMInverseScheduler` of diffusers refuses "linspace".
     InverseLinspace,
     /// `predict_epsilon = false` of early versions means x₀-prediction.
     PredictEpsilon,
@@ -108,14 +110,14 @@ pub enum Difference {
     Renamed {
         /// The key in the file.
         from: &'static str,
-        /// What it is called now.
+        /// Its present name.
         to: &'static str,
     },
-    /// The file is of the former Flax half of diffusers.
+    /// The class is one of the Flax classes that earlier diffusers versions had.
     Flax(SchedulerClass),
 }
 
-/// What diffusers computes differently from what its class is meant to compute.
+/// A place where diffusers does not compute what its class is meant to compute.
 ///
 /// ```
 /// use alphabar::hub::{Difference, Note, SchedulerConfig};
@@ -133,12 +135,12 @@ pub enum Difference {
 pub struct Quirk {
     /// The key that it is about.
     pub key: &'static str,
-    /// What is done here.
+    /// What alphabar does.
     pub here: &'static str,
     /// What diffusers does.
     pub diffusers: &'static str,
-    /// The largest difference |x − x′|/max(1, |x′|) from the x′ of diffusers, over the runs recorded for the tests; ∞ where diffusers has no
-    /// result.
+    /// The largest difference |x − x′|/max(1, |x′|) between x here and x′ of diffusers, over the runs recorded for the tests; ∞ if diffusers
+    /// has no result.
     pub by: f64,
     /// Whether [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces it.
     pub in_compat: bool,
@@ -159,7 +161,13 @@ impl fmt::Display for Quirk {
         if by.is_finite() {
             write!(f, ". This changes x by up to {} (relative)", few_digits(*by))?;
         }
-        if *in_compat { f.write_str(". To reproduce it use compat()") } else { Ok(()) }
+        f.write_str(if *in_compat {
+            ". To reproduce it use compat()"
+        } else if by.is_finite() {
+            ". compat() does not reproduce it"
+        } else {
+            ". No action needed"
+        })
     }
 }
 
@@ -176,7 +184,7 @@ impl Note {
 }
 
 impl Difference {
-    /// The key that has another effect than in diffusers.
+    /// The key whose effect differs from diffusers.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -208,8 +216,8 @@ impl fmt::Display for Note {
             Self::Ignored { reason, .. } => write!(f, "ignored: {reason}"),
             Self::Differs(difference) => difference.fmt(f),
             Self::StandsStill => f.write_str(
-                "the last step goes from t = 0 to t = 0, as in diffusers: a wasted network call. To end in clean data set \
-                 set_alpha_to_one = true or final_sigmas_type = zero, whichever the class has",
+                "the last step goes from t = 0 to t = 0, as in diffusers: a wasted network call. To end at clean data \
+                 use set_alpha_to_one = true or final_sigmas_type = zero, whichever the class has",
             ),
         }
     }
@@ -218,22 +226,23 @@ impl fmt::Display for Note {
 impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unused => f.write_str("does nothing beside the other settings of this file"),
-            Self::NotOfClass(class) => write!(f, "{class} does not use it, in diffusers either"),
+            Self::Unused => f.write_str("has no effect with the other settings of this file"),
+            Self::NotOfClass(class) => write!(f, "{class} does not use this key, neither here nor in diffusers"),
             Self::StepArgument => f.write_str(
-                "an argument of step() in diffusers, and not a setting. Pass η to Run::eta, and churn to Path::churned",
+                "an argument of step() in diffusers, not a setting. Pass eta to Run::eta, and s_churn, s_tmin, s_tmax \
+                 and s_noise to Path::churned",
             ),
-            Self::TrainedBetas => f.write_str("trained_betas are given"),
-            Self::FixedSchedule => f.write_str("cosine and Laplace schedules have no beta_start/beta_end"),
-            Self::Off(key) => write!(f, "{key} is off"),
+            Self::TrainedBetas => f.write_str("trained_betas is given and defines the schedule"),
+            Self::FixedSchedule => f.write_str("cosine and Laplace schedules have no beta_start and beta_end"),
+            Self::Off(key) => write!(f, "acts only with {key}, which is off"),
             Self::Thresholding => {
                 f.write_str("dynamic thresholding is on and takes precedence over clipping (in diffusers too)")
             }
             Self::NoiseSource => {
-                f.write_str("a seed of noise; give the seed to the source of noise, noise::Brownian::new(seed, &plan)")
+                f.write_str("it seeds the noise. Pass the seed to the noise source: noise::Brownian::new(seed, &plan)")
             }
-            Self::Foreign(word) => write!(f, "a word of another class, read as {word}, as diffusers does"),
-            Self::Removed => f.write_str("a key of early diffusers versions that changes nothing here"),
+            Self::Foreign(word) => write!(f, "a value of another class, which is read as {word}, as in diffusers"),
+            Self::Removed => f.write_str("a key of early diffusers versions, which has no effect here"),
         }
     }
 }
@@ -243,51 +252,72 @@ impl fmt::Display for Difference {
         match self {
             Self::Quirk(quirk) => quirk.fmt(f),
             Self::Predecessor => f.write_str(
-                "each step goes to the next timestep; diffusers goes to t − ⌊T/S⌋, another level under this spacing. To \
-                 reproduce it use compat()",
+                "each step goes to the next timestep; diffusers goes to t − ⌊T/S⌋, which is another level with this \
+                 spacing. To reproduce it use compat()",
             ),
             Self::OffsetPredecessor => f.write_str(
                 "the last step goes to the end of the path; diffusers goes to t − ⌊T/S⌋ if that is not below 0. To \
                  reproduce it use compat()",
             ),
-            Self::TrailingLength => {
-                f.write_str("S timesteps for every S; diffusers makes S + 1 for some, the last of them t = −1")
-            }
+            Self::TrailingLength => f.write_str(
+                "there are S timesteps for every S; diffusers makes S + 1 for some S, the last of them t = −1. No \
+                 action needed",
+            ),
             Self::LinspaceSingle => f.write_str(
                 "a single step starts from t = T − 1; diffusers starts from t = 0. To reproduce it use compat()",
             ),
             Self::LastStepNoise => f.write_str(
-                "no noise on the step to clean data; diffusers adds some unless its t is 0. To reproduce it use compat()",
+                "the step to clean data adds no noise; diffusers adds some unless its t is 0. To reproduce it use \
+                 compat()",
             ),
-            Self::FixedLargeLog => f.write_str("read as fixed_large (variance β); diffusers takes √ln β, which is NaN"),
-            Self::Learned => f.write_str("v is ln σ², as in improved DDPM; diffusers takes √v for σ"),
+            Self::FixedLargeLog => f.write_str(
+                "read as fixed_large (variance β); diffusers computes √ln β, which is NaN. No action needed",
+            ),
+            Self::Learned => f.write_str(
+                "v is ln σ², as in improved DDPM; diffusers uses √v as σ, which compat() does not reproduce",
+            ),
             Self::DropVariance => f.write_str(
-                "the network has channels for the variance, which this sampler does not use. Wrap the network in \
+                "the network returns channels for the variance, which this sampler does not use. Wrap the network in \
                  predictor::WithoutVariance",
             ),
-            Self::ZeroSnr => {
-                f.write_str("the last ᾱ is exactly 0, as it should be; diffusers returns NaN here if noise is added")
-            }
-            Self::ZeroSnrFloor => f.write_str("the last ᾱ is exactly 0, as it should be; diffusers uses 2⁻²⁴ here"),
+            Self::ZeroSnr => f.write_str(
+                "the last ᾱ is exactly 0, as it should be; diffusers returns NaN here if noise is added. No action needed",
+            ),
+            Self::ZeroSnrFloor => f.write_str(
+                "the last ᾱ is exactly 0, as it should be; diffusers uses 2⁻²⁴. To reproduce it use compat()",
+            ),
             Self::ZeroSnrEpsilon => f.write_str(
                 "the last ᾱ is exactly 0, where ε-prediction does not determine x₀: a plan that starts there is refused. \
-                 Leading spacing does not start there",
+                 Use leading spacing, which does not start there, or set prediction_type if the network predicts v or x₀",
             ),
             Self::Corrector => f.write_str(
-                "the predictor runs alone; the pipeline of diffusers corrects x before each step by so many Langevin steps. Their length \
-                 depends on norms over the batch, which no plan can hold",
+                "the predictor runs alone; the pipeline of diffusers also corrects x before each step, by this number of \
+                 Langevin steps. Their length depends on norms over the batch, which a plan cannot hold. If you need \
+                 them, write them in your loop",
             ),
-            Self::ThirdOrderWithNoise => {
-                f.write_str("SDE-DPM-Solver++ of order 3 runs; diffusers has no step of order 3 with noise, and fails where it needs one")
+            Self::ThirdOrderWithNoise => f.write_str(
+                "SDE-DPM-Solver++ of order 3 runs; diffusers has no SDE step of order 3, and fails when it needs one. No \
+                 action needed",
+            ),
+            Self::BetaSchedule(class) => {
+                write!(f, "read as in DDPMScheduler; {class} of diffusers refuses it. Check how the network was trained")
             }
-            Self::BetaSchedule(class) => write!(f, "read as DDPMScheduler does; {class} refuses it"),
-            Self::PredictionType(class) => write!(f, "read as DDIMScheduler does; {class} refuses it"),
-            Self::InverseLinspace => f.write_str("read as DDIMScheduler does; DDIMInverseScheduler refuses it"),
-            Self::PredictEpsilon => f.write_str(
-                "false means x₀-prediction, as in diffusers up to 0.11; later versions ignore it and take ε-prediction",
+            Self::PredictionType(class) => {
+                write!(f, "read as in DDIMScheduler; {class} of diffusers refuses it. Check what the network predicts")
+            }
+            Self::InverseLinspace => f.write_str(
+                "read as in DDIMScheduler; DDIMInverseScheduler of diffusers refuses it. No action needed",
             ),
-            Self::Renamed { to, .. } => write!(f, "read as {to}, its present name; diffusers ignores the old one"),
-            Self::Flax(class) => write!(f, "a class of the former Flax half of diffusers; read as {class}"),
+            Self::PredictEpsilon => f.write_str(
+                "false means x₀-prediction, as in diffusers up to 0.11; later versions ignore it and use ε-prediction. \
+                 Write prediction_type = sample instead",
+            ),
+            Self::Renamed { to, .. } => {
+                write!(f, "the old name of {to}, read as {to}. Rename it: diffusers ignores or deprecates old names")
+            }
+            Self::Flax(class) => {
+                write!(f, "a Flax class of earlier diffusers versions, read as {class}. No action needed")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From the entries of a configuration to its values, and the notes on the way.
+//! Reads values from the entries of a configuration, and collects the notes.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::hub::keys::{REMOVED_KEYS, STEP_ARGUMENTS, acts, is_known, is_off};
 use crate::hub::{Difference, Ignored, Note, Quirk, SchedulerClass};
 use crate::spacing::Spread;
 
-/// The spreads of σ by their keys.
+/// The spacings in σ, by their keys.
 pub(super) const SPREADS: [(&str, Spread); 3] = [
     ("use_karras_sigmas", Spread::Karras),
     ("use_exponential_sigmas", Spread::Exponential),
     ("use_beta_sigmas", Spread::Beta),
 ];
 
-/// The entries as a class reads them, which of them have been looked at, and what is to be said about them.
+/// Reads entries as a class does, and keeps track of the keys that were read and of the notes.
 pub(super) struct Reader<'a> {
     pub(super) class: SchedulerClass,
     entries: &'a Entries,
@@ -30,19 +30,19 @@ impl<'a> Reader<'a> {
         Self { class, entries, seen, notes: Vec::new() }
     }
 
-    /// What was to be said, and the keys that nothing has read, by key.
+    /// The notes, also on the keys that were not read, sorted by key.
     pub(super) fn into_notes(mut self) -> Vec<Note> {
         self.note_the_rest();
         self.notes.sort_by(|a, b| a.key().cmp(b.key()));
         self.notes
     }
 
-    /// A key, whatever the class does with it.
+    /// The entry of a key, even if the key does not act in this class. It does not count as read.
     pub(super) fn peek(&self, key: &'static str) -> Option<Entry<'a>> {
         self.entries.get(key).map(|text| Entry { key, text })
     }
 
-    /// A key that acts in this class. Others stay unread, and [`Reader::note_the_rest`] reports them.
+    /// The entry of a key that acts in this class. Other keys stay unread, and [`Reader::note_the_rest`] reports them.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Entry<'a>> {
         if !acts(self.class, key) {
             return None;
@@ -51,22 +51,22 @@ impl<'a> Reader<'a> {
         self.peek(key)
     }
 
-    /// A key that this class reads, although it does not act in it.
+    /// Marks a key as read, although [`Reader::get`] did not read it.
     pub(super) fn mark(&mut self, key: &'static str) {
         self.seen.insert(key);
     }
 
-    /// A key with a value: `null` is as good as no key.
+    /// The entry of a key that acts in this class and is not `null`. `null` is treated as a missing key.
     pub(super) fn given(&mut self, key: &'static str) -> Option<Entry<'a>> {
         self.get(key).filter(|entry| !entry.is_null())
     }
 
-    /// A switch. `null` is off, as in Python.
+    /// A switch. `null` is off, as in diffusers.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, Error> {
         self.get(key).map_or(Ok(default), |entry| entry.flag())
     }
 
-    /// A number for which `holds`.
+    /// A number for which `holds` is true, or the default. Else an error that says `not`.
     pub(super) fn number(
         &mut self,
         key: &'static str,
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         number(self.given(key), default, holds, not)
     }
 
-    /// A number for which `holds`, if there is one.
+    /// A number for which `holds` is true, if the key is given.
     pub(super) fn optional(
         &mut self,
         key: &'static str,
@@ -87,12 +87,12 @@ impl<'a> Reader<'a> {
         self.given(key).map(|entry| number(Some(entry), 0.0, &holds, not)).transpose()
     }
 
-    /// A whole number of `min..=max`.
+    /// A whole number in `min..=max`, or the default.
     pub(super) fn count(&mut self, key: &'static str, default: usize, min: usize, max: usize) -> Result<usize, Error> {
         self.given(key).map_or(Ok(default), |entry| entry.count(min, max))
     }
 
-    /// One of these words.
+    /// One of these words, or the default.
     pub(super) fn choice<T: Copy>(
         &mut self,
         key: &'static str,
@@ -103,12 +103,11 @@ impl<'a> Reader<'a> {
         let word = entry.word()?;
         choices.iter().find(|(name, _)| *name == word).map(|(_, choice)| *choice).ok_or_else(|| {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            entry.error(format!("is none of {}", names.join(", ")))
+            entry.error(format!("is not one of {}", names.join(", ")))
         })
     }
 
-    /// One of this class's own words, of which the first is the default, or a word of another class, which stands for the default and is
-    /// noted.
+    /// One of this class's words, the first of which is the default; or a word of another class, which means the default and gets a note.
     pub(super) fn choice_or_foreign<T: Copy, const N: usize>(
         &mut self,
         key: &'static str,
@@ -125,7 +124,7 @@ impl<'a> Reader<'a> {
         self.choice(key, default, &all)
     }
 
-    /// The one of these switches that is on.
+    /// The one of these switches that is on. Two are an error.
     pub(super) fn one_on<T: Copy>(&mut self, switches: &[(&'static str, T)]) -> Result<Option<T>, Error> {
         let mut found: Option<(&str, T)> = None;
         for (key, choice) in switches {
@@ -140,7 +139,7 @@ impl<'a> Reader<'a> {
         Ok(found.map(|(_, choice)| choice))
     }
 
-    /// `use_karras_sigmas` and its like.
+    /// `use_karras_sigmas`, `use_exponential_sigmas` or `use_beta_sigmas`.
     pub(super) fn spread(&mut self) -> Result<Option<Spread>, Error> {
         self.one_on(&SPREADS)
     }
@@ -161,7 +160,7 @@ impl<'a> Reader<'a> {
         Ok(ends)
     }
 
-    /// A key, or the one of early versions that it has replaced.
+    /// The entry of a key, or of the key of early versions that it replaced.
     pub(super) fn get_or_former(&mut self, key: &'static str, former: &'static str) -> Option<Entry<'a>> {
         let entry = self.get(key);
         if entry.is_some() || !acts(self.class, key) {
@@ -177,12 +176,12 @@ impl<'a> Reader<'a> {
         self.notes.push(Note::Differs(difference));
     }
 
-    /// Notes that the default and diffusers differ.
+    /// Adds a note that the default plan and diffusers differ.
     pub(super) fn quirk(&mut self, quirk: &'static Quirk) {
         self.differs(Difference::Quirk(quirk));
     }
 
-    /// Drops what was said of keys, which the class's other settings make untrue.
+    /// Drops the notes on these keys, because other settings make them untrue.
     pub(super) fn retract(&mut self, keys: &[&str]) {
         self.notes.retain(|note| !keys.contains(&note.key()));
     }
@@ -191,7 +190,7 @@ impl<'a> Reader<'a> {
         self.notes.push(Note::StandsStill);
     }
 
-    /// Keys that do nothing beside the others, each with the text of its default, which is not worth a note.
+    /// Reads keys that have no effect with the other settings. Each comes with the texts of its default, which get no note.
     pub(super) fn unused(&mut self, keys: &[(&'static str, &[&str])]) {
         for (key, defaults) in keys {
             if self.get(key).is_some_and(|entry| !entry.is_null() && !defaults.contains(&entry.text)) {
@@ -225,7 +224,7 @@ impl<'a> Reader<'a> {
             }
             return Ok(Threshold::Dynamic {
                 ratio: number(ratio, 0.995, |ratio| (0.0..=1.0).contains(&ratio), "is not inside [0, 1]")?,
-                max: number(max, 1.0, |max| max >= 1.0, "is not at least 1")?,
+                max: number(max, 1.0, |max| max >= 1.0, "is below 1")?,
             });
         }
         self.ignored_if_given([ratio, max], Ignored::Off("thresholding"));
@@ -236,7 +235,7 @@ impl<'a> Reader<'a> {
         Ok(Threshold::None)
     }
 
-    /// The keys that nothing here has read.
+    /// Adds notes on the keys that were not read.
     fn note_the_rest(&mut self) {
         for (key, text) in self.entries {
             let name = key.as_str();
@@ -267,10 +266,14 @@ fn in_order([max, min]: [f64; 2]) -> Result<[f64; 2], Error> {
     if min < max {
         return Ok([max, min]);
     }
-    Err(config_error("sigma_min", &few_digits(min), format!("is not below sigma_max = {}", few_digits(max))))
+    Err(config_error(
+        "sigma_min",
+        &few_digits(min),
+        format!("is not below sigma_max = {}; choose a smaller one", few_digits(max)),
+    ))
 }
 
-/// A number for which `holds`, or the default.
+/// A number for which `holds` is true, or the default. Else an error that says `not`.
 pub(super) fn number(
     entry: Option<Entry<'_>>,
     default: f64,

@@ -1,11 +1,11 @@
-//! How a configuration makes its noise schedule: exactly, and in the `f32` of diffusers.
+//! Makes the noise schedule of a configuration: exactly, and in the `f32` of diffusers.
 
 use crate::compat::{Tables, laplace};
 use crate::error::Error;
 use crate::hub::json::{config_error, few_digits};
 use crate::schedule::NoiseSchedule;
 
-/// `beta_schedule` with its ends, or `trained_betas`.
+/// `beta_schedule` with its `beta_start` and `beta_end`, or `trained_betas`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Curve {
     Trained(Vec<f64>),
@@ -21,11 +21,11 @@ pub(super) enum Curve {
 pub(super) struct Recipe {
     pub(super) total: usize,
     pub(super) curve: Curve,
-    /// The factor by which the SNR is divided, 1 for none.
+    /// `snr_shift_scale`: the SNR is divided by it; 1 for no shift.
     pub(super) shift: f64,
-    /// To zero terminal SNR.
+    /// Whether the schedule is rescaled to zero terminal SNR.
     pub(super) rescales: bool,
-    /// Whether diffusers shifts and rescales ᾱ itself, and not β: CogVideoX.
+    /// Whether diffusers shifts and rescales ᾱ itself instead of β: CogVideoX.
     pub(super) in_alpha_bar: bool,
 }
 
@@ -85,7 +85,7 @@ impl Recipe {
         })
     }
 
-    /// Whether diffusers makes this table in `f64`, as CogVideoX does of these β.
+    /// Whether diffusers computes this table in `f64`: CogVideoX, for this schedule.
     pub(super) fn is_in_f64(&self) -> bool {
         self.in_alpha_bar && matches!(self.curve, Curve::ScaledLinear(..))
     }
@@ -108,7 +108,7 @@ impl Recipe {
         }
     }
 
-    /// The error of a schedule, with the key that made it.
+    /// The error of a schedule, with the key that defined it.
     fn error(&self, error: &Error) -> Error {
         let (key, name) = (self.curve.key(), self.curve.name());
         match error {
@@ -116,23 +116,23 @@ impl Recipe {
                 config_error(format!("{key}[{t}]"), &few_digits(*value), "is not inside (0, 1)")
             }
             Error::AlphaBar { t, value } => {
-                let reason = format!("is no schedule for T = {}: it gives ᾱ[{t}] = {}", self.total, few_digits(*value));
+                let reason = format!("gives no valid schedule for T = {}: ᾱ[{t}] = {}", self.total, few_digits(*value));
                 config_error(key, name, reason)
             }
             Error::AlphaBarNotFalling { t, value, .. } => {
                 let reason = format!(
-                    "is no schedule for T = {}: ᾱ stays at {} at t = {t}, because β is too small",
+                    "gives no valid schedule for T = {}: ᾱ stays at {} at t = {t}, because β is too small",
                     self.total,
                     few_digits(*value)
                 );
                 config_error(key, name, reason)
             }
-            other => config_error(key, name, format!("is no schedule for T = {}: {other}", self.total)),
+            other => config_error(key, name, format!("gives no valid schedule for T = {}: {other}", self.total)),
         }
     }
 }
 
-/// `snr_shift_scale`: ᾱ/(k + (1−k)·ᾱ), before the rescaling to zero SNR.
+/// `snr_shift_scale`: ᾱ becomes ᾱ/(k + (1−k)·ᾱ), before the rescaling to zero SNR.
 fn shifted(schedule: NoiseSchedule, k: f64) -> Result<NoiseSchedule, Error> {
     if k == 1.0 {
         return Ok(schedule);

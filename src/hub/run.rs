@@ -1,4 +1,4 @@
-//! One use of a configuration: what a pipeline passes at run time, and the plan that comes of it.
+//! One use of a configuration: what a pipeline passes at run time, and the plan that follows from it.
 
 use crate::error::Error;
 use crate::hub::SchedulerConfig;
@@ -9,27 +9,28 @@ use crate::plan::Plan;
 use crate::solver::Solver;
 use crate::timesteps::kept_by_strength;
 
-/// What a pipeline passes to a scheduler at run time, from [`SchedulerConfig::run`] and its two siblings.
+/// A configuration with the arguments that a pipeline passes at run time.
 ///
-/// Which class takes which argument:
+/// Start one with [`SchedulerConfig::run`], [`SchedulerConfig::run_through_sigmas`] or [`SchedulerConfig::run_through_times`]. Which class takes
+/// which argument:
 ///
 /// | argument | classes |
 /// |---|---|
 /// | a number of steps ([`SchedulerConfig::run`]) | all |
-/// | a list of σ ([`SchedulerConfig::run_through_sigmas`]) | `EulerDiscreteScheduler`, `EDMEulerScheduler`, flow matching but for Heun; `UniPCMultistepScheduler` with `use_flow_sigmas` |
+/// | a list of σ ([`SchedulerConfig::run_through_sigmas`]) | `EulerDiscreteScheduler`, `EDMEulerScheduler`, flow matching except Heun; `UniPCMultistepScheduler` with `use_flow_sigmas` |
 /// | a list of t ([`SchedulerConfig::run_through_times`]) | DDIM, DDPM, PNDM, CogVideoX, UnCLIP, LCM, TCD; `EulerDiscreteScheduler`, `HeunDiscreteScheduler`, `DPMSolverMultistepScheduler` and `DPMSolverSinglestepScheduler` without a spacing in σ; `FlowMatchEulerDiscreteScheduler`, `FlowMatchLCMScheduler` |
-/// | [`Run::mu`] | with `use_dynamic_shifting`: flow matching but for Heun; DPM-Solver, DEIS and UniPC with `use_flow_sigmas` |
-/// | [`Run::tokens`] | with `use_dynamic_shifting`: flow matching but for Heun |
-/// | [`Run::eta`] | DDIM, `CogVideoXDDIMScheduler`, TCD; Euler ancestral, KDPM2 ancestral and DPM-Solver SDE. Through [`SchedulerConfig::compat`], DDIM and TCD only |
+/// | [`Run::mu`] | with `use_dynamic_shifting`: flow matching except Heun; DPM-Solver, DEIS and UniPC with `use_flow_sigmas` |
+/// | [`Run::tokens`] | with `use_dynamic_shifting`: flow matching except Heun |
+/// | [`Run::eta`] | DDIM, `CogVideoXDDIMScheduler`, TCD; Euler ancestral, KDPM2 ancestral and DPM-Solver SDE. With [`SchedulerConfig::compat`], DDIM and TCD only |
 /// | [`Run::strength`] | all; LCM and TCD with a number of steps only |
 ///
-/// An argument that the class does not take is an error of the plan. So is an argument that the file contradicts, and a missing μ.
+/// [`Run::plan`] returns an error for an argument that the class does not take or that contradicts the file, and for a missing μ.
 ///
 /// ```
 /// use alphabar::hub::SchedulerConfig;
 ///
 /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#)?;
-/// // img2img: the last 60 % of 50 calls, with η = 0.3.
+/// // img2img: the last 60 % of 50 steps, with η = 0.3.
 /// let plan = config.run(50).strength(0.6).eta(0.3).plan()?;
 /// assert_eq!(plan.len(), 30);
 /// # Ok::<(), alphabar::Error>(())
@@ -50,7 +51,7 @@ pub struct Run<'a> {
 pub(super) enum Calls {
     /// S calls, spaced as the configuration says.
     Count(usize),
-    /// At these σ: noise/signal, or those of a flow.
+    /// At these σ: noise/signal, or the flow's σ.
     Sigmas(Vec<f64>),
     /// At these t.
     Times(Vec<f64>),
@@ -68,7 +69,7 @@ pub(super) enum Argument {
 }
 
 impl Argument {
-    /// What a pipeline calls it.
+    /// Its name in a pipeline of diffusers.
     fn name(self) -> &'static str {
         match self {
             Self::Sigmas => "sigmas",
@@ -80,25 +81,25 @@ impl Argument {
         }
     }
 
-    /// What to do instead, where a class does not take it.
+    /// What to do instead, if a class does not take it.
     fn instead(self) -> &'static str {
         match self {
-            Self::Sigmas | Self::Times => "pass the number of steps, or make a Path and give it to plan_builder_along",
-            Self::Mu | Self::Tokens => "leave it out: it is for flows with use_dynamic_shifting",
-            Self::Eta => "for noise on the way, give Ddim::new and Run::path to plan_builder_along",
+            Self::Sigmas | Self::Times => "pass the number of steps, or make a Path and pass it to plan_builder_along",
+            Self::Mu | Self::Tokens => "leave it out: only flows with use_dynamic_shifting take it",
+            Self::Eta => "for a sampler that adds noise, pass Run::path to plan_builder_along and build with Ddim::new",
             Self::Strength => "leave it out",
         }
     }
 }
 
-/// The sampler that a configuration chose.
+/// The sampler of a configuration.
 pub(super) type AnySolver = Box<dyn Solver + Send + Sync>;
 
-/// A path, and the sampler along it.
+/// A path, the sampler that runs along it, and the scale of the initial noise.
 pub(super) struct Route {
     pub(super) path: Path,
     pub(super) solver: AnySolver,
-    /// What multiplies the initial noise.
+    /// The factor of the initial noise.
     pub(super) noise_scale: f64,
 }
 
@@ -108,7 +109,7 @@ impl Route {
         Self::boxed(path, Box::new(solver))
     }
 
-    /// [`Route::new`] of a sampler that a configuration chose.
+    /// [`Route::new`] with a boxed sampler.
     pub(super) fn boxed(path: Path, solver: AnySolver) -> Self {
         Self { path, solver, noise_scale: 1.0 }
     }
@@ -119,15 +120,17 @@ impl<'a> Run<'a> {
         Self { config, calls, mu: None, tokens: None, eta: None, strength: None }
     }
 
-    /// μ of a dynamic shift, of which the σ of a flow are σ ← a·σ/(1 + (a − 1)·σ) with a = e^μ, or a = μ if `time_shift_type` is `linear`.
+    /// Sets μ of a dynamic shift, which moves the σ of a flow: σ ← a·σ/(1 + (a − 1)·σ) with a = e^μ, or a = μ if `time_shift_type` is `linear`.
     ///
-    /// A pipeline computes it from the size of the image; [`Run::tokens`] does so, too. Pass one of the two.
+    /// A pipeline computes μ from the size of the image, and so does [`Run::tokens`]. Pass one of the two.
     pub fn mu(self, mu: f64) -> Self {
         Self { mu: Some(mu), ..self }
     }
 
-    /// The number of the image's tokens, of which μ is a linear function: `base_shift` at `base_image_seq_len`, and `max_shift` at
-    /// `max_image_seq_len`. A latent of 128×128 in patches of 2×2 has 4096.
+    /// Sets the number of tokens of the image, from which μ of a dynamic shift is computed.
+    ///
+    /// μ is a linear function of the number: `base_shift` at `base_image_seq_len`, and `max_shift` at `max_image_seq_len`. A latent of 128×128
+    /// in patches of 2×2 has 4096 tokens.
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
@@ -138,19 +141,22 @@ impl<'a> Run<'a> {
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[doc(alias = "image_seq_len")]
+    #[doc(alias = "calculate_shift")]
     pub fn tokens(self, tokens: usize) -> Self {
         Self { tokens: Some(tokens), ..self }
     }
 
-    /// η, how much noise is added on the way, in [0, 1]: of DDIM (0 by default), of the ancestral methods in σ (1), and γ of TCD (0.3).
+    /// Sets η in [0, 1], which scales the noise that is added at each step. For TCD it is γ.
+    ///
+    /// Defaults: 0 for DDIM, 1 for the ancestral and SDE methods in σ, 0.3 for TCD.
     pub fn eta(self, eta: f64) -> Self {
         Self { eta: Some(eta), ..self }
     }
 
-    /// Image-to-image: the last ⌊S·strength⌋ points of the path. LCM and TCD make S calls of what is left of their
-    /// `original_inference_steps` instead.
+    /// img2img: keeps only the last ⌊S·strength⌋ points of the path, the least noisy ones.
     ///
-    /// Sampling starts from the image with the noise of [`Plan::start`], and not from [`Run::noise_scale`]:
+    /// LCM and TCD shorten the list of `original_inference_steps` instead, and make S network calls along the rest. Sampling starts from the
+    /// image with noise added at the level [`Plan::start`]; [`Run::noise_scale`] is not used:
     ///
     /// ```
     /// use alphabar::forward::add_noise;
@@ -162,11 +168,13 @@ impl<'a> Run<'a> {
     /// let x = add_noise(&image, &z, &[plan.start()])?;
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "img2img")]
+    #[doc(alias = "image-to-image")]
     pub fn strength(self, strength: f64) -> Self {
         Self { strength: Some(strength), ..self }
     }
 
-    /// S, where no list is taken.
+    /// S, for classes that take no list.
     pub(super) fn steps(&self) -> Result<usize, Error> {
         match &self.calls {
             Calls::Count(steps) => Ok(*steps),
@@ -175,7 +183,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// `Err` for an argument that is none of these, and not the strength, which all classes take.
+    /// `Err` for an argument that is not in `taken`. The strength is not checked, because all classes take it.
     pub(super) fn takes(&self, taken: &[Argument]) -> Result<(), Error> {
         let given = [
             (Argument::Sigmas, matches!(self.calls, Calls::Sigmas(_))),
@@ -217,17 +225,17 @@ impl<'a> Run<'a> {
 
     fn route(&self) -> Result<Route, Error> {
         let mut route = self.config.sampler.route(self)?;
-        // Distilled classes make S calls of the part that is left.
+        // Distilled classes have used the strength already: they make S calls along a shorter list.
         if let Some(strength) = self.strength.filter(|_| self.config.class.list() != List::Distilled) {
             route.path = route.path.with_strength(strength)?;
         }
         Ok(route)
     }
 
-    /// The path: at which levels the network is called, and what it is told there.
+    /// The path: the points at which the network is called, with level and t, and the level of the end.
     ///
     /// # Errors
-    /// Those of [`Run::plan`], but for the sampler's.
+    /// The errors of [`Run::plan`], except those of the sampler.
     pub fn path(&self) -> Result<Path, Error> {
         Ok(self.route()?.path)
     }
@@ -246,29 +254,32 @@ impl<'a> Run<'a> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Run::plan`].
+    /// The errors of [`Run::plan`].
     pub fn solver(&self) -> Result<Box<dyn Solver + Send + Sync>, Error> {
         Ok(self.route()?.solver)
     }
 
-    /// The plan. It tells the t and the input scale of each call.
+    /// The plan of the run. Its steps have the t and the input scale of each network call.
     ///
     /// # Errors
-    /// [`Error::Count`] for S outside the spacing's range; [`Error::Config`] with the name of an argument that the class does not take or the
-    /// file contradicts, and for what [`SchedulerConfig::compat`] cannot imitate; [`Error::Parameter`] for a value outside its domain; those of
-    /// [`PlanBuilder::build`](crate::PlanBuilder::build).
+    /// - [`Error::Count`] for S outside the range of the spacing.
+    /// - [`Error::Config`] with the name of an argument that the class does not take or that contradicts the file, and for settings that
+    ///   [`SchedulerConfig::compat`] cannot imitate.
+    /// - [`Error::Parameter`] for a value outside its domain.
+    /// - The errors of [`PlanBuilder::build`](crate::PlanBuilder::build).
     pub fn plan(&self) -> Result<Plan, Error> {
         let Route { path, solver, .. } = self.route()?;
         self.config.plan_builder_along(&path).build(&solver)
     }
 
-    /// What the initial noise z is multiplied by: sampling starts from x = scale·z, in the scale of the plan.
+    /// The factor of the initial noise z: sampling starts from x = scale·z, in the scale of the plan.
     ///
-    /// 1 for most classes. It is the noise of the first level for classes in σ, unless their spacing is leading; √(σ_max² + 1) for EDM; σ_max
-    /// for `ScoreSdeVeScheduler`. That is `init_noise_sigma` of diffusers, which for a table of β counts in units of x/√ᾱ.
+    /// It is 1 for most classes. For classes in σ it is the noise of the first level, unless their spacing is leading; for EDM it is
+    /// √(σ_max² + 1), and for `ScoreSdeVeScheduler` σ_max. It corresponds to `init_noise_sigma` of diffusers, which is in the scale x/√ᾱ for a
+    /// table of β.
     ///
     /// # Errors
-    /// Those of [`Run::plan`].
+    /// The errors of [`Run::plan`].
     #[doc(alias = "init_noise_sigma")]
     pub fn noise_scale(&self) -> Result<f64, Error> {
         Ok(self.route()?.noise_scale)

@@ -1,4 +1,4 @@
-//! What a class reads, and the route that it runs: one file a family.
+//! The settings of a class and the route that it runs, with one module per family.
 
 use crate::coefficients::Threshold;
 use crate::error::Error;

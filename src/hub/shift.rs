@@ -1,11 +1,11 @@
-//! The shift of a flow: what its keys and μ make of it.
+//! The shift of a flow, from its keys and from μ.
 
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::hub::json::{config_error, few_digits};
 use crate::hub::read::Reader;
 
-/// `time_shift_type`: the factor that a dynamic shift makes of μ.
+/// `time_shift_type`: the factor of a dynamic shift, as a function of μ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DynamicType {
     /// e^μ.
@@ -17,16 +17,16 @@ pub(super) enum DynamicType {
 impl DynamicType {
     pub(super) const NAMES: [(&str, Self); 2] = [("exponential", Self::Exponential), ("linear", Self::Linear)];
 
-    /// This flow with the shift of μ.
+    /// This flow, shifted by μ.
     pub(super) fn shifted(self, flow: Flow, mu: f64) -> Result<Flow, Error> {
         match self {
             Self::Exponential => flow.shifted_exponentially(mu),
             Self::Linear => flow.shifted(mu),
         }
-        .map_err(|error| config_error("mu", &few_digits(mu), format!("makes no shift: {error}")))
+        .map_err(|error| config_error("mu", &few_digits(mu), format!("gives no valid shift: {error}")))
     }
 
-    /// The factor of the shift of μ.
+    /// The factor of the shift by μ.
     pub(super) fn factor(self, mu: f64) -> Result<f64, Error> {
         Ok(self.shifted(Flow::default(), mu)?.shift())
     }
@@ -37,7 +37,7 @@ pub(super) fn read_static(reader: &mut Reader<'_>, key: &'static str) -> Result<
     reader.number(key, 1.0, |shift| (1e-6..=1e6).contains(&shift), "is not inside [1e-6, 1e6]")
 }
 
-/// `shift_terminal`; 0 is as good as none.
+/// `shift_terminal`; 0 is the same as none.
 pub(super) fn read_terminal(reader: &mut Reader<'_>) -> Result<Option<f64>, Error> {
     let holds = |terminal: f64| terminal == 0.0 || (1e-6..1.0).contains(&terminal);
     let terminal = reader.optional("shift_terminal", holds, "is neither 0 nor inside [1e-6, 1)")?;

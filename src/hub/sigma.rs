@@ -1,11 +1,11 @@
 //! Classes that run in σ: Euler, Heun, LMS, KDPM2, DPM-Solver SDE.
 //!
-//! `s_churn`, `s_tmin`, `s_tmax` and `s_noise` are arguments of `step()` in diffusers, and no settings:
-//! [`Path::churned`] does it to [`Run::path`].
+//! `s_churn`, `s_tmin`, `s_tmax` and `s_noise` are arguments of `step()` in diffusers, not settings. Here, apply [`Path::churned`] to
+//! [`Run::path`].
 
 mod path;
 
-use crate::compat::{Listed, LmsOfList, Precision, Sigmas};
+use crate::compat::{LmsOfList, PointList, Precision, Sigmas};
 use crate::error::Error;
 use crate::hub::read::Reader;
 use crate::hub::run::{AnySolver, Argument, Calls, Route, Run};
@@ -17,51 +17,51 @@ use crate::solver::{Dpm2, Euler, EulerAncestral, Heun, Lms, TwoStage};
 use crate::spacing::Spread;
 use crate::timesteps::PathEnd;
 
-/// What these classes read beside the table.
+/// The settings of these classes, apart from the table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     class: SchedulerClass,
     spread: Option<Spread>,
-    /// `sigma_max` and `sigma_min`: the ends of the spread, if they are not those of the table.
+    /// `sigma_max` and `sigma_min`: the ends of the spacing in σ, if given. By default it has the ends of the table.
     ends: [Option<f64>; 2],
-    /// `interpolation_type`: σ even in ln σ.
+    /// `interpolation_type` = `log_linear`: ln σ is evenly spaced.
     log_linear: bool,
-    /// `timestep_type`: the network is told ln(σ)/4.
+    /// `timestep_type` = `continuous`: the network receives ln(σ)/4.
     continuous: bool,
 }
 
 static LINEAR_IN_SIGMA: Quirk = Quirk {
     key: "timestep_spacing",
     here: "between two whole t, ln σ is linear in t",
-    diffusers: "makes σ linear in t for the levels, and ln σ for the t that belong to a σ",
+    diffusers: "interpolates σ linearly in t for the levels, but ln σ for the t of a given σ",
     by: 4e-5,
     in_compat: true,
 };
 static ENDS_OF_THE_LIST: Quirk = Quirk {
     key: "timestep_spacing",
-    here: "the σ of use_karras_sigmas and its like cover the whole table",
+    here: "the σ of a Karras, exponential or beta spacing cover the whole table",
     diffusers: "spreads them between the ends of the list of this spacing, which may stop well above the table's smallest σ",
     by: 5.0,
     in_compat: true,
 };
 static LOG_LINEAR: Quirk = Quirk {
     key: "interpolation_type",
-    here: "S values of σ, even in ln σ, with the t that belong to them",
-    diffusers: "makes S + 1 values of σ beside S values of t, which do not belong to them",
+    here: "S values of σ are evenly spaced in ln σ, each with its own t",
+    diffusers: "combines S + 1 values of σ with S values of t that do not belong to them",
     by: 0.6,
     in_compat: true,
 };
 static ROUNDED: Quirk = Quirk {
     key: "use_karras_sigmas",
     here: "the network receives the t of each σ, with its fraction",
-    diffusers: "rounds t at the points of the path in this class, and not at the points between them",
+    diffusers: "rounds t at the points of the path, but not at the points between them",
     by: 3e-4,
     in_compat: true,
 };
 static LMS_END: Quirk = Quirk {
     key: "_class_name",
     here: "the step to clean data returns x̂₀, and image-to-image starts at order 1",
-    diffusers: "extrapolates four outputs to σ = 0, and leaves out the terms for which image-to-image has no output yet",
+    diffusers: "extrapolates four outputs to σ = 0, and in image-to-image leaves out the terms that have no output yet",
     by: 0.8,
     in_compat: true,
 };
@@ -71,7 +71,7 @@ impl Settings {
         let spread = reader.spread()?;
         let ends = if spread.is_some() { reader.sigma_ends_if_given()? } else { [None; 2] };
         let log_linear = reader.choice("interpolation_type", false, &[("linear", false), ("log_linear", true)])?;
-        // For other predictions it does nothing.
+        // `timestep_type` acts only with v-prediction.
         let reads_type = trained.prediction == Prediction::Velocity
             || reader.peek("timestep_type").is_some_and(|entry| entry.is_null());
         let continuous =
@@ -85,21 +85,21 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What a spread makes of other keys, and where diffusers differs.
+    /// Adds notes on keys that a spacing in σ leaves without effect, and on differences from diffusers.
     fn note(&self, reader: &mut Reader<'_>, trained: &Trained) {
         let is_linspace = trained.spacing == Spacing::Linspace;
         if self.spread.is_some() {
             reader.unused(&[("interpolation_type", &["\"linear\""])]);
         }
         if (self.spread.is_some() || self.log_linear) && trained.spacing == Spacing::Leading {
-            // The path covers the table, whatever the list of t.
+            // The path covers the whole table, so the list of t has no effect.
             reader.unused(&[("steps_offset", &["0"])]);
         }
         match self.spread {
             Some(_) if !is_linspace => {
-                // S values of σ in diffusers, too, whatever the length of the list.
+                // diffusers also has S values of σ here, whatever the length of its list of t.
                 reader.retract(&["timestep_spacing"]);
-                // Ends that the file names are taken in both.
+                // Ends that the file gives are used in diffusers too.
                 if self.ends.iter().any(Option::is_none) {
                     reader.quirk(&ENDS_OF_THE_LIST);
                 }
@@ -123,17 +123,17 @@ impl Settings {
         self.check(run)?;
         let imitates = run.config.imitates;
         let path = match imitates {
-            Some(precision) => self.imitated(trained, run, precision)?,
+            Some(precision) => self.path_of_diffusers(trained, run, precision)?,
             None => self.path(trained, run)?,
         };
         let solver = self.solver(run, &path, imitates)?;
-        // init_noise_sigma: σ, or √(σ² + 1), the whole of x, with leading spacing.
+        // init_noise_sigma is σ, or √(σ² + 1) with leading spacing. In DDIM's scale these are the noise of the level, and 1.
         let start = path.points().first().map_or(1.0, |point| point.level.noise());
         let noise_scale = if trained.spacing == Spacing::Leading { 1.0 } else { start };
         Ok(Route { noise_scale, ..Route::boxed(path, solver) })
     }
 
-    /// The arguments that the class takes.
+    /// `Err` for an argument that the class does not take or that contradicts the file.
     fn check(&self, run: &Run<'_>) -> Result<(), Error> {
         let taken: &[Argument] = match self.class {
             SchedulerClass::EulerDiscrete => &[Argument::Sigmas, Argument::Times],
@@ -144,16 +144,21 @@ impl Settings {
         run.takes(taken)?;
         if let Calls::Times(_) = run.calls {
             if self.spread.is_some() {
-                return Err(run.refused(Argument::Times, "contradicts the spacing in σ that the file asks for"));
+                return Err(
+                    run.refused(Argument::Times, "contradicts the spacing in σ of the file; pass the number of steps")
+                );
             }
             if self.continuous {
-                return Err(run.refused(Argument::Times, "is not what the network receives, ln(σ)/4; pass σ"));
+                return Err(run.refused(
+                    Argument::Times,
+                    "is not what this network receives, which is ln(σ)/4; pass a list of σ",
+                ));
             }
         }
         match (run.eta, run.config.imitates) {
-            (Some(_), Some(_)) => {
-                Err(run.refused(Argument::Eta, "is no argument in diffusers, where η is 1; leave it out with compat()"))
-            }
+            (Some(_), Some(_)) => Err(
+                run.refused(Argument::Eta, "is not an argument in diffusers, where η is 1; leave it out with compat()")
+            ),
             _ => Ok(()),
         }
     }
@@ -178,24 +183,24 @@ impl Settings {
     }
 
     /// The path of diffusers.
-    fn imitated(&self, trained: &Trained, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
+    fn path_of_diffusers(&self, trained: &Trained, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
         let schedule = trained.schedule(Some(precision))?;
         let table = Sigmas::new(&schedule, precision);
         let times = trained.times();
         let mut end = if trained.end == PathEnd::Clean { 0.0 } else { table.min() };
         let (list, steps) = match &run.calls {
             Calls::Count(steps) if trained.spacing == Spacing::Leading => {
-                // Past the table, Python repeats its largest σ.
+                // This is an error if t leaves the table; diffusers would repeat the largest σ.
                 trained.timesteps(self.class, *steps)?;
-                (Listed::at(&table, times.list(schedule.len(), *steps)?), *steps)
+                (PointList::at(&table, times.list(schedule.len(), *steps)?), *steps)
             }
-            Calls::Count(steps) => (Listed::at(&table, times.list(schedule.len(), *steps)?), *steps),
-            Calls::Times(times) => (Listed::at(&table, times.clone()), times.len()),
+            Calls::Count(steps) => (PointList::at(&table, times.list(schedule.len(), *steps)?), *steps),
+            Calls::Times(times) => (PointList::at(&table, times.clone()), times.len()),
             Calls::Sigmas(sigmas) => {
                 let (last, sigmas) = path::split_end(run, sigmas)?;
                 end = last;
                 let sigmas: Vec<f64> = sigmas.iter().map(|sigma| precision.hold(*sigma)).collect();
-                (Listed::through(&table, sigmas), 0)
+                (PointList::through(&table, sigmas), 0)
             }
         };
         let list = match (&run.calls, self.spread) {
@@ -205,13 +210,13 @@ impl Settings {
                 let list = list.spread(&table, spread, steps, self.ends)?;
                 let rounds = rounds_t(self.class) && spread == Spread::Karras;
                 let round = |t: &f64| if rounds { t.round_ties_even() } else { *t };
-                Listed { times: list.times.iter().map(round).collect(), ..list }
+                PointList { times: list.times.iter().map(round).collect(), ..list }
             }
             (_, None) if self.log_linear => list.log_linear(&table, steps)?,
             (_, None) => list,
         };
         let list = if self.continuous {
-            Listed { times: list.sigmas.iter().map(|sigma| 0.25 * libm::log(*sigma)).collect(), ..list }
+            PointList { times: list.sigmas.iter().map(|sigma| 0.25 * libm::log(*sigma)).collect(), ..list }
         } else {
             list
         };
@@ -219,7 +224,7 @@ impl Settings {
     }
 }
 
-/// Whether diffusers rounds the t of Karras's σ.
+/// Whether diffusers rounds t in Karras's spacing.
 fn rounds_t(class: SchedulerClass) -> bool {
     matches!(class, SchedulerClass::Kdpm2Discrete | SchedulerClass::Kdpm2AncestralDiscrete)
 }

@@ -1,6 +1,6 @@
 //! Classes that run in t along a table of β: DDIM, DDPM, PNDM, LCM, TCD.
 
-use crate::compat::{ByStride, DdpmOfPython, PndmByStride, Precision};
+use crate::compat::{ByStride, DdpmOfDiffusers, PndmByStride, Precision};
 use crate::error::{Error, require_count};
 use crate::hub::json::config_error;
 use crate::hub::read::Reader;
@@ -14,7 +14,7 @@ use crate::schedule::NoiseSchedule;
 use crate::solver::{Ddim, Ddpm, DpmSolverPp, FinalOrder, Interpolation, Lcm, Middle, Orders, Pndm, Tcd};
 use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 
-/// What these classes read beside the table.
+/// The settings of these classes, apart from the table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     class: SchedulerClass,
@@ -32,31 +32,32 @@ enum Method {
     Pndm {
         runge_kutta: bool,
     },
-    /// LCM and TCD, with the timesteps that the network was distilled for.
     Lcm {
+        /// `original_inference_steps`: the number of timesteps that the network was distilled for.
         distilled: usize,
         method: Lcm,
     },
     Tcd {
+        /// `original_inference_steps`.
         distilled: usize,
     },
 }
 
-/// γ of TCD where a pipeline passes none.
+/// The default γ of TCD.
 const TCD_GAMMA: f64 = 0.3;
 
 static MIXES_V: Quirk = Quirk {
     key: "prediction_type",
     here: "the v of each call is converted to ε, and these ε are combined",
-    diffusers: "combines the v of several levels, and converts the sum at the last of them",
+    diffusers: "combines the v of several levels, and then converts the sum at the last level",
     by: 0.94,
     in_compat: true,
 };
 
 static FULL_ORDER_TO_CLEAN: Quirk = Quirk {
     key: "set_alpha_to_one",
-    here: "the step to clean data ends in x̂₀",
-    diffusers: "combines earlier outputs in it, as in other steps",
+    here: "the step to clean data returns x̂₀",
+    diffusers: "combines earlier outputs in this step too",
     by: 8e-3,
     in_compat: true,
 };
@@ -125,15 +126,16 @@ impl Settings {
         let schedule = trained.schedule(run.config.imitates)?;
         let path = self.path(trained, &schedule, run)?;
         match run.config.imitates {
-            None => self.ours(trained, run, path),
-            Some(precision) => self.theirs(trained, &schedule, run, path, precision),
+            None => self.default_route(trained, run, path),
+            Some(precision) => self.route_of_diffusers(trained, &schedule, run, path, precision),
         }
     }
 
     fn path(&self, trained: &Trained, schedule: &NoiseSchedule, run: &Run<'_>) -> Result<Path, Error> {
         if let Calls::Times(times) = &run.calls {
             if run.has_strength() && self.is_distilled() {
-                let reason = "shortens the list that S steps are taken from; pass a shorter list of t instead";
+                let reason =
+                    "shortens the list that S steps are chosen from, but a list of t is given; pass a shorter list";
                 return Err(run.refused(Argument::Strength, reason));
             }
             let path = trained.ended(Path::from_times(schedule, times.iter().copied())?, schedule)?;
@@ -142,15 +144,15 @@ impl Settings {
         let steps = run.steps()?;
         let total = schedule.len();
         let tau = match self.method {
-            // A strength shortens the list of which S are taken.
+            // A strength shortens the list from which S timesteps are chosen.
             Method::Lcm { distilled, .. } | Method::Tcd { distilled } => {
                 let kept = run.kept_of(distilled)?;
                 distilled_timesteps(total, distilled, kept, steps)?.ending(trained.end)
             }
-            // numpy's list of one.
+            // numpy's linspace with one entry starts at 0.
             _ if run.config.imitates.is_some() && steps == 1 && trained.spacing == Spacing::Linspace => {
                 if self.class == SchedulerClass::UnClip {
-                    let reason = "divides by zero in diffusers; compat() has nothing to imitate";
+                    let reason = "divides by zero in diffusers; use 2 or more steps with compat()";
                     return Err(config_error("num_inference_steps", "1", reason));
                 }
                 Timesteps::explicit(total, [0])?.ending(trained.end)
@@ -160,12 +162,13 @@ impl Settings {
         Path::trained(schedule, &tau)
     }
 
-    fn ours(&self, trained: &Trained, run: &Run<'_>, path: Path) -> Result<Route, Error> {
+    /// The path with the sampler as its paper defines it.
+    fn default_route(&self, trained: &Trained, run: &Run<'_>, path: Path) -> Result<Route, Error> {
         Ok(match self.method {
             Method::Ddim | Method::Encode => Route::new(path, Ddim::new(run.eta.unwrap_or(0.0))?),
             Method::Ddpm => Route::new(path, Ddpm::new(trained.variance)),
             Method::Sde => Route::new(path, sde_2m(true)?),
-            // One step has no outputs to combine.
+            // With one step there are no earlier outputs to combine.
             Method::Pndm { .. } if path.len() == 1 => Route::new(path, Ddim::deterministic()),
             Method::Pndm { runge_kutta: false } => Route::new(path, Pndm::plms()),
             Method::Pndm { runge_kutta: true } => Route::new(path, Pndm::with_runge_kutta(Middle::Time)),
@@ -174,8 +177,8 @@ impl Settings {
         })
     }
 
-    /// What diffusers runs.
-    fn theirs(
+    /// The path with the sampler as diffusers computes it.
+    fn route_of_diffusers(
         &self,
         trained: &Trained,
         schedule: &NoiseSchedule,
@@ -202,24 +205,24 @@ impl Settings {
                     Precision::F32 => trained.tables()?.betas().iter().map(|beta| f64::from(*beta)).collect(),
                     Precision::F64 => schedule.betas().to_vec(),
                 };
-                let method = DdpmOfPython { method: Ddpm::new(trained.variance), ends_noisy, betas, precision };
+                let method = DdpmOfDiffusers { method: Ddpm::new(trained.variance), ends_noisy, betas, precision };
                 Route::new(path.ending_at(clean)?, method)
             }
             Method::Sde => {
                 let strides = strides(end)?;
-                // Of the first order where t − ⌊T/S⌋ is below 0, wherever the list ends.
+                // diffusers uses the first order if t − ⌊T/S⌋ is below 0, wherever the list ends.
                 let falls_below = path.points().last().is_some_and(|point| strides.is_below(point.t));
                 Route::new(path, strides.of(sde_2m(falls_below)?))
             }
             Method::Pndm { .. } if run.has_strength() => {
-                let reason = "starts diffusers in the middle of its list of calls, from where its steps do not follow each other; compat() \
-                              does not reproduce that";
+                let reason = "makes diffusers start in the middle of its list of calls, where its steps do not follow each \
+                              other; compat() does not reproduce that. Leave compat() out";
                 return Err(run.refused(Argument::Strength, reason));
             }
             Method::Pndm { runge_kutta } => {
                 let prediction = trained.prediction;
                 if !matches!(prediction, Prediction::Epsilon | Prediction::Velocity) {
-                    let reason = "is refused by diffusers when it samples; compat() has nothing to imitate";
+                    let reason = "is refused by diffusers when it samples; leave compat() out";
                     return Err(config_error("prediction_type", &prediction.name(), reason));
                 }
                 Route::new(path, PndmByStride { strides: strides(end)?, runge_kutta, prediction })
@@ -230,16 +233,16 @@ impl Settings {
     }
 }
 
-/// CogVideoX's sampler.
+/// The sampler of `CogVideoXDPMScheduler`.
 fn sde_2m(first_at_last: bool) -> Result<DpmSolverPp, Error> {
     let orders = Orders::new(2)?;
     let orders = if first_at_last { orders.ending(FinalOrder::FirstAtLast) } else { orders };
     DpmSolverPp::multistep(2)?.orders(orders).interpolation(Interpolation::Midpoint).stochastic(1.0)
 }
 
-/// S of the timesteps k − 1, 2k − 1, …, `kept`·k − 1 with k = ⌊T/S₀⌋, from the noisiest on.
+/// S of the timesteps k − 1, 2k − 1, …, `kept`·k − 1 with k = ⌊T/S₀⌋ and S₀ = `all`, the noisiest first.
 fn distilled_timesteps(total: usize, all: usize, kept: usize, steps: usize) -> Result<Timesteps, Error> {
-    let steps = require_count("S", steps, 1, kept)?;
+    let steps = require_count("the number of inference steps", steps, 1, kept)?;
     let stride = total / all;
     // numpy.linspace(0, kept, S, endpoint=False), rounded down.
     let share = kept as f64 / steps as f64;

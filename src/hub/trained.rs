@@ -1,4 +1,4 @@
-//! What all classes with a table of β have in common.
+//! The settings that all classes with a table of β share.
 
 mod reading;
 
@@ -14,7 +14,7 @@ use crate::schedule::NoiseSchedule;
 use crate::solver::Variance;
 use crate::timesteps::{PathEnd, Timesteps};
 
-/// The largest σ of a spread whose table ends at zero SNR: that of ᾱ = 2⁻²⁴, which diffusers holds for 0.
+/// The largest σ of a spacing in σ on a table that ends at zero SNR: σ of ᾱ = 2⁻²⁴, which diffusers uses instead of 0.
 pub(super) const LARGEST_SIGMA: f64 = 4096.0;
 
 /// The settings that all classes with a table of β share.
@@ -48,7 +48,7 @@ impl Trained {
         Ok(tau.ending(self.end))
     }
 
-    /// The schedule of a plan: the exact one, or the one that diffusers holds.
+    /// The schedule of a plan: the exact one, or the one of diffusers.
     pub(super) fn schedule(&self, imitates: Option<Precision>) -> Result<NoiseSchedule, Error> {
         match imitates {
             Some(Precision::F32) if !self.recipe.is_in_f64() => self.tables()?.schedule(),
@@ -56,7 +56,7 @@ impl Trained {
         }
     }
 
-    /// The list of t of diffusers.
+    /// How diffusers lists t.
     pub(super) fn times(&self) -> Times {
         match self.spacing {
             Spacing::Leading => Times::Leading { offset: self.offset },
@@ -65,7 +65,7 @@ impl Trained {
         }
     }
 
-    /// This path of a table, with the end that the file asks for.
+    /// This path along the table, with the end that the file asks for.
     pub(super) fn ended(&self, path: Path, schedule: &NoiseSchedule) -> Result<Path, Error> {
         match self.end {
             PathEnd::Clean => Ok(path),
@@ -73,7 +73,7 @@ impl Trained {
         }
     }
 
-    /// The ends of a spread of σ: `sigma_max` and `sigma_min`, or those of the table.
+    /// The ends of a spacing in σ: `sigma_max` and `sigma_min`, or the ends of the table.
     pub(super) fn spread_ends(&self, [max, min]: [Option<f64>; 2]) -> [f64; 2] {
         let [table_max, table_min] = self.schedule.sigma_range();
         [max.unwrap_or(table_max.min(LARGEST_SIGMA)), min.unwrap_or(table_min)]

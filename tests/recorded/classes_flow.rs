@@ -154,7 +154,7 @@ fn flux_is_shifted_by_its_tokens() {
     let error = |run: alphabar::hub::Run<'_>| run.plan().unwrap_err().to_string();
     assert!(error(flux.run(4)).contains("use_dynamic_shifting = true needs a μ: pass Run::mu, or Run::tokens"));
     assert!(error(flux.run(4).mu(1.0).tokens(4096)).contains("tokens"));
-    assert!(error(flux.run(4).mu(40.0)).contains("mu = 40 makes no shift"), "{}", error(flux.run(4).mu(40.0)));
+    assert!(error(flux.run(4).mu(40.0)).contains("mu = 40 gives no valid shift"), "{}", error(flux.run(4).mu(40.0)));
     assert!(error(flux.run(4).tokens(0)).contains("tokens"));
     assert!(error(flux.run(4).mu(1.0).eta(0.5)).contains("eta"));
     // A linear shift is μ itself, and has to be positive.
@@ -163,7 +163,7 @@ fn flux_is_shifted_by_its_tokens() {
     assert!(error(linear.run(2).mu(-1.0)).contains("mu"));
     // Its own shift does nothing beside the dynamic one.
     assert!(
-        notes(&flux).contains(&"shift: ignored: does nothing beside the other settings of this file".to_owned()),
+        notes(&flux).contains(&"shift: ignored: has no effect with the other settings of this file".to_owned()),
         "{:?}",
         notes(&flux)
     );
@@ -177,7 +177,7 @@ fn a_static_shift_takes_no_mu() {
     for run in [sd3.run(4).mu(1.0), sd3.run(4).tokens(256)] {
         assert!(run.plan().unwrap_err().to_string().contains("use_dynamic_shifting is off"));
     }
-    let unused = notes(&sd3).iter().filter(|note| note.contains("does nothing beside")).count();
+    let unused = notes(&sd3).iter().filter(|note| note.contains("has no effect with")).count();
     assert_eq!(unused, 2, "{:?}", notes(&sd3));
     // Shifted once by default, and twice as in diffusers.
     close(&sigmas(&sd3.plan(2).unwrap()), &[1.0, 0.75]);
@@ -196,7 +196,10 @@ fn flow_settings_that_make_no_sense_name_their_key() {
         (r#""num_train_timesteps": 0"#, "num_train_timesteps = 0"),
         (r#""invert_sigmas": 1"#, "invert_sigmas = 1"),
         (r#""invert_sigmas": true, "stochastic_sampling": true"#, "invert_sigmas = true contradicts the noise"),
-        (r#""use_dynamic_shifting": true, "max_image_seq_len": 256"#, "max_image_seq_len = 256 is base_image_seq_len"),
+        (
+            r#""use_dynamic_shifting": true, "max_image_seq_len": 256"#,
+            "max_image_seq_len = 256 equals base_image_seq_len",
+        ),
         (r#""use_dynamic_shifting": true, "base_shift": "x""#, "base_shift"),
         (r#""use_exponential_sigmas": true, "use_beta_sigmas": true"#, "use_beta_sigmas"),
     ] {
@@ -209,7 +212,11 @@ fn flow_settings_that_make_no_sense_name_their_key() {
     let lcm = read(&with("FlowMatchLCMScheduler", r#""scale_factors": [], "upscale_mode": "area""#));
     assert!(notes(&lcm).iter().any(|note| note.starts_with("upscale_mode: ignored")), "{:?}", notes(&lcm));
     let ltx = read(&with("LTXEulerAncestralRFScheduler", r#""eta": 0, "s_noise": 0.5"#));
-    assert!(notes(&ltx).contains(&"s_noise: ignored: eta is off".to_owned()), "{:?}", notes(&ltx));
+    assert!(
+        notes(&ltx).contains(&"s_noise: ignored: acts only with eta, which is off".to_owned()),
+        "{:?}",
+        notes(&ltx)
+    );
 }
 
 #[test]
@@ -267,14 +274,14 @@ fn continuous_settings_that_make_no_sense_name_their_key() {
             (r#""sigma_max": -1"#, "sigma_max = -1"),
             (r#""sigma_data": 0"#, "sigma_data = 0"),
             (r#""sigma_schedule": "karras", "rho": 0"#, "rho = 0"),
-            (r#""prediction_type": "sample""#, "is none of epsilon, v_prediction"),
+            (r#""prediction_type": "sample""#, "is not one of epsilon, v_prediction"),
         ] {
             refused(&with(class, rest), words);
         }
         // ρ belongs to Karras's spacing.
         let config = read(&with(class, r#""sigma_schedule": "exponential", "rho": 5.0"#));
         assert!(
-            notes(&config).contains(&"rho: ignored: does nothing beside the other settings of this file".to_owned())
+            notes(&config).contains(&"rho: ignored: has no effect with the other settings of this file".to_owned())
         );
         for run in
             [config.run(5).mu(1.0), config.run(5).tokens(64), config.run(5).eta(0.5), config.run_through_times([1.0])]
@@ -363,7 +370,7 @@ fn score_networks_are_told_their_level() {
     }
     let noted = notes(&config);
     assert!(noted.iter().any(|note| note.starts_with("correct_steps: the predictor runs alone")), "{noted:?}");
-    assert!(noted.contains(&"snr: ignored: the corrector is off".to_owned()), "{noted:?}");
+    assert!(noted.contains(&"snr: ignored: acts only with the corrector, which is off".to_owned()), "{noted:?}");
     let without = read(r#"{"_class_name": "ScoreSdeVeScheduler", "correct_steps": 0}"#);
     assert!(!notes(&without).iter().any(|note| note.starts_with("correct_steps")));
     assert!(config.run_through_sigmas([1.0]).plan().is_err());

@@ -178,7 +178,7 @@ fn written() -> Vec<(String, SchedulerConfig)> {
     all.push(("laplace".to_owned(), read(&laplace).unwrap()));
     let own = NoiseSchedule::from_betas((1..=20).map(|i| 1e-4 + f64::from(i * i) / 1300.0)).unwrap();
     let own = SchedulerConfig::from_schedule(SchedulerClass::Ddim, &own, Prediction::Velocity).unwrap();
-    all.push(("schedule-of-ones-own".to_owned(), own));
+    all.push(("custom-schedule".to_owned(), own));
     all
 }
 
@@ -552,7 +552,7 @@ fn euler_is_ddim() {
     let x = |plan: Plan| plan.steps()[0].coefficients.x * 0.7 + plan.steps()[0].coefficients.model * 0.4;
     assert!((x(config.plan(1).unwrap()) - 4.408_312_989).abs() < 1e-8);
     // On the tables of diffusers; 4.418101 if it ended at t = 0.
-    let tables = config.python_tables().unwrap().schedule().unwrap();
+    let tables = config.diffusers_tables().unwrap().schedule().unwrap();
     assert!(
         (x(Plan::new(&tables, &config.timesteps(1).unwrap(), &Ddim::deterministic()).unwrap()) - 4.408_314).abs()
             < 1e-6

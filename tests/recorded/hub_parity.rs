@@ -277,7 +277,7 @@ fn ddpm_is_that_of_diffusers_but_for_its_f32_and_the_noise_of_a_last_step_above_
     let (mut noisy, mut worst) = (0, 0.0_f64);
     for run in Run::ended().filter(|run| run.class() == SchedulerClass::Ddpm && run.follows_own_tau()) {
         let ours = run.plan();
-        let python = run.compat_plan(&run.config.python_tables().unwrap().schedule().unwrap());
+        let python = run.compat_plan(&run.config.diffusers_tables().unwrap().schedule().unwrap());
         assert_eq!(ours.len(), python.len());
         let exact = run.exact_steps(run.config.schedule().unwrap());
         for (ours, theirs) in ours.steps().iter().zip(python.steps()) {
@@ -304,7 +304,7 @@ fn compats_ddpm_is_that_of_diffusers_in_f32() {
     let (mut near, mut far) = (Worst::of("compat's DDPM in f32"), Worst::of("the exact DDPM in f32"));
     for run in Run::ended().filter(|run| run.class() == SchedulerClass::Ddpm) {
         let theirs = run.recorded("x");
-        let tables = run.config.python_tables().unwrap().schedule().unwrap();
+        let tables = run.config.diffusers_tables().unwrap().schedule().unwrap();
         // Long runs start where x and m, each rounded, are multiplied by 1/√ᾱ; and rescaled tables are not to the last bit.
         let bound = if run.rescales() { 5e-5 } else { 1.5e-6 * (run.steps() as f64 / 100.0).max(1.0) };
         near.see(deviation(&run.x::<f32>(run.compat_plan(&tables).steps()), &theirs), bound, &run.id());
@@ -363,7 +363,7 @@ fn compat_on_the_tables_of_python_is_python_to_the_last_digits() {
         if !finite(&expected) {
             continue;
         }
-        let plan = run.exact_steps(&run.config.python_tables().unwrap().schedule().unwrap());
+        let plan = run.exact_steps(&run.config.diffusers_tables().unwrap().schedule().unwrap());
         let off = deviation(&run.x::<f64>(&plan), &expected);
         // torch's square root differs between processors, and with it the rescaled tables.
         if run.rescales() { rescaled.see(off, 1e-4, &run.id()) } else { wide.see(off, bound(&run, &plan), &run.id()) }

@@ -1,7 +1,7 @@
-//! EDM's networks, and Stable Audio's: Euler and DPM-Solver++.
+//! EDM networks, including Stable Audio: Euler and DPM-Solver++.
 //!
-//! `scale_model_input` of diffusers is the input scale of a plan's points. `s_churn` and its kin are arguments of `step()` there, and here
-//! [`Path::churned`].
+//! `scale_model_input` of diffusers is the input scale of a plan's steps here. `s_churn`, `s_tmin`, `s_tmax` and `s_noise`, arguments of
+//! `step()` in diffusers, are [`Path::churned`].
 
 use crate::coefficients::Threshold;
 use crate::compat::multistep::{ThirdForm, ThirdOrder};
@@ -18,13 +18,13 @@ use crate::prediction::{Prediction, SigmaData};
 use crate::solver::{DpmSolverPp, Euler, Interpolation, Orders};
 use crate::spacing;
 
-/// What these classes read.
+/// The settings of these classes.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::hub) struct Settings {
     edm: Edm,
     sigma_max: f64,
     sigma_min: f64,
-    /// The ρ of Karras's spacing; without one, ln σ is spaced evenly.
+    /// ρ of Karras's spacing; if `None`, ln σ is spaced evenly.
     rho: Option<f64>,
     /// `final_sigmas_type` = `sigma_min`.
     ends_at_min: bool,
@@ -44,7 +44,7 @@ enum Method {
 struct Multistep {
     order: usize,
     stochastic: bool,
-    /// `solver_type`, of steps of order 2.
+    /// `solver_type`, for steps of order 2.
     interpolation: Interpolation,
     lower_order_final: bool,
     euler_at_final: bool,
@@ -158,7 +158,7 @@ impl Settings {
         Path::from_sigmas(&self.edm, sigmas.into_iter().take(steps))?.ending_at(self.edm.at_sigma(self.sigma_min)?)
     }
 
-    /// The path through these σ. Where the configuration says so, σ_min is its end, unless the list ends in 0.
+    /// The path through these σ. With `final_sigmas_type` = `sigma_min` it ends at σ_min, unless the list ends in 0.
     fn path_through(&self, sigmas: &[f64]) -> Result<Path, Error> {
         if !self.ends_at_min || sigmas.last() == Some(&0.0) {
             return Path::from_sigmas(&self.edm, sigmas.iter().copied());
@@ -178,7 +178,7 @@ impl Settings {
     fn path_of_diffusers(&self, run: &Run<'_>, precision: Precision) -> Result<Path, Error> {
         if let Calls::Sigmas(_) = run.calls {
             let reason =
-                "are places on the way from σ_max to σ_min in diffusers, not σ; compat() takes a number of steps";
+                "are positions between σ_max and σ_min in diffusers, not σ; pass the number of steps with compat()";
             return Err(run.refused(Argument::Sigmas, reason));
         }
         let at_end = if self.method == Method::Euler { EdmEnd::Last } else { EdmEnd::Min };
@@ -195,7 +195,7 @@ fn multistep(reader: &mut Reader<'_>, cosine: bool, ends_at_min: bool) -> Result
     let names_deis =
         reader.given("algorithm_type").and_then(|entry| entry.word().ok()).is_some_and(|word| word == "deis");
     if names_deis && !ends_at_min {
-        let reason = "is dpmsolver++ here, and needs final_sigmas_type = sigma_min as in diffusers";
+        let reason = "is read as dpmsolver++, and needs final_sigmas_type = sigma_min as in diffusers";
         return Err(config_error("algorithm_type", "deis", reason));
     }
     let stochastic = cosine || is_sde;
@@ -221,7 +221,8 @@ impl Multistep {
         if self.order == 3 && run.config.imitates.is_some() {
             let last = if path.end().is_clean() { steps.saturating_sub(1) } else { steps };
             if self.stochastic && (0..last).any(|step| orders.at(step, steps) == 3) {
-                let reason = "has no step with noise in diffusers, which fails where it needs one";
+                let reason =
+                    "has no SDE step in diffusers, which fails when it needs one; use order 2, or leave compat() out";
                 return Err(config_error("solver_order", "3", reason));
             }
             return Ok(Route::new(path, ThirdOrder { solver, form: ThirdForm::Data }));

@@ -1,4 +1,4 @@
-//! iPNDM on the levels of v-diffusion: `IPNDMScheduler`, of Dance Diffusion.
+//! iPNDM on the levels of v-diffusion: `IPNDMScheduler`, used by Dance Diffusion.
 
 use core::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
@@ -13,17 +13,17 @@ use crate::path::{Path, Point, Process};
 use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::Ipndm;
 
-/// What the class reads.
+/// The settings of the class.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::hub) struct Settings {
-    /// `trained_betas`: the noise of each level, with the end.
+    /// `trained_betas`: the noise of each level, including the end.
     noises: Option<Vec<f64>>,
 }
 
 static STEPS: Quirk = Quirk {
     key: "_class_name",
-    here: "the first x̂₀, at pure noise, is that of the network, whose ε there is no part of later steps, and the last step returns x̂₀",
-    diffusers: "computes 0/10⁻⁸ = 0 for the first x̂₀, and combines four outputs to the end",
+    here: "at pure noise x̂₀ is the network's and ε is not used in later steps; the last step returns x̂₀",
+    diffusers: "computes 0/10⁻⁸ = 0 for the first x̂₀, and combines four outputs in the last step too",
     by: 0.9,
     in_compat: true,
 };
@@ -34,11 +34,11 @@ impl Settings {
         let Some(entry) = reader.given("trained_betas") else { return Ok(Self { noises: None }) };
         let noises = entry.numbers()?;
         if noises.len() < 2 {
-            return Err(entry.error("holds no two numbers: the noise of each level and of the end"));
+            return Err(entry.error("has fewer than two numbers; it needs the noise of each level and of the end"));
         }
         let inside = noises.iter().all(|noise| (0.0..=1.0).contains(noise));
         if !inside || !noises.iter().zip(noises.iter().skip(1)).all(|(more, less)| more > less) {
-            return Err(entry.error("does not fall inside [0, 1], as the noise of a path does"));
+            return Err(entry.error("does not fall within [0, 1], as the noise along a path must"));
         }
         Ok(Self { noises: Some(noises) })
     }
@@ -47,7 +47,7 @@ impl Settings {
         let steps = require_count("S", run.steps()?, 1, MAX_TRAIN_STEPS)?;
         if let Some(noises) = self.noises.as_ref().filter(|noises| noises.len() != steps + 1) {
             let (levels, most) = (noises.len(), noises.len() - 1);
-            let reason = format!("contradicts the {levels} levels of trained_betas: pass {most}");
+            let reason = format!("contradicts the {levels} levels of trained_betas; pass {most} steps");
             return Err(config_error("num_inference_steps", &steps.to_string(), reason));
         }
         if let Some(precision) = run.config.imitates {
@@ -79,7 +79,7 @@ impl Settings {
     }
 }
 
-/// v-diffusion's process: (signal, noise) = (cos(πt/2), sin(πt/2)), and the network is told t in [0, 1].
+/// The process of v-diffusion: (signal, noise) = (cos(πt/2), sin(πt/2)). The network receives t in [0, 1].
 #[derive(Clone, Copy, Debug)]
 struct Angle;
 

@@ -12,7 +12,7 @@ use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::{Combination, Solver};
 use crate::spacing;
 
-/// What the class reads.
+/// The settings of the class.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::hub) struct Settings {
     network: ScoreNetwork,
@@ -23,15 +23,15 @@ pub(in crate::hub) struct Settings {
 static TIMES: Quirk = Quirk {
     key: "sampling_eps",
     here: "the network receives the σ of x, σ_min·(σ_max/σ_min)^t for t from 1 to sampling_eps",
-    diffusers: "tells it those σ, while x goes through the levels for t from 1 to 0",
+    diffusers: "passes these σ to the network, while x goes through the levels for t from 1 to 0",
     by: 0.017,
     in_compat: true,
 };
 
 static SINGLE: Quirk = Quirk {
     key: "sigma_max",
-    here: "a single step is made from σ_max",
-    diffusers: "tells the network σ_max and steps from σ_min",
+    here: "a single step starts from σ_max",
+    diffusers: "passes σ_max to the network, but steps from σ_min",
     by: 9.1e5,
     in_compat: true,
 };
@@ -64,7 +64,7 @@ impl Settings {
     }
 }
 
-/// x = x₀ + σ·ε, and the network is told σ and takes x as it is.
+/// The process x = x₀ + σ·ε. The network receives σ, and x without scaling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct ScoreNetwork {
     max: f64,
@@ -92,8 +92,8 @@ impl Process for ScoreNetwork {
 /// x_s = x_t + (σ_t² − σ_s²)·score + √(σ_t² − σ_s²)·z,    score = −ε̂/σ_t
 /// ```
 ///
-/// It adds more noise than the ancestral step (Eq. 47), whose is σ_s·√(1 − σ_s²/σ_t²). The step to clean data adds none and returns x̂₀,
-/// as the pipeline of diffusers returns the mean of its last step.
+/// It adds more noise than the ancestral step (Eq. 47), which adds σ_s·√(1 − σ_s²/σ_t²). The step to clean data adds no noise and returns
+/// x̂₀, as the pipeline of diffusers returns the mean of its last step.
 #[derive(Clone, Copy, Debug)]
 struct ReverseDiffusion;
 

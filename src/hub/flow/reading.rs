@@ -1,4 +1,4 @@
-//! What flow-matching classes read, and where they differ from diffusers.
+//! Reads the settings of flow-matching classes, and notes where they differ from diffusers.
 
 use core::num::NonZeroU32;
 
@@ -14,7 +14,7 @@ use crate::schedule::MAX_TRAIN_STEPS;
 static DOUBLE_SHIFT: Quirk = Quirk {
     key: "shift",
     here: "the σ 1, 1 − 1/S, …, 1/S are shifted once",
-    diffusers: "spaces σ evenly from 1 to the shifted 1/T and shifts them again, unless a list of σ is passed",
+    diffusers: "spaces σ evenly from 1 to the shifted 1/T and shifts them a second time, unless a list of σ is passed",
     by: 1.3,
     in_compat: true,
 };
@@ -29,16 +29,16 @@ static ENDS: Quirk = Quirk {
 
 static TIMES: Quirk = Quirk {
     key: "num_train_timesteps",
-    here: "a list of t means the levels σ = t/T",
-    diffusers: "shifts and spaces these σ anew, and still tells the network the t of the list",
+    here: "a list of t stands for the levels σ = t/T",
+    diffusers: "shifts and spaces these σ again, but passes the t of the list to the network",
     by: 0.71,
     in_compat: true,
 };
 
 static WITHOUT_NOISE: Quirk = Quirk {
     key: "s_noise",
-    here: "with 0 the noise of each step is left out",
-    diffusers: "goes to a smaller σ, from which the noise would have led back, and takes x for one at the next σ",
+    here: "0 leaves the noise of each step out",
+    diffusers: "steps to the smaller σ at which noise would be added, and then treats x as if it were at the next σ",
     by: 0.51,
     in_compat: true,
 };
@@ -54,7 +54,8 @@ impl Settings {
         let method = method(reader)?;
         let is_inverted = inverted.map_or(Ok(false), |entry| entry.flag())?;
         if let (true, true, Some(entry)) = (is_inverted, method != Method::Euler, inverted) {
-            let reason = "contradicts the noise that this sampler adds: in diffusers the path would end in noise";
+            let reason =
+                "contradicts the noise that this sampler adds: in diffusers the path would end in noise. Remove it";
             return Err(entry.error(reason));
         }
         let settings = Self { method, train_steps, shift, terminal, spread, inverted: is_inverted };
@@ -63,13 +64,13 @@ impl Settings {
     }
 
     fn note(&self, reader: &mut Reader<'_>) {
-        let still = self.shift == Shift::Static(1.0);
+        let unshifted = self.shift == Shift::Static(1.0);
         match self.shift {
-            Shift::Static(_) if !still => reader.quirk(&DOUBLE_SHIFT),
+            Shift::Static(_) if !unshifted => reader.quirk(&DOUBLE_SHIFT),
             _ => reader.quirk(&ENDS),
         }
         let takes_times = matches!(self.method, Method::Euler | Method::Renoise);
-        if takes_times && !self.inverted && (!still || self.terminal.is_some() || self.spread.is_some()) {
+        if takes_times && !self.inverted && (!unshifted || self.terminal.is_some() || self.spread.is_some()) {
             reader.quirk(&TIMES);
         }
         if matches!(self.method, Method::Ancestral { eta, noise: 0.0 } if eta > 0.0) {
@@ -80,12 +81,12 @@ impl Settings {
 
 fn shift(reader: &mut Reader<'_>) -> Result<Shift, Error> {
     if !reader.flag("use_dynamic_shifting", false)? {
-        // Refused in any case, as in diffusers, and without effect here.
+        // It has no effect here, but an unknown word is refused, as in diffusers.
         if let Some(entry) =
             reader.peek("time_shift_type").filter(|_| reader.class != SchedulerClass::FlowMatchHeunDiscrete)
         {
             if !matches!(entry.text, "null" | "\"exponential\"" | "\"linear\"") {
-                return Err(entry.error("is none of exponential, linear"));
+                return Err(entry.error("is not one of exponential, linear"));
             }
         }
         return Ok(Shift::Static(read_static(reader, "shift")?));
@@ -95,7 +96,7 @@ fn shift(reader: &mut Reader<'_>) -> Result<Shift, Error> {
     let base_len = reader.count("base_image_seq_len", 256, 1, most)?;
     let max_len = reader.count("max_image_seq_len", 4096, 1, most)?;
     if base_len == max_len {
-        let reason = "is base_image_seq_len, too: two lengths make the line of μ";
+        let reason = "equals base_image_seq_len, but μ needs two different lengths";
         return Err(config_error("max_image_seq_len", &max_len.to_string(), reason));
     }
     let base = reader.number("base_shift", 0.5, |mu| mu.abs() <= 1e6, "is not inside [−1e6, 1e6]")?;
@@ -109,7 +110,7 @@ fn method(reader: &mut Reader<'_>) -> Result<Method, Error> {
         SchedulerClass::FlowMatchLcm => {
             if let Some(entry) = reader.given("scale_factors") {
                 if !entry.numbers()?.is_empty() {
-                    let reason = "is not supported: it changes the size of x between steps, which no plan can";
+                    let reason = "is not supported: it changes the size of x between steps, which a plan cannot do";
                     return Err(entry.error(reason));
                 }
             }

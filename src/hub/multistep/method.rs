@@ -1,4 +1,4 @@
-//! The sampler of a class.
+//! The samplers of the multistep classes.
 
 mod reading;
 
@@ -13,7 +13,7 @@ use crate::solver::{
 };
 use crate::timesteps::PathEnd;
 
-/// The sampler, with the keys that only it has.
+/// The sampler of a class, with the keys that define it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Method {
     kind: Kind,
@@ -72,10 +72,10 @@ impl Algorithm {
     }
 }
 
-/// `lower_order_final` of DPM-Solver and DEIS acts on paths of fewer steps.
+/// `lower_order_final` of DPM-Solver and DEIS acts on paths with fewer steps than this.
 const FEW: usize = 15;
 
-/// How DPM-Solver and DEIS end a path of so many steps: by `lower_order_final` and `euler_at_final`.
+/// The order at the end of a path of `steps` steps in DPM-Solver and DEIS, from `lower_order_final` and `euler_at_final`.
 pub(in crate::hub) fn final_order(lowers: bool, euler_at_final: bool, steps: usize) -> FinalOrder {
     if lowers && steps < FEW {
         FinalOrder::Lowered
@@ -91,18 +91,19 @@ impl Method {
         match &self.kind {
             Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. } => algorithm.interpolates_noise(),
             Kind::UniPc { interpolates_noise, .. } | Kind::Sa { interpolates_noise, .. } => *interpolates_noise,
-            // Its ε is made of x̂₀.
+            // DEIS computes ε from x̂₀.
             Kind::Deis => false,
         }
     }
 
-    /// `Err` for what diffusers refuses, and the default does not.
+    /// `Err` for settings that diffusers refuses and the default plan allows.
     pub(super) fn check_imitated(&self, end: PathEnd) -> Result<(), Error> {
         match &self.kind {
             Kind::Multistep { algorithm, .. } | Kind::SingleStep { algorithm, .. }
                 if algorithm.interpolates_noise() && end == PathEnd::Clean =>
             {
-                let reason = "is refused by diffusers for an algorithm_type that interpolates noise; compat() has nothing to imitate";
+                let reason = "is refused by diffusers for an algorithm_type that interpolates noise; set sigma_min, or \
+                              leave compat() out";
                 Err(config_error("final_sigmas_type", "zero", reason))
             }
             _ => Ok(()),
@@ -119,7 +120,7 @@ impl Method {
         Ok(Orders::new(self.order)?.ending(last))
     }
 
-    /// The sampler of a path of so many steps. `imitated` is the one of diffusers.
+    /// The sampler for a path of `steps` steps; if `imitated`, as diffusers computes it.
     pub(super) fn solver(&self, steps: usize, ends_clean: bool, imitated: bool) -> Result<AnySolver, Error> {
         let orders = self.orders(steps)?;
         Ok(match &self.kind {
@@ -155,7 +156,7 @@ impl Method {
             Algorithm::Data => ThirdForm::Data,
             Algorithm::StochasticData => ThirdForm::StochasticData,
             Algorithm::StochasticNoise if third => {
-                let reason = "has no formula in diffusers for sde-dpmsolver; compat() has nothing to imitate";
+                let reason = "has no formula in diffusers for sde-dpmsolver; use order 2, or leave compat() out";
                 return Err(config_error("solver_order", "3", reason));
             }
             Algorithm::Noise | Algorithm::StochasticNoise => ThirdForm::Noise,
@@ -181,15 +182,16 @@ impl Method {
         imitated: bool,
     ) -> Result<AnySolver, Error> {
         if algorithm.is_stochastic() && imitated && self.order > 1 {
-            // Each call starts from x at the start of its step. Once noise was added, x and the outputs do not determine that.
-            let reason = "with solver_order above 1 needs the x of an earlier call; compat() cannot imitate it";
+            // In diffusers each call goes back to x at the start of its step. After noise was added, x and the outputs do not determine it.
+            let reason = "with solver_order above 1 needs the x of an earlier call, which compat() cannot imitate; leave \
+                          compat() out";
             return Err(config_error("algorithm_type", "sde-dpmsolver++", reason));
         }
         let interpolation = match interpolation {
             Interpolation::Midpoint if imitated => Interpolation::Published,
             interpolation => interpolation,
         };
-        // A list that does not divide into groups, or that ends in clean data, lowers the order at the end in any case.
+        // If S is not a multiple of the order, or the path ends at clean data, the order is lowered at the end in any case.
         let lowers = self.lowers || ends_clean || steps % self.order != 0;
         let last = if lowers { FinalOrder::Lowered } else { FinalOrder::Full };
         let method = if algorithm == Algorithm::Noise {

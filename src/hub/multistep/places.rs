@@ -1,4 +1,4 @@
-//! Where these classes call the network: their spacings.
+//! The points at which these classes call the network.
 
 mod exact;
 mod imitated;
@@ -19,25 +19,25 @@ use crate::schedule::NoiseSchedule;
 use crate::spacing::Spread;
 use crate::timesteps::PathEnd;
 
-/// The spacing, and the keys that only it has.
+/// The settings of the spacing.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Places {
     class: SchedulerClass,
-    /// Levels spread in σ, instead of a list of t.
+    /// A spacing in σ, instead of a list of t.
     spread: Option<Spreading>,
     flow: Option<Shifts>,
-    /// `lambda_min_clipped`, for lists of t: ln(signal/noise) of the noisiest level.
+    /// `lambda_min_clipped`, for lists of t: the smallest ln(signal/noise) that is kept.
     clip: Option<f64>,
     /// `sigma_max` and `sigma_min`.
     ends: [Option<f64>; 2],
-    /// The t of Karras's levels is not rounded, but cut off.
+    /// Whether diffusers cuts the fraction off the t of Karras's levels instead of rounding: on the cosine schedule.
     cosine: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spreading {
     Of(Spread),
-    /// `use_lu_lambdas`: [`Spread::Exponential`], with another list of t in diffusers.
+    /// `use_lu_lambdas`: [`Spread::Exponential`], but with a different list of t in diffusers.
     Lu,
 }
 
@@ -51,13 +51,13 @@ struct Shifts {
     terminal: Option<f64>,
 }
 
-/// A path, and the point at which diffusers calls the network once more, without a step.
-pub(super) struct Walk {
+/// A path, and the point at which diffusers repeats the last level: one more network call, which does not move x.
+pub(super) struct PathAndRepeat {
     pub(super) path: Path,
-    pub(super) still: Option<Point>,
+    pub(super) repeat: Option<Point>,
 }
 
-/// Defaults, as they stand in files.
+/// Texts of default values in files.
 const ONE: &[&str] = &["1.0", "1"];
 const EXPONENTIAL: &[&str] = &["\"exponential\""];
 
@@ -78,7 +78,7 @@ impl Places {
                 ("time_shift_type", EXPONENTIAL),
             ]);
             if let Some(entry) = reader.given("shift_terminal").filter(|entry| !is_zero(entry)) {
-                return Err(entry.error("needs use_flow_sigmas"));
+                return Err(entry.error("needs use_flow_sigmas = true"));
             }
             None
         };
@@ -96,15 +96,15 @@ impl Places {
         Ok(places)
     }
 
-    /// The keys of all classes that do nothing beside this spacing.
+    /// Adds notes on keys that this spacing leaves without effect.
     fn note_idle_keys(&self, reader: &mut Reader<'_>) {
         if self.spread.is_some() || self.flow.is_some() {
-            // These lists are none of t.
+            // These spacings do not use a list of t.
             reader.retract(&["timestep_spacing", "steps_offset"]);
             reader.unused(&[("timestep_spacing", &["\"linspace\""]), ("steps_offset", &["0"])]);
         }
         if self.spread.is_some() {
-            // It begins at a finite σ here, too.
+            // A spacing in σ begins at a finite σ here as well.
             reader.retract(&["rescale_betas_zero_snr"]);
         } else if self.flow.is_some() {
             let betas = ["beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr"];
@@ -114,7 +114,7 @@ impl Places {
         }
     }
 
-    /// Where diffusers calls the network elsewhere.
+    /// Adds notes if diffusers calls the network at other points.
     fn note_quirks(&self, reader: &mut Reader<'_>, trained: &Trained) {
         match (&self.flow, self.spread) {
             (None, None) => {
@@ -170,7 +170,7 @@ impl Places {
         self.encodes() && self.flow.is_some() && self.spread.is_none()
     }
 
-    /// Whether diffusers spreads the levels of a flow: UniPC does, in one spacing.
+    /// Whether diffusers combines this spacing with a flow: only UniPC does, and only with Karras's spacing.
     fn spreads_flow(&self, spread: Spreading) -> bool {
         self.class == SchedulerClass::UniPcMultistep && spread == KARRAS
     }
@@ -180,13 +180,13 @@ fn is_zero(entry: &Entry<'_>) -> bool {
     entry.number().is_ok_and(|number| number == 0.0)
 }
 
-/// The velocity of a flow belongs to the levels of a flow, and v to those of a table.
+/// Checks that a flow's velocity comes with the levels of a flow, and v with the levels of a table.
 fn check_prediction(reader: &mut Reader<'_>, prediction: Prediction, flow: bool) -> Result<(), Error> {
     let Some(entry) = reader.peek("prediction_type") else { return Ok(()) };
     match (prediction, flow) {
-        (Prediction::Flow, false) => Err(entry.error("needs use_flow_sigmas")),
+        (Prediction::Flow, false) => Err(entry.error("needs use_flow_sigmas = true")),
         (Prediction::Velocity, true) => {
-            Err(entry.error("contradicts use_flow_sigmas: v belongs to variance-preserving levels"))
+            Err(entry.error("contradicts use_flow_sigmas: a flow has flow_prediction, and v belongs to a β schedule"))
         }
         _ => Ok(()),
     }
@@ -200,7 +200,7 @@ fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> 
         return Ok(Shifts { shift: 1.0, dynamic: None, terminal: None });
     }
     let dynamic = if reader.flag("use_dynamic_shifting", false)? {
-        // The other classes refuse μ with "linear".
+        // In diffusers only UniPC accepts "linear".
         let words = DynamicType::NAMES.get(..if unipc { 2 } else { 1 }).unwrap_or(&DynamicType::NAMES);
         Some(reader.choice("time_shift_type", DynamicType::Exponential, words)?)
     } else {
@@ -216,7 +216,7 @@ fn read_shifts(reader: &mut Reader<'_>, spreads: bool) -> Result<Shifts, Error> 
     Ok(Shifts { shift, dynamic, terminal: read_terminal(reader)? })
 }
 
-/// `lambda_min_clipped`: −∞, the default, is written without quotes into files of diffusers, and clips nothing.
+/// `lambda_min_clipped`. The default −∞ clips nothing; diffusers writes it into files without quotes.
 fn read_clip(reader: &mut Reader<'_>, trained: &Trained, idle: bool) -> Result<Option<f64>, Error> {
     let infinite = "\"-Infinity\"";
     if idle {
@@ -228,12 +228,12 @@ fn read_clip(reader: &mut Reader<'_>, trained: &Trained, idle: bool) -> Result<O
     };
     let clip = entry.number()?;
     if unclipped(&trained.schedule, Some(clip)) == 0 {
-        return Err(entry.error("leaves no level of this schedule"));
+        return Err(entry.error("leaves no level of this schedule; choose a smaller value"));
     }
     Ok(Some(clip))
 }
 
-/// How many levels of a schedule are not below a λ.
+/// How many levels of a schedule have a λ of at least `clip`.
 fn unclipped(schedule: &NoiseSchedule, clip: Option<f64>) -> usize {
     let kept = |level: &&NoiseLevel| clip.is_none_or(|clip| 0.5 * level.log_snr() >= clip);
     schedule.levels().iter().filter(kept).count()

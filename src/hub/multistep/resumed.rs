@@ -1,14 +1,14 @@
-//! Runs that begin in the middle of a path.
+//! Multistep runs that begin in the middle of a path: image-to-image.
 
 use crate::error::Error;
 use crate::hub::run::AnySolver;
 use crate::path::{Leg, Legs, Path};
 use crate::solver::{Row, Solver};
 
-/// A method along the last legs of a path: image-to-image.
+/// A sampler that runs along the last legs of a path only.
 ///
-/// The orders at the end, and whatever else a method decides by the index of a step, are those of the whole path. What the method
-/// remembers begins with the first leg that is left.
+/// Whatever the sampler decides by the index of a step, such as its lower orders at the end, it decides by the index on the whole path. Its
+/// history begins at the first leg that is left.
 pub(super) struct Resumed {
     pub(super) whole: Path,
     pub(super) solver: AnySolver,
@@ -22,7 +22,7 @@ impl Solver for Resumed {
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let whole = self.whole.legs()?;
         let skipped = whole.len().saturating_sub(legs.len());
-        // For another path, the method sees its legs alone.
+        // On any other path, the sampler sees the given legs only.
         let same =
             |(leg, of_whole): (&Leg, &Leg)| (leg.call, leg.from, leg.to) == (of_whole.call, of_whole.from, of_whole.to);
         if skipped == 0 || !legs.iter().zip(whole.iter().skip(skipped)).all(same) {

@@ -1,4 +1,4 @@
-//! The paths of these classes: the levels that a configuration asks for, with exact tables.
+//! The default paths of these classes: the levels that a configuration asks for, with exact tables.
 
 use super::Settings;
 use crate::error::{Error, require_count};
@@ -12,12 +12,12 @@ use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::spacing;
 use crate::timesteps::PathEnd;
 
-/// How far a σ may lie outside the table, relatively: published lists have four digits.
+/// How far a σ may lie outside the table, relative to its end: published lists have four digits.
 const DIGITS: f64 = 1e-2;
 
-/// A network of the velocity that is told ln(σ)/4 and knows no table (`timestep_type = continuous`; Stable Video Diffusion).
+/// The process of a v-prediction network that receives ln(σ)/4 and has no table (`timestep_type = continuous`; Stable Video Diffusion).
 ///
-/// Its x is x/√(σ² + 1), so variance-preserving.
+/// The network receives x/√(σ² + 1), so the process is variance-preserving.
 #[derive(Clone, Copy, Debug)]
 struct QuarterLog {
     ends: [f64; 2],
@@ -55,14 +55,15 @@ impl Settings {
         }
     }
 
-    /// Even in the spread's own measure, over the whole table or between the configured ends.
+    /// The path of a spacing in σ, over the whole table or between the configured ends.
     fn spread_path(&self, trained: &Trained, steps: usize) -> Result<Path, Error> {
         let schedule = &trained.schedule;
         let ([table_max, table_min], [max, min]) = (schedule.sigma_range(), trained.spread_ends(self.ends));
         let inside = |key: &'static str, end: f64| {
             let moved = if self.continuous { Some(end) } else { within(schedule, end) };
             moved.ok_or_else(|| {
-                let reason = format!("is outside the table, {table_min}..={table_max}; compat() runs it");
+                let reason =
+                    format!("is outside the table, {table_min}..={table_max}; choose a value inside, or use compat()");
                 config_error(key, &few_digits(end), reason)
             })
         };
@@ -80,13 +81,13 @@ impl Settings {
             };
         }
         if self.ends[0].is_none() && table_max.is_infinite() {
-            // The spread starts at a large σ, and its first point is at pure noise all the same.
+            // The spacing is computed from a large finite σ; its first point is pure noise nevertheless.
             sigmas.first_mut().into_iter().for_each(|first| *first = table_max);
         }
         trained.ended(Path::from_sigmas(schedule, sigmas)?, schedule)
     }
 
-    /// Through these σ, of which the last is where the path ends.
+    /// The path through these σ. It ends at the last one.
     fn through_sigmas(&self, trained: &Trained, run: &Run<'_>, sigmas: &[f64]) -> Result<Path, Error> {
         let (end, sigmas) = split_end(run, sigmas)?;
         if self.continuous {
@@ -100,7 +101,7 @@ impl Settings {
         if end == 0.0 { Ok(path) } else { path.ending_at(schedule.at_sigma(near(end))?) }
     }
 
-    /// This path with what the network is told.
+    /// This path, with ln(σ)/4 as its t if the network expects that.
     fn for_network(&self, trained: &Trained, path: Path) -> Result<Path, Error> {
         if !self.continuous {
             return Ok(path);
@@ -113,29 +114,30 @@ impl Settings {
     }
 }
 
-/// Along the list of t, with its fractions.
+/// The path along the list of t. With "linspace" the t keep their fractions.
 fn along_times(trained: &Trained, run: &Run<'_>, steps: usize) -> Result<Path, Error> {
     if trained.spacing != Spacing::Linspace {
         return Path::trained(&trained.schedule, &trained.timesteps(run.config.class, steps)?);
     }
     let end = require_count("S", steps, 1, MAX_TRAIN_STEPS)? - 1;
     let last = (trained.schedule.len() - 1) as f64;
-    // The noisiest alone if S = 1.
+    // If S = 1, the only point is the noisiest.
     let times = (0..steps).map(|i| last * (steps - 1 - i).max(usize::from(end == 0)) as f64 / end.max(1) as f64);
     trained.ended(Path::from_times(&trained.schedule, times)?, &trained.schedule)
 }
 
-/// The end of a list of σ, and the σ before it.
+/// The last σ of a list, which is the end of the path, and the σ before it.
 pub(super) fn split_end<'a>(run: &Run<'_>, sigmas: &'a [f64]) -> Result<(f64, &'a [f64]), Error> {
     match sigmas.split_last() {
         Some((end, sigmas)) if !sigmas.is_empty() => Ok((*end, sigmas)),
         _ => {
-            Err(run.refused(Argument::Sigmas, "needs at least two: the path ends at the last one, and 0 is clean data"))
+            Err(run
+                .refused(Argument::Sigmas, "needs at least two σ: the path ends at the last one, and 0 is clean data"))
         }
     }
 }
 
-/// This σ, or the end of the table next to it; `None` far outside.
+/// This σ, moved to the end of the table if it is slightly outside; `None` if it is far outside.
 fn within(schedule: &NoiseSchedule, sigma: f64) -> Option<f64> {
     let [max, min] = schedule.sigma_range();
     let near = sigma <= max * (1.0 + DIGITS) && sigma >= min * (1.0 - DIGITS);

@@ -1,4 +1,4 @@
-//! What all classes with a table of β read, and where the lists of t that they share differ from those of diffusers.
+//! Reads the settings that all classes with a table of β share, and notes where their lists of t differ from diffusers.
 
 use super::Trained;
 use crate::error::Error;
@@ -40,7 +40,7 @@ fn recipe(reader: &mut Reader<'_>) -> Result<Recipe, Error> {
         reader.ignored_if_given([start, end, name], Ignored::TrainedBetas);
         let betas = entry.numbers()?;
         if betas.len() != total {
-            return Err(entry.error(format!("holds {} numbers for num_train_timesteps = {total}", betas.len())));
+            return Err(entry.error(format!("holds {} numbers, but num_train_timesteps = {total}", betas.len())));
         }
         return Ok(recipe(Curve::Trained(betas)));
     }
@@ -59,10 +59,10 @@ fn recipe(reader: &mut Reader<'_>) -> Result<Recipe, Error> {
     let (start, end) = (beta(start, defaults.beta_start)?, beta(end, defaults.beta_end)?);
     Curve::with_ends(&family, start, end)
         .map(recipe)
-        .ok_or_else(|| config_error("beta_schedule", &family, format!("is none of {}", Curve::NAMES.join(", "))))
+        .ok_or_else(|| config_error("beta_schedule", &family, format!("is not one of {}", Curve::NAMES.join(", "))))
 }
 
-/// `prediction_type`, which was `predict_epsilon` in diffusers up to 0.8.
+/// `prediction_type`, or `predict_epsilon`, its name in diffusers up to 0.8.
 fn prediction(reader: &mut Reader<'_>) -> Result<Prediction, Error> {
     let given = reader.given("prediction_type");
     let prediction = match given {
@@ -74,9 +74,9 @@ fn prediction(reader: &mut Reader<'_>) -> Result<Prediction, Error> {
             "v_prediction" => Prediction::Velocity,
             "flow_prediction" if acts(reader.class, "use_flow_sigmas") => Prediction::Flow,
             _ if acts(reader.class, "use_flow_sigmas") => {
-                return Err(entry.error("is none of epsilon, sample, v_prediction, flow_prediction"));
+                return Err(entry.error("is not one of epsilon, sample, v_prediction, flow_prediction"));
             }
-            _ => return Err(entry.error("is none of epsilon, sample, v_prediction")),
+            _ => return Err(entry.error("is not one of epsilon, sample, v_prediction")),
         },
     };
     if let Some(entry) = given {
@@ -120,12 +120,12 @@ fn end(reader: &mut Reader<'_>) -> Result<PathEnd, Error> {
         return match entry.word()?.as_str() {
             "zero" => Ok(PathEnd::Clean),
             "sigma_min" => Ok(PathEnd::FirstLevel),
-            _ => Err(entry.error("is none of zero, sigma_min")),
+            _ => Err(entry.error("is not one of zero, sigma_min")),
         };
     }
     let mut given = reader.get("set_alpha_to_one");
     if let Some(former) = reader.peek("set_alpha_to_zero").filter(|entry| !entry.is_null()) {
-        // As diffusers reads it, also if both are there.
+        // As in diffusers, the old name wins if both are given.
         if reader.get("set_alpha_to_zero").is_some() {
             reader.differs(Difference::Renamed { from: "set_alpha_to_zero", to: "set_alpha_to_one" });
             given = Some(former);
@@ -139,7 +139,7 @@ fn spacing(reader: &mut Reader<'_>, total: usize, end: PathEnd) -> Result<(Spaci
     let (class, default) = (reader.class, reader.class.defaults().spacing);
     let spacing = if let Some(entry) = reader.given("timestep_spacing") {
         let word = entry.word()?;
-        word.parse().map_err(|_| entry.error("is none of leading, trailing, linspace"))?
+        word.parse().map_err(|_| entry.error("is not one of leading, trailing, linspace"))?
     } else {
         default
     };
@@ -159,13 +159,13 @@ fn spacing(reader: &mut Reader<'_>, total: usize, end: PathEnd) -> Result<(Spaci
     Ok((spacing, offset))
 }
 
-/// How the path differs from that of diffusers.
+/// Adds notes on how the path differs from that of diffusers.
 fn note_spacing(reader: &mut Reader<'_>, spacing: Spacing, offset: usize, end: PathEnd) {
     let (class, list) = (reader.class, reader.class.list());
     let is_ddpm = class.is_ddpm();
     match spacing {
         Spacing::Leading => {
-            // With offset 1 and the end at t = 0, the two are the same level.
+            // With offset 1 and the end at t = 0, both step to the same level.
             if class.steps_by_stride() && offset > 0 && !(offset == 1 && end == PathEnd::FirstLevel) {
                 reader.differs(Difference::OffsetPredecessor);
             }
@@ -180,7 +180,7 @@ fn note_spacing(reader: &mut Reader<'_>, spacing: Spacing, offset: usize, end: P
             }
         }
         Spacing::Linspace if class == SchedulerClass::DdimInverse => reader.differs(Difference::InverseLinspace),
-        // There is no single step of UnCLIP's, and with S + 1 entries the first is t = T − 1.
+        // UnCLIP has no run of one step in diffusers, and a list of S + 1 entries starts at t = T − 1.
         Spacing::Linspace if class == SchedulerClass::UnClip || list == List::OneMore => {}
         Spacing::Linspace => reader.differs(Difference::LinspaceSingle),
     }
@@ -194,7 +194,7 @@ fn note_spacing(reader: &mut Reader<'_>, spacing: Spacing, offset: usize, end: P
     }
 }
 
-/// The variance of DDPM, and whether the network predicts one.
+/// The variance of DDPM, and whether the network returns channels for it.
 fn variance(reader: &mut Reader<'_>) -> Result<(Variance, bool), Error> {
     let is_ddpm = reader.class.is_ddpm();
     let Some(entry) = reader.peek("variance_type").filter(|entry| !entry.is_null()) else {
@@ -220,7 +220,7 @@ fn variance(reader: &mut Reader<'_>) -> Result<(Variance, bool), Error> {
         "learned_range" => Variance::LearnedRange,
         _ => {
             let names = "fixed_small, fixed_small_log, fixed_large, fixed_large_log, learned, learned_range";
-            return Err(entry.error(format!("is none of {names}")));
+            return Err(entry.error(format!("is not one of {names}")));
         }
     };
     if variance == Variance::Learned {

@@ -1,4 +1,4 @@
-//! The keys of each sampler.
+//! Reads the keys of each multistep sampler.
 
 use super::{Algorithm, Kind, Method};
 use crate::coefficients::Threshold;
@@ -54,7 +54,7 @@ fn multistep(reader: &mut Reader<'_>, trained: &Trained, places: &Places) -> Res
     let algorithm = reader.choice_or_foreign("algorithm_type", &ALGORITHMS, &["deis"])?;
     let encodes = reader.class == SchedulerClass::DpmSolverMultistepInverse;
     if let Some(entry) = reader.peek("algorithm_type").filter(|_| encodes && algorithm.is_stochastic()) {
-        return Err(entry.error("adds noise, which no path that encodes can follow back; diffusers returns NaN"));
+        return Err(entry.error("adds noise, which is impossible from data to noise; use dpmsolver++ or dpmsolver"));
     }
     let order = reader.count("solver_order", 2, 1, MAX_DPM_ORDER)?;
     let (interpolation, lowers) = interpolation_and_end(reader, order, true)?;
@@ -103,7 +103,7 @@ fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error
         None => false,
     };
     if let Some(entry) = reader.given("solver_p") {
-        return Err(entry.error("is not supported: a predictor of another class"));
+        return Err(entry.error("is not supported: it replaces the predictor by another class. Remove it"));
     }
     let uncorrected = match reader.given("disable_corrector") {
         None => Vec::new(),
@@ -113,12 +113,12 @@ fn unipc(reader: &mut Reader<'_>, trained: &mut Trained) -> Result<Method, Error
             if !steps.iter().all(whole) {
                 return Err(entry.error("is not a list of whole numbers"));
             }
-            // As in Python, a negative index is that of no step.
+            // As in diffusers, a negative index matches no step.
             steps.into_iter().filter(|step| *step >= 0.0).map(|step| step as usize).collect()
         }
     };
     if interpolates_noise && trained.threshold != Threshold::None {
-        // The method thresholds what it interpolates, and that is not x̂₀.
+        // The sampler thresholds what it interpolates, which is not x̂₀ here.
         trained.threshold = Threshold::None;
         reader.ignored("thresholding", Ignored::Off("predict_x0"));
         reader.unused(&[("dynamic_thresholding_ratio", &["0.995"]), ("sample_max_value", &["1.0", "1"])]);
@@ -139,14 +139,14 @@ fn sa_solver(reader: &mut Reader<'_>) -> Result<Method, Error> {
     let words = [("data_prediction", false), ("noise_prediction", true)];
     let interpolates_noise = reader.choice("algorithm_type", false, &words)?;
     if let Some(entry) = reader.given("tau_func") {
-        return Err(
-            entry.error("is not supported: a function cannot stand in a file. null is τ = 1 for t of 200..=800")
-        );
+        return Err(entry.error(
+            "is not supported: a file cannot hold a function. Remove it; the default is τ = 1 for t in 200..=800",
+        ));
     }
     Ok(Method { kind: Kind::Sa { corrector, interpolates_noise }, order, lowers })
 }
 
-/// `solver_type` and `lower_order_final` of DPM-Solver. At order 1 they do nothing.
+/// `solver_type` and `lower_order_final` of DPM-Solver. At order 1 they have no effect.
 pub(in crate::hub) fn interpolation_and_end(
     reader: &mut Reader<'_>,
     order: usize,
@@ -165,7 +165,7 @@ fn interpolation(reader: &mut Reader<'_>) -> Result<Interpolation, Error> {
     reader.choice_or_foreign("solver_type", &own, &["logrho", "bh1", "bh2"])
 }
 
-/// `euler_at_final`. The last step to clean data or pure noise is of the first order without it.
+/// `euler_at_final`. It has no effect on a last step to clean data or to pure noise, which is of the first order anyway.
 pub(in crate::hub) fn euler_at_final(reader: &mut Reader<'_>, order: usize, ends_between: bool) -> Result<bool, Error> {
     if order > 1 && ends_between {
         return reader.flag("euler_at_final", false);
@@ -174,7 +174,7 @@ pub(in crate::hub) fn euler_at_final(reader: &mut Reader<'_>, order: usize, ends
     Ok(false)
 }
 
-/// `lower_order_final` where it does nothing.
+/// Reads `lower_order_final` where it has no effect.
 fn no_lower_end(reader: &mut Reader<'_>, default: &str) -> bool {
     reader.unused(&[("lower_order_final", &[default])]);
     false

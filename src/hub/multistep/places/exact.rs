@@ -1,4 +1,4 @@
-//! The right paths: exact levels, and what the network is told there.
+//! The default paths of the multistep classes: exact levels, with their t.
 
 use super::{Places, Shifts, Spreading, unclipped};
 use crate::error::{Error, require_count};
@@ -31,7 +31,7 @@ impl Places {
                 let sigmas = self.spread_sigmas(spread, trained, run.steps()?)?;
                 let flow = self.timed_flow();
                 let points = sigmas.into_iter().map(|sigma| flow.at_sigma(sigma)).collect::<Result<Vec<_>, _>>()?;
-                Ok(self.in_time(&Path::new(points)?, &flow, schedule.len(), false)?)
+                Ok(self.with_scaled_time(&Path::new(points)?, &flow, schedule.len(), false)?)
             }
         }?;
         Ok(if self.encodes() { path.encoding(Conditioning::Source) } else { path })
@@ -48,16 +48,23 @@ impl Places {
         let flow = self.flow.as_ref().filter(|_| self.spread.is_none());
         match &run.calls {
             Calls::Times(_) if self.spread.is_some() || self.flow.is_some() => {
-                return Err(run.refused(Argument::Times, "contradicts the spacing in σ that the file asks for"));
+                return Err(
+                    run.refused(Argument::Times, "contradicts the spacing in σ of the file; pass the number of steps")
+                );
             }
             Calls::Sigmas(_) if flow.is_none() => {
-                return Err(run.refused(Argument::Sigmas, "needs use_flow_sigmas, and no other spacing"));
+                return Err(run.refused(
+                    Argument::Sigmas,
+                    "needs use_flow_sigmas = true and no other spacing in σ; else pass the number of steps",
+                ));
             }
             _ => {}
         }
         match (run.mu, flow.and_then(|flow| flow.dynamic)) {
             (Some(mu), Some(dynamic)) => dynamic.factor(mu).map(drop),
-            (Some(_), None) => Err(run.refused(Argument::Mu, "needs use_dynamic_shifting and use_flow_sigmas")),
+            (Some(_), None) => Err(
+                run.refused(Argument::Mu, "needs use_dynamic_shifting = true and use_flow_sigmas = true; leave it out")
+            ),
             (None, Some(_)) if self.class == UniPcMultistep => Err(needs_mu("")),
             _ => Ok(()),
         }
@@ -69,7 +76,7 @@ impl Places {
         if last == total {
             return trained.timesteps(self.class, steps);
         }
-        require_count("S", steps, 1, last)?;
+        require_count("the number of inference steps", steps, 1, last)?;
         let more = (steps + 1).min(last);
         let list = match trained.spacing {
             Spacing::Trailing => Timesteps::trailing(last, steps),
@@ -94,14 +101,14 @@ impl Places {
         let points = sigmas.into_iter().map(|sigma| point(schedule, sigma)).collect::<Result<Vec<_>, _>>()?;
         let path = Path::new(points)?.of_process(schedule);
         match path.points().last().copied() {
-            // The smallest σ is that of the spread, whose last point it is.
+            // The path ends at the smallest σ of the spacing, which is also its last point.
             Some(last) if !self.lacks_end() && trained.end == PathEnd::FirstLevel => path.ending_at(last),
             _ => Ok(path.between_ends(true, Point::new(0.0, NoiseLevel::CLEAN))),
         }
     }
 
     fn timed_flow(&self) -> Flow {
-        // Wan's authors cut the fraction off.
+        // As in Wan's code, which uses UniPC, t has no fraction.
         let whole = self.class == SchedulerClass::UniPcMultistep;
         Flow::default().with_time(if whole { FlowTime::WholeThousandth } else { FlowTime::Thousandth })
     }
@@ -120,11 +127,11 @@ impl Places {
             Calls::Sigmas(sigmas) => flow.path_through(sigmas.iter().copied()),
             _ => flow.path(run.steps()?),
         }?;
-        if total == 1000 { Ok(path) } else { self.in_time(&path, &flow, total, true) }
+        if total == 1000 { Ok(path) } else { self.with_scaled_time(&path, &flow, total, true) }
     }
 
-    /// This path, to clean data, with t = T·σ.
-    fn in_time(&self, path: &Path, flow: &Flow, total: usize, from_noise: bool) -> Result<Path, Error> {
+    /// This path with t = T·σ, ending at clean data.
+    fn with_scaled_time(&self, path: &Path, flow: &Flow, total: usize, from_noise: bool) -> Result<Path, Error> {
         let whole = self.class == SchedulerClass::UniPcMultistep;
         let points = path.points().iter().map(|point| {
             let t = (point.level.flow_sigma_dd() * (total as f64).into()).to_f64();
@@ -135,12 +142,12 @@ impl Places {
     }
 }
 
-/// The point of a table at σ; beyond its ends the network is told the first or the last t.
+/// The point of a table at σ. Beyond the ends of the table, t is the first or the last one.
 fn point(schedule: &NoiseSchedule, sigma: f64) -> Result<Point, Error> {
     let [max, min] = schedule.sigma_range();
     let last = schedule.len() - 1;
     if max == f64::INFINITY && last > 0 {
-        // ln σ is linear in t here as well, up to the largest σ of a spread.
+        // ln σ is linear in t here too, up to the largest σ of a spacing.
         let below = schedule.level(last - 1)?.sigma();
         if sigma > below {
             let share = libm::log(sigma / below) / libm::log(LARGEST_SIGMA / below);
