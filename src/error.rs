@@ -11,9 +11,9 @@ pub type BoxError = Box<dyn core::error::Error + Send + Sync + 'static>;
 
 /// Everything that can go wrong. Each message names the wrong value and its place, and says what to change.
 ///
-/// A message contains the message of its cause, and [`source`](core::error::Error::source) returns the cause *of that cause*. So
-/// `{}`, and also a report that walks the sources (anyhow's `{:#}`), tells each cause once. Match on the variant to get the cause
-/// itself.
+/// A message contains the message of its cause, and [`source`](core::error::Error::source) returns the cause *of that cause*.
+/// So `{}`, and also a report that walks the sources (anyhow's `{:#}`), prints each cause once. Match on the variant to get the
+/// cause itself.
 ///
 /// `?` turns a [`BoxError`], which [`Predictor::predict`](crate::Predictor::predict) returns, into [`Error::Predictor`].
 ///
@@ -155,16 +155,16 @@ pub enum Error {
         max: f64,
     },
 
-    /// An encoding path from clean data for a network that has no time for clean data.
+    /// An encoding path (DDIM inversion) starts at clean data, where the network's t is not defined.
     Unconditioned,
 
-    /// A method that calls the network between the points of a path, on a path that knows nothing of them.
+    /// The sampler calls the network between the points of the path, but the path does not know its process.
     NoProcess,
 
-    /// An operation that needs a trained table was asked of a plan along another path.
+    /// An operation that needs the timesteps of a trained table was called for a plan along another path.
     Untrained,
 
-    /// A name that stands for nothing.
+    /// An unknown name.
     UnknownName {
         /// What is named.
         what: &'static str,
@@ -202,7 +202,7 @@ pub enum Error {
         level: NoiseLevel,
     },
 
-    /// A noise of σ² > 1 − ᾱ_s: more than the level that the step arrives at holds.
+    /// The step would add noise of variance σ² > 1 − ᾱ_s: more than its target level contains.
     EtaTooLarge {
         /// The η given.
         eta: f64,
@@ -212,7 +212,7 @@ pub enum Error {
         available: f64,
     },
 
-    /// A step to more noise by a sampler that only generates.
+    /// A step to more noise by a sampler that can only generate, not encode.
     NotReversible {
         /// The name of the sampler.
         solver: &'static str,
@@ -236,7 +236,7 @@ pub enum Error {
     LevelUndefined {
         /// The quantity.
         what: &'static str,
-        /// Which levels it has no value at, and what to do.
+        /// At which levels it has no value, and what to do.
         at: &'static str,
     },
 
@@ -244,9 +244,9 @@ pub enum Error {
     LevelRange {
         /// ᾱ or 1 − ᾱ.
         what: &'static str,
-        /// Where it stands.
+        /// Its index in the schedule.
         t: usize,
-        /// The value given or arrived at.
+        /// The value given or computed.
         value: f64,
         /// What to do.
         remedy: &'static str,
@@ -274,15 +274,15 @@ pub enum Error {
     TooManyElements {
         /// The name of the tensor.
         operand: &'static str,
-        /// Its shape: samples, and elements of each.
+        /// Its shape: samples, and elements per sample.
         shape: Vec<usize>,
     },
 
-    /// Elements of a type that the operation cannot take.
+    /// Elements of a type that the operation does not accept.
     ElementType {
         /// The name of the tensor.
         operand: &'static str,
-        /// The types that are possible there.
+        /// The types that it accepts.
         expected: &'static str,
         /// The type, as its framework names it.
         found: String,
@@ -298,7 +298,7 @@ pub enum Error {
         found: String,
     },
 
-    /// Values were given for another number of samples than the batch has on axis 0.
+    /// The number of per-sample values is not the number of samples in the batch (axis 0).
     Rows {
         /// The number of samples in the batch.
         expected: usize,
@@ -312,16 +312,16 @@ pub enum Error {
         d: f64,
     },
 
-    /// The step reads an output of an earlier step that was not kept, or that is not there.
+    /// The step reads the output of an earlier step, but that output was not kept or not given.
     MissingHistory {
         /// How many steps ago the output was made.
         age: usize,
     },
 
-    /// The kept outputs belong to a run of another plan.
+    /// The kept outputs come from a run of another plan.
     OtherPlan,
 
-    /// A step was taken out of its order.
+    /// A step was taken out of order.
     StepOrder {
         /// The index of the step that comes next.
         expected: usize,
@@ -329,13 +329,13 @@ pub enum Error {
         found: usize,
     },
 
-    /// The tensor type does not implement an optional operation that is needed here.
+    /// An optional method that the tensor type does not implement, or a combination of settings that is not supported.
     Unsupported {
-        /// The method of the trait, and what needs it.
+        /// The method of the trait and what needs it, or the combination and what to do.
         operation: &'static str,
     },
 
-    /// The plan was built for another prediction than the predictor makes.
+    /// The plan expects another prediction than the predictor makes.
     ///
     /// A closure counts as ε-prediction, whatever its network predicts. Wrap it in
     /// [`predictor::from_fn`](crate::predictor::from_fn), which takes the [`Prediction`].
@@ -358,7 +358,7 @@ pub enum Error {
     /// The tensor framework failed.
     Backend(BoxError),
 
-    /// A key of a configuration with a value that makes no sense.
+    /// A configuration key with an invalid value.
     Config {
         /// The key.
         key: String,
@@ -368,7 +368,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// A key without which a configuration cannot be read.
+    /// A required configuration key is missing.
     ConfigKeyMissing {
         /// The key.
         key: &'static str,
@@ -407,7 +407,7 @@ impl Error {
     }
 }
 
-/// The message already contains that of the cause; the source is the cause's own.
+/// The message already contains the message of the cause, so `source` returns the cause's own source.
 impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
@@ -419,8 +419,8 @@ impl core::error::Error for Error {
     }
 }
 
-/// What a network returns becomes [`Error::Predictor`], so that `network.predict(&x, step.point())?` compiles in a function that
-/// returns this error. An [`Error`] in the box comes back as it was.
+/// A network's error becomes [`Error::Predictor`], so that `network.predict(&x, step.point())?` compiles in a function that
+/// returns this error. An [`Error`] in the box is returned unchanged.
 impl From<BoxError> for Error {
     fn from(error: BoxError) -> Self {
         match error.downcast::<Self>() {
@@ -430,16 +430,16 @@ impl From<BoxError> for Error {
     }
 }
 
-/// `Ok(value)` if the condition holds; conditions are written so that NaN fails them.
+/// `Ok(value)` if the condition holds. Write the condition so that NaN fails it.
 pub(crate) fn require(holds: bool, name: &'static str, value: f64, domain: &'static str) -> Result<f64, Error> {
     if holds { Ok(value) } else { Err(Error::Parameter { name, value, domain }) }
 }
 
-/// For [`Error::LevelUndefined`].
+/// The `at` of [`Error::LevelUndefined`] for clean data.
 pub(crate) const FOR_CLEAN_DATA: &str = "for clean data (ᾱ = 1); use a noisier level";
-/// For [`Error::LevelUndefined`].
+/// The `at` of [`Error::LevelUndefined`] for pure noise.
 pub(crate) const FOR_PURE_NOISE: &str = "for pure noise (ᾱ = 0); use a cleaner level";
-/// For [`Error::LevelUndefined`].
+/// The `at` of [`Error::LevelUndefined`] for two equal levels.
 pub(crate) const BETWEEN_EQUAL_LEVELS: &str = "between equal levels; use a cleaner level for s";
 
 /// `Ok(value)` if `min <= value <= max`.

@@ -14,7 +14,7 @@ use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 use crate::spacing::{self, AlignYourSteps};
 use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps, kept_by_strength};
 
-/// What a network receives beside x: the time t, the noise level of x, and the factor by which x is to be scaled.
+/// What a network receives beside x: the time t, the noise level of x, and the factor by which its input is scaled.
 ///
 /// Networks of a trained table take t; others take a function of the level, or the level's σ or log-SNR.
 ///
@@ -28,19 +28,20 @@ use crate::timesteps::{Conditioning, Direction, PathEnd, Timesteps, kept_by_stre
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Point {
-    /// What the network receives as its time. For a trained table the 0-based index of the training step, and fractions lie between two
-    /// of them.
+    /// The time that the network receives. For a trained table it is the 0-based index of the training step, and fractions lie
+    /// between two of them.
     pub t: f64,
     /// The noise level of x.
     pub level: NoiseLevel,
-    /// The network is fed this times x: EDM's c_in, 1 where the network takes x as it is.
+    /// The factor of the network's input: feed it this times x. EDM's c_in; 1 for networks that take x as it is.
+    #[doc(alias("scale_model_input", "c_in"))]
     pub input_scale: f64,
     /// The index of the sampling step in its plan, from 0; 0 for a point that belongs to no plan.
     pub index: usize,
 }
 
 impl Point {
-    /// A point that belongs to no plan, of a network that takes x as it is.
+    /// A point that belongs to no plan, for a network that takes x as it is.
     #[must_use]
     pub fn new(t: f64, level: NoiseLevel) -> Self {
         Self { t, level, input_scale: 1.0, index: 0 }
@@ -58,8 +59,8 @@ impl Point {
 
 /// What a network was trained on: which noise levels, in which scale, and what it receives as t.
 ///
-/// A trained table ([`NoiseSchedule`]), a flow ([`Flow`](crate::Flow)) and EDM's networks ([`Edm`](crate::Edm)) are processes. A network
-/// that none of them describes implements the two functions itself. A path keeps its process, for methods that call the network between
+/// A trained table ([`NoiseSchedule`]), a flow ([`Flow`](crate::Flow)) and EDM's networks ([`Edm`](crate::Edm)) are processes.
+/// For any other network, implement the two required functions. A path keeps its process, for methods that call the network between
 /// its points.
 pub trait Process: Send + Sync {
     /// The point at which noise/signal is σ; ∞ is pure noise, and 0 clean data.
@@ -71,7 +72,7 @@ pub trait Process: Send + Sync {
     /// The largest and the smallest σ = noise/signal that the network was trained for; the largest may be ∞.
     fn sigma_range(&self) -> [f64; 2];
 
-    /// The point at which the network is told t, for methods that divide a step in t. Processes need not have it.
+    /// The point at which the network receives t, for methods that divide a step in t. Implementing it is optional.
     ///
     /// # Errors
     /// [`Error::NoProcess`] by default; [`Error::Parameter`] for a t outside the trained range.
@@ -95,14 +96,14 @@ impl<P: Process + ?Sized> Process for &P {
     }
 }
 
-/// A network of a table receives t, and its x is variance-preserving.
+/// A network of a trained table receives t, and its x is variance-preserving.
 impl Process for NoiseSchedule {
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         if sigma == 0.0 {
             return Ok(Point::new(0.0, NoiseLevel::CLEAN));
         }
         let t = self.time_of_sigma(sigma)?;
-        // At an entry, the entry, with all its digits.
+        // At an entry of the table, take the entry with all its digits.
         let entry = self.level(t as usize)?;
         Ok(Point::new(t, if entry.sigma() == sigma { entry } else { NoiseLevel::from_sigma(sigma)? }))
     }
@@ -116,14 +117,13 @@ impl Process for NoiseSchedule {
     }
 }
 
-/// A path that starts in the noisiest 1/8 of a table starts from noise, as far as the table has it. Leading spacings of 8 and more steps
-/// do.
+/// A path that starts in the noisiest 1/8 of a table counts as starting from noise. Leading spacings of 8 or more steps do so.
 const NOISY_PART: usize = 8;
 
 /// A path: the points at which a network is called, in the order of falling noise, and the level at which the path ends.
 ///
-/// A path is walked from noise to the end, which generates, or from the end to noise, which encodes ([`Path::encoding`], DDIM
-/// inversion). One network call is made for each point.
+/// Walking a path from noise to its end generates. Walking it from its end to noise encodes ([`Path::encoding`], DDIM inversion).
+/// The network is called once at each point, or more often by methods with several calls a step.
 ///
 /// ```
 /// use alphabar::{Ddim, NoiseSchedule, Path, Plan};
@@ -141,25 +141,25 @@ const NOISY_PART: usize = 8;
 pub struct Path {
     /// From the noisiest to the cleanest.
     points: Vec<Point>,
-    /// With churn, the points to which noise lifts x before each call; empty without.
+    /// With churn, the points to which noise lifts x before each call; empty without churn.
     lifted: Vec<Point>,
     churn_noise: f64,
-    /// By the index of the point after whose arrival they take place.
+    /// Each with the index of the point after which it takes place.
     restarts: Vec<Restart>,
     end: End,
     direction: Direction,
-    /// Whether the first point is where the network's training starts, as far as that is known.
+    /// Whether the path starts where the network's training does, in noise, as far as that is known.
     from_noise: bool,
-    /// What tells the points between these.
+    /// Gives the points between these; `None` if the path was made from points alone.
     process: Option<Arc<dyn Process>>,
 }
 
-/// Noise that is added when x arrives at a point, and the way back, some times.
+/// A restart: noise is added when x arrives at a point, and x comes back to that point, `times` times.
 #[derive(Clone, Debug, PartialEq)]
 struct Restart {
     /// The index of the point.
     after: usize,
-    /// From the noisiest one on, without the point itself.
+    /// The points of the way back, from the noisiest on, without the point itself.
     through: Vec<Point>,
     times: usize,
 }
@@ -168,22 +168,22 @@ struct Restart {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct End {
     pub(crate) level: NoiseLevel,
-    /// The t of the level where it has one.
+    /// The t of the level, if it has one.
     pub(crate) t: Option<f64>,
-    /// What a network receives that is conditioned there.
+    /// What the network receives if it is called at the end; `None` if it cannot be.
     pub(crate) point: Option<Point>,
 }
 
 /// Making paths.
 impl Path {
-    /// A path through custom points, from the noisiest to the cleanest, to clean data.
+    /// A path through custom points, from the noisiest to the cleanest; it ends at clean data.
     ///
     /// # Errors
     /// [`Error::Count`] for no points or more than [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for a t that is not finite
     /// or an input scale that is not positive and finite, [`Error::PathOrder`] if the noise does not fall from one point to the next.
     pub fn new(points: impl IntoIterator<Item = Point>) -> Result<Self, Error> {
         let points: Vec<Point> = points.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
-        require_count("the points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
+        require_count("the number of points of a path", points.len(), 1, MAX_TRAIN_STEPS)?;
         points.iter().try_for_each(check_call)?;
         for (index, (noisier, cleaner)) in points.iter().zip(points.iter().skip(1)).enumerate() {
             if !(cleaner.level.gap_to(&noisier.level).to_f64() > 0.0) {
@@ -194,7 +194,7 @@ impl Path {
         Ok(Self::through(points))
     }
 
-    /// The path through points that are in order, to clean data.
+    /// The path through points that are in order; it ends at clean data.
     fn through(points: Vec<Point>) -> Self {
         Self {
             points,
@@ -208,8 +208,9 @@ impl Path {
         }
     }
 
-    /// The path of τ through the schedule of a trained table, with the direction and the end of τ: what [`Plan::new`](crate::Plan::new)
-    /// walks.
+    /// The path of τ (the timesteps) through a noise schedule, with the direction and the end of τ.
+    ///
+    /// [`Plan::new`](crate::Plan::new) uses this path.
     ///
     /// # Errors
     /// [`Error::TrainSteps`] if τ is made for another T.
@@ -224,7 +225,7 @@ impl Path {
             points.reverse();
         }
         let end = match timesteps.end() {
-            // There is no t of clean data; networks of a table receive the least that they know.
+            // Clean data has no t; networks of a table receive the smallest t that they know.
             PathEnd::Clean => {
                 let point = Point::new(0.0, NoiseLevel::CLEAN);
                 End { level: NoiseLevel::CLEAN, t: None, point: Some(point) }
@@ -240,13 +241,14 @@ impl Path {
         Ok(Self { end, direction, from_noise, ..Self::through(points).of_process(schedule) })
     }
 
-    /// A path through a list of σ = noise/signal, from the noisiest to the cleanest, to clean data. ∞ is pure noise. A 0 at the end of
-    /// the list is the end of the path and no point of it.
+    /// A path through a list of σ = noise/signal, from the noisiest to the cleanest; it ends at clean data.
+    ///
+    /// ∞ is pure noise. A 0 at the end of the list stands for the end of the path and is not a point of it.
     ///
     /// # Errors
     /// Those of [`Process::at_sigma`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and
     /// those of [`Path::new`].
-    #[doc(alias = "sigmas")]
+    #[doc(alias("sigmas", "custom sigmas"))]
     pub fn from_sigmas(
         process: &(impl Process + Clone + 'static),
         sigmas: impl IntoIterator<Item = f64>,
@@ -263,7 +265,7 @@ impl Path {
     /// [`Path::from_sigmas`] with each σ moved into the range that the network was trained for.
     ///
     /// # Errors
-    /// Those of [`Process::at_sigma`] for NaN, and those of [`Path::new`], also if two σ are moved to one.
+    /// Those of [`Process::at_sigma`] for NaN, and those of [`Path::new`], also if two σ are moved to the same value.
     pub fn clipped(
         process: &(impl Process + Clone + 'static),
         sigmas: impl IntoIterator<Item = f64>,
@@ -282,10 +284,11 @@ impl Path {
         Self::from_sigmas(process, sigmas.into_iter().map(clip))
     }
 
-    /// Karras's spacing of S calls over the trained range, ρ = 7: [`spacing::karras`].
+    /// S calls in Karras's spacing with ρ = 7 over the trained range: [`spacing::karras`].
     ///
     /// # Errors
     /// Those of [`spacing::karras`] (the trained range must end at a finite σ) and of [`Path::from_sigmas`].
+    #[doc(alias("use_karras_sigmas", "get_sigmas_karras"))]
     pub fn karras(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::karras(steps, max, min, spacing::KARRAS_RHO)?)
@@ -295,22 +298,23 @@ impl Path {
     ///
     /// # Errors
     /// As [`Path::karras`].
-    #[doc(alias = "lambda")]
+    #[doc(alias("lambda", "use_exponential_sigmas", "use_lu_lambdas"))]
     pub fn exponential(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::exponential(steps, max, min)?)
     }
 
-    /// Quantiles of the beta distribution (0.6, 0.6) over the trained range: [`spacing::beta`].
+    /// S calls at quantiles of the beta distribution (0.6, 0.6) over the trained range: [`spacing::beta`].
     ///
     /// # Errors
     /// As [`Path::karras`].
+    #[doc(alias = "use_beta_sigmas")]
     pub fn beta(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
         Self::from_sigmas(process, spacing::beta(steps, max, min, 0.6, 0.6)?)
     }
 
-    /// Even steps of arctan σ over the trained range: [`spacing::kl_optimal`].
+    /// S calls in even steps of arctan σ over the trained range: [`spacing::kl_optimal`].
     ///
     /// # Errors
     /// As [`Path::karras`].
@@ -319,11 +323,13 @@ impl Path {
         Self::from_sigmas(process, spacing::kl_optimal(steps, max, min)?)
     }
 
-    /// The steps that were optimised for a model: [`spacing::align_your_steps`], clipped to the trained range, since the published
-    /// lists have four digits.
+    /// S calls in the spacing that Align Your Steps optimised for a model: [`spacing::align_your_steps`].
+    ///
+    /// It is clipped to the trained range, since the published lists are rounded.
     ///
     /// # Errors
     /// Those of [`spacing::align_your_steps`] and [`Path::clipped`].
+    #[doc(alias = "AYS")]
     pub fn align_your_steps(
         process: &(impl Process + Clone + 'static),
         model: AlignYourSteps,
@@ -332,8 +338,9 @@ impl Path {
         Self::clipped(process, spacing::align_your_steps(model, steps)?)
     }
 
-    /// A path through a list of t of a trained table, fractions allowed, from the noisiest to the cleanest, to clean data. Between two
-    /// entries of the table, ln σ is linear in t.
+    /// A path through a list of t of a trained table, from the noisiest to the cleanest; it ends at clean data.
+    ///
+    /// A t may be a fraction. Between two entries of the table, ln σ is linear in t.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ t ≤ T − 1, and those of [`Path::new`].
@@ -348,14 +355,14 @@ impl Path {
     }
 }
 
-/// `Ok` for a point that a network can be told.
+/// `Ok` for a point at which a network can be called.
 fn check_call(point: &Point) -> Result<(), Error> {
     require(point.t.is_finite(), "t", point.t, "finite")?;
     point.with_input_scale(point.input_scale)?;
     Ok(())
 }
 
-/// What clean data is called on a path of this process.
+/// Clean data as the end of a path of this process.
 fn end_of(process: &impl Process) -> End {
     let point = process.at_sigma(0.0).ok().filter(|point| point.t.is_finite());
     End { level: NoiseLevel::CLEAN, t: None, point }
@@ -363,7 +370,7 @@ fn end_of(process: &impl Process) -> End {
 
 /// Changing paths.
 impl Path {
-    /// This path with another end than clean data, such as the first level of a table.
+    /// This path with an end other than clean data, such as the first level of a table.
     ///
     /// # Errors
     /// [`Error::PathOrder`] if the end is noisier than the last point, [`Error::Parameter`] for a t or an input scale as in [`Path::new`].
@@ -379,49 +386,51 @@ impl Path {
         Ok(self)
     }
 
-    /// This path to clean data, where the network is told `end`. `from_noise` says whether it starts where the network's training does.
+    /// This path to clean data, for which the network receives `end`. `from_noise`: whether the path starts where the network's
+    /// training does.
     pub(crate) fn between_ends(self, from_noise: bool, end: Point) -> Self {
         Self { from_noise, end: End { level: NoiseLevel::CLEAN, t: None, point: Some(end) }, ..self }
     }
 
-    /// This path for a network of this process: for methods that call the network between its points. Paths that were made with a
-    /// process know it.
+    /// Adds the process of the network to this path: methods that call the network between the points need it.
+    ///
+    /// A path that was made with a process already has it.
     #[must_use]
     pub fn of_process(self, process: &(impl Process + Clone + 'static)) -> Self {
         Self { process: Some(Arc::new(process.clone())), ..self }
     }
 
-    /// This path walked from its end to its noisiest point, which encodes data (DDIM inversion). Churn adds noise, and is left out.
+    /// This path walked from its end to its noisiest point: encoding (DDIM inversion).
     ///
     /// With [`Conditioning::Source`] the network receives the level that x is at, with [`Conditioning::Destination`] the one that the
-    /// step goes to.
-    #[doc(alias = "inversion")]
+    /// step goes to. Churn and restarts add noise, and are left out.
+    #[doc(alias("inversion", "DDIM inversion", "DDIMInverseScheduler"))]
     #[must_use]
     pub fn encoding(mut self, conditioning: Conditioning) -> Self {
         self.direction = Direction::Encode(conditioning);
         self
     }
 
-    /// This path walked from noise to its end.
+    /// This path walked from noise to its end: generation, the default.
     #[must_use]
     pub fn generating(mut self) -> Self {
         self.direction = Direction::Generate;
         self
     }
 
-    /// The last ⌊S·strength⌋ points, the least noisy ones: image-to-image.
+    /// img2img: keeps only the last ⌊S·strength⌋ points, the least noisy ones.
     ///
     /// Noise the image to [`Plan::start`](crate::Plan::start), then sample.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::NothingToDo`] if no point is left.
-    #[doc(alias = "img2img")]
+    #[doc(alias("img2img", "image-to-image", "denoising strength"))]
     pub fn with_strength(self, strength: f64) -> Result<Self, Error> {
         let kept = kept_by_strength(self.len(), strength)?;
         self.keep_cleanest(kept, "strength", strength)
     }
 
-    /// The points of at most a given σ = noise/signal.
+    /// Keeps only the points with at most a given σ = noise/signal.
     ///
     /// # Errors
     /// [`Error::NothingToDo`] if no point is left.
@@ -446,14 +455,16 @@ impl Path {
     }
 
     /// This path with Karras's churn (Karras et al. 2022, Algorithm 2): before a call, noise is added to x, up to
-    /// σ̂ = σ·(1 + γ) with γ = min(`total`/S, √2 − 1) if σ is in `range`, and γ = 0 elsewhere.
+    /// σ̂ = σ·(1 + γ) with γ = min(`total`/S, √2 − 1) if σ is in `range`, and γ = 0 otherwise.
     ///
-    /// The network receives σ̂. The noise that lifts x to the next σ̂ is part of the step before, times `noise` (S_noise); at the first
-    /// point it is part of the initial noise, of level [`Plan::start`](crate::Plan::start) and without S_noise. Churn replaces the churn before it.
+    /// The network receives σ̂. The noise that lifts x to the next σ̂ is part of the step before, times `noise` (S_noise). At the
+    /// first point it is part of the initial noise, which has the level [`Plan::start`](crate::Plan::start) and no factor S_noise.
+    /// A second call replaces the churn of the first.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless `total` (S_churn) and `noise` are finite and ≥ 0, and those of the process for a σ̂ that it does not
-    /// have.
+    /// [`Error::Parameter`] unless `total` (S_churn) and `noise` are finite and ≥ 0, those of the process for a σ̂ that it does not
+    /// have, and [`Error::Unsupported`] on a path with restarts.
+    #[doc(alias("s_churn", "s_noise", "s_tmin", "s_tmax"))]
     pub fn churned(
         self,
         process: &impl Process,
@@ -471,20 +482,23 @@ impl Path {
             let sigma = point.level.sigma();
             if gamma > 0.0 && range.contains(&sigma) { process.at_sigma(sigma * (1.0 + gamma)) } else { Ok(*point) }
         });
-        // A lifted point may be noisier than the one before it: what falls is the level at which steps arrive.
+        // A lifted point may be noisier than the one before it; only the levels at which steps arrive must fall.
         let lifted = lifted.collect::<Result<Vec<_>, _>>()?;
         Ok(Self { lifted, churn_noise: noise, ..self })
     }
 
-    /// This path with restarts (Xu et al. 2023, arXiv 2306.14878, Algorithm 1): when x arrives at the point next to σ = `low`, it is noised
-    /// to σ = `high`, and comes back in `steps` steps, in Karras's spacing; and that `times` times.
+    /// This path with restarts in an interval `sigma` = low..high (Xu et al. 2023, arXiv 2306.14878, Algorithm 1).
     ///
-    /// The noise is part of the step that arrives. A method that remembers starts over after it. Paths that encode leave restarts out.
-    /// Call it again for more than one interval.
+    /// When x arrives at the point nearest to σ = low (in ln σ; never the first point), noise lifts it to σ = high,
+    /// and it comes back in `steps` steps of Karras's spacing. This is repeated `times` times.
+    ///
+    /// The noise is part of the step that arrives. A method with memory starts over after it. Paths that encode leave restarts out.
+    /// Call this again for another interval.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless low < high, [`Error::Count`] unless 1 ≤ `steps`, `times` ≤ 1000, those of the process for a σ that it does
-    /// not have, [`Error::NothingToDo`] if the point next to `low` is the first one, and [`Error::Unsupported`] on a path with churn.
+    /// [`Error::Parameter`] unless 0 < low < high and that point's σ is at most high, [`Error::Count`] unless
+    /// 1 ≤ `steps`, `times` ≤ 1000, [`Error::Count`] if the path has only one point, [`Error::Unsupported`] on a path with
+    /// churn, and those of the process for a σ that it does not have.
     ///
     /// ```
     /// use alphabar::{Ddim, Edm, Path, Plan};
@@ -508,12 +522,17 @@ impl Path {
         }
         let (low, high) = (sigma.start, sigma.end);
         require(low > 0.0 && low < high, "the lower σ of a restart", low, "positive and below the upper one")?;
-        require_count("the steps of a restart", steps, 1, 1000)?;
-        require_count("the times of a restart", times, 1, 1000)?;
+        require_count("the number of steps of a restart", steps, 1, 1000)?;
+        require_count("the number of repetitions of a restart", times, 1, 1000)?;
         let far = |point: &Point| (libm::log(point.level.sigma()) - libm::log(low)).abs();
         let nearest = self.points.iter().enumerate().skip(1).min_by(|(_, a), (_, b)| far(a).total_cmp(&far(b)));
         let Some((after, point)) = nearest else {
-            return Err(Error::NothingToDo { name: "the lower σ of a restart", value: low, steps: self.len() });
+            return Err(Error::Count {
+                name: "the number of points of a path with restarts",
+                value: 1,
+                min: 2,
+                max: MAX_TRAIN_STEPS,
+            });
         };
         let sigmas = spacing::karras(steps + 1, high, point.level.sigma(), spacing::KARRAS_RHO)?;
         let through = sigmas.into_iter().take(steps).map(|sigma| process.at_sigma(sigma));
@@ -525,13 +544,15 @@ impl Path {
 
 /// Queries.
 impl Path {
-    /// The points of the path, from the noisiest to the cleanest. The network is called at them, or with churn somewhat above.
+    /// The points of the path, from the noisiest to the cleanest. The network is called at them, or with churn at noisier ones.
     #[must_use]
     pub fn points(&self) -> &[Point] {
         &self.points
     }
 
-    /// S, the number of network calls of a method that makes one a step; never 0.
+    /// S, the number of points; never 0.
+    ///
+    /// A method with one network call a step makes S calls, and more on a path with restarts.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a path is never empty")]
     pub fn len(&self) -> usize {
@@ -559,7 +580,7 @@ impl Path {
         self.from_noise
     }
 
-    /// The legs between the points, in the order in which they are walked: what a [`Solver`](crate::Solver) gets.
+    /// The legs between the points, in the order in which they are walked; a [`Solver`](crate::Solver) reads them.
     ///
     /// # Errors
     /// [`Error::Unconditioned`] if the path encodes with [`Conditioning::Source`] from an end at which its network cannot be called.
@@ -598,7 +619,7 @@ impl Path {
 }
 
 impl Path {
-    /// Noises x where the last leg arrives, and adds the legs of the way back.
+    /// Adds noise where the last leg arrives, and adds the legs of the way back.
     fn restart(&self, restart: &Restart, legs: &mut Vec<Leg>) {
         let Some(point) = self.points.get(restart.after) else { return };
         let Some(first) = restart.through.first() else { return };

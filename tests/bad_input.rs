@@ -914,8 +914,8 @@ fn messages_say_what_to_do() {
         ),
         (
             Error::RunFailed,
-            "an earlier step failed and its x is lost; call Sampling::resume with a copy of Sampling::x() that you saved \
-             before that step",
+            "an earlier step failed and its x is lost; start again from a copy that you saved before that step: \
+             Sampling::resume for x, Sampling::from_state for a State",
         ),
         (
             Error::ConfigText { line: 0, column: 0, reason: "more than 9 bytes".into() },

@@ -167,7 +167,7 @@ fn a_wrong_step_is_an_error_and_nothing_is_lost() {
     let mut bare = State::from_parts(vec![0.3_f32, -0.8], Memory::default(), 2);
     let error = refused(&mut bare, &plan.steps()[2], m.clone());
     assert!(matches!(error, Error::MissingHistory { age: 1 }), "{error}");
-    assert!(error.to_string().contains("the output of the step before"), "{error}");
+    assert!(error.to_string().contains("the output from the previous step"), "{error}");
     let mut short = State::from_parts(vec![0.3_f32, -0.8], Memory::new([(1, vec![1.0])]).unwrap(), 2);
     assert!(matches!(refused(&mut short, &plan.steps()[2], m.clone()), Error::Shape { .. }));
     let mut state = after(&plan, 2);

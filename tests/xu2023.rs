@@ -72,7 +72,7 @@ fn impossible_restarts_are_errors() {
         assert!(path.clone().restarted(&edm, sigma, steps, times).is_err());
     }
     let one = Path::from_sigmas(&edm, [2.0]).unwrap();
-    assert!(matches!(one.restarted(&edm, 0.1..0.3, 3, 2), Err(Error::NothingToDo { .. })));
+    assert!(matches!(one.restarted(&edm, 0.1..0.3, 3, 2), Err(Error::Count { value: 1, min: 2, .. })));
     let churned = path.clone().churned(&edm, 40.0, 0.05..=50.0, 1.0).unwrap();
     assert!(matches!(churned.restarted(&edm, 0.1..0.3, 3, 2), Err(Error::Unsupported { .. })));
     // Where a strength drops the point, its restart goes too.

@@ -3,9 +3,10 @@
 use core::fmt;
 
 use super::Error;
+use crate::MAX_TRAIN_STEPS;
 
 impl fmt::Display for Error {
-    #[expect(clippy::too_many_lines, reason = "one arm a message")]
+    #[expect(clippy::too_many_lines, reason = "one arm per message")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Beta { t, value } => write!(f, "β[{t}] = {} is not inside (0, 1)", Digits::all(*value)),
@@ -14,12 +15,17 @@ impl fmt::Display for Error {
             }
             Self::AlphaBarNotFalling { t, value, previous } => {
                 let (value, previous) = (Digits::all(*value), Digits::all(*previous));
-                write!(f, "ᾱ[{t}] = {value} does not lie below ᾱ[{t} − 1] = {previous}")
+                write!(
+                    f,
+                    "ᾱ[{t}] = {value} is not below ᾱ[{t} − 1] = {previous}; list ᾱ from the cleanest level to the noisiest, \
+                     or use a larger β[{t}]"
+                )
             }
             Self::Parameter { name, value, domain } => write!(f, "{name} = {} is not {domain}", Digits::all(*value)),
             Self::Count { name, value, min, max } => {
                 let (gloss, limit) = match *name {
-                    "S" => (" (inference steps)", " (T)"),
+                    "S" if *max < MAX_TRAIN_STEPS => (" (inference steps)", " (T)"),
+                    "S" => (" (inference steps)", ""),
                     "T" => (" (training steps)", ""),
                     _ => ("", ""),
                 };
@@ -30,23 +36,35 @@ impl fmt::Display for Error {
                 f,
                 "the timesteps are for T = {found}, the schedule has T = {expected}; build them with schedule.len()"
             ),
-            Self::Timestep { t, train_steps } => write!(f, "t = {t} is outside the schedule (0..{train_steps})"),
+            Self::Timestep { t, train_steps } => write!(
+                f,
+                "t = {t} is outside the schedule (0..{train_steps}); the largest t is {}",
+                train_steps.saturating_sub(1)
+            ),
             Self::LeadingOffset { offset, steps, t, train_steps } => write!(
                 f,
                 "leading spacing with offset = {offset} and S = {steps} begins at t = {t}, outside the schedule \
                  (0..{train_steps}); lower the offset or S"
             ),
             Self::NotDescending { index, value, previous } => {
-                write!(f, "timesteps must fall strictly, but entry {index} is {value} after {previous}")
+                write!(
+                    f,
+                    "timesteps must fall strictly, but entry {index} is {value} after {previous}; list them from noise to \
+                     data, each once"
+                )
             }
             Self::NotFalling { what, index, value, previous } => {
                 let (value, previous) = (Digits::all(*value), Digits::all(*previous));
-                write!(f, "{what} must fall strictly, but entry {index} is {value} after {previous}")
+                write!(
+                    f,
+                    "{what} must fall strictly, but entry {index} is {value} after {previous}; list the values from the \
+                     largest to the smallest, each once"
+                )
             }
             Self::PathOrder { index, sigma, previous } => write!(
                 f,
-                "the noise of a path must fall, but point {index} has σ = {} after {}; list σ from the noisiest to the \
-                 cleanest, each once",
+                "the noise of a path must fall, but point {index} has σ = {} after {}; list the points from the noisiest to \
+                 the cleanest, each once",
                 Digits::all(*sigma),
                 Digits::all(*previous)
             ),
@@ -59,34 +77,32 @@ impl fmt::Display for Error {
             ),
             Self::Unconditioned => write!(
                 f,
-                "the network has no time for clean data; encode with Conditioning::Destination, or let the path end at a \
+                "the network's t is not defined for clean data; encode with Conditioning::Destination, or let the path end at a \
                  level with noise (Path::ending_at)"
             ),
             Self::NoProcess => write!(
                 f,
-                "this method calls the network between the points of the path, and the path does not know what the network receives \
-                 there; add Path::of_process"
+                "this sampler calls the network between the points of the path, but the path does not know which t the \
+                 network receives there; add Path::of_process"
             ),
             Self::MissingHistory { age } => write!(
                 f,
-                "the step needs the output of {}, which is not there; start a run at the first step of its plan, or resume it with \
-                 the State that was saved",
-                if *age == 1 { "the step before".to_owned() } else { format!("{age} steps before") }
+                "the step needs the output from {}, but the memory does not hold it; start the run at the first step of its \
+                 plan, or resume it with the State that you saved",
+                if *age == 1 { "the previous step".to_owned() } else { format!("{age} steps ago") }
             ),
             Self::OtherPlan => write!(
                 f,
-                "the kept outputs are those of another plan; to go on with this one, make its path start at the level of x, and the \
-                 state anew from x"
+                "the kept outputs come from another plan; to continue with this plan, build it along a path that starts at \
+                 the level of x, and make a new State from x"
             ),
             Self::StepOrder { expected, found } => {
-                write!(
-                    f,
-                    "step {found} was taken where step {expected} comes next; take the steps of a plan in their order"
-                )
+                write!(f, "got step {found}, but step {expected} comes next; take the steps of a plan in order")
             }
             Self::Untrained => write!(
                 f,
-                "this follows the timesteps of a trained table; build with Plan::builder(schedule, timesteps), not along a path"
+                "this operation needs the timesteps of a trained table; build the plan with \
+                 Plan::builder(schedule, timesteps), not along a path"
             ),
             Self::UnknownName { what, name, expected } => write!(f, "{what} {name:?} is unknown; use {expected}"),
             Self::Respacing { text, reason } => write!(f, "respacing {text:?}: {reason}"),
@@ -135,16 +151,17 @@ impl fmt::Display for Error {
             }
             Self::TooManyElements { operand, shape } => write!(
                 f,
-                "{operand} has too many elements for memory (shape {shape:?}: samples, elements of each); check HostTensor::rows_of_batch"
+                "{operand} has too many elements for memory (shape {shape:?}: samples, elements per sample); check \
+                 HostTensor::rows_of_batch"
             ),
             Self::Empty { operand, shape } => {
                 write!(f, "{operand} is empty (shape {shape:?}); the batch needs at least one sample with one element")
             }
             Self::ElementType { operand, expected, found } => {
-                write!(f, "{operand} has elements of type {found}, but needs {expected}")
+                write!(f, "{operand} has elements of type {found}, but needs {expected}; cast it")
             }
             Self::Device { operand, expected, found } => {
-                write!(f, "{operand} is on {found}, but must be on {expected}")
+                write!(f, "{operand} is on {found}, but must be on {expected}; move it there")
             }
             Self::Rows { expected, found } => {
                 write!(f, "per-sample values: got {found} for a batch of {expected} (samples on axis 0)")
@@ -156,11 +173,20 @@ impl fmt::Display for Error {
                 Digits::few(*d)
             ),
             Self::Unsupported { operation } => {
+                if !["Tensor::", "HostTensor::"].iter().any(|of_trait| operation.starts_with(of_trait)) {
+                    return write!(f, "not supported: {operation}");
+                }
                 write!(f, "this tensor type does not implement {operation}; implement it")?;
                 if operation.contains("abs_quantile") {
                     write!(f, ", or use Threshold::Clip")
+                } else if operation.contains("halve_channels") {
+                    write!(f, ", or drop the variance in the network and use DDIM")
+                } else if operation.contains("join_channels") {
+                    write!(f, ", or wrap the networks in predictor::WithoutVariance and use DDIM")
                 } else if operation.contains("times_exp") {
                     write!(f, ", or wrap the network in predictor::WithoutVariance and use DDIM")
+                } else if operation.contains("element_type") {
+                    write!(f, ", or choose a type with drawn_as")
                 } else {
                     Ok(())
                 }
@@ -172,8 +198,8 @@ impl fmt::Display for Error {
             ),
             Self::RunFailed => write!(
                 f,
-                "an earlier step failed and its x is lost; call Sampling::resume with a copy of Sampling::x() that you \
-                 saved before that step"
+                "an earlier step failed and its x is lost; start again from a copy that you saved before that step: \
+                 Sampling::resume for x, Sampling::from_state for a State"
             ),
             Self::Predictor(cause) => write!(f, "the network failed: {cause}"),
             Self::Noise(cause) => write!(f, "the source of noise failed: {cause}"),
@@ -192,19 +218,19 @@ impl fmt::Display for Error {
     }
 }
 
-/// A number as a message shows it: never in hundreds of zeros.
+/// A number as a message shows it: never with hundreds of zeros.
 pub(crate) struct Digits {
     value: f64,
     rounded: bool,
 }
 
 impl Digits {
-    /// As many digits as tell the number from its neighbours: for numbers that were given, or are compared.
+    /// All digits that distinguish the number from its neighbours: for numbers that were given, or are compared.
     pub(crate) fn all(value: f64) -> Self {
         Self { value, rounded: false }
     }
 
-    /// What a network is told: whole, or with three decimals, and four digits if it is small.
+    /// The t that a network receives: at most three decimals, or four digits if |t| < 1.
     pub(crate) fn time(t: f64) -> Self {
         if t.abs() < 1.0 { Self::few(t) } else { Self::all((t * 1e3).round() / 1e3) }
     }
@@ -228,7 +254,7 @@ impl fmt::Display for Digits {
     }
 }
 
-/// A text of at most 60 characters, with its length if it had to be cut.
+/// The first 60 characters of a text, with its length if it is longer.
 pub(crate) fn shortened(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
