@@ -1,4 +1,4 @@
-//! What happens once, before the first network call.
+//! Schedules, timesteps and plans: the work that is done once, before the first network call.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 

@@ -1,8 +1,8 @@
-//! A sampling step by tensor size, method, threshold and element type, each beside a copy of x.
+//! A sampling step by tensor size, sampler, threshold and element type, compared with a copy of x.
 //!
-//! `cargo bench --bench step` for one thread and the target's baseline instructions; `--features simd,rayon,half` for the rest.
-//! A step reads x and the network's output and writes x: three passes' worth of traffic, where a copy has two. A step that remembers
-//! reads each earlier output as well, and writes what it keeps: five passes' worth for DPM-Solver++ 2M.
+//! `cargo bench --bench step` measures one thread with the target's baseline instructions; add `--features simd,rayon,half` for
+//! the rest. A step reads x and the network's output and writes x: the memory traffic of three passes, where a copy has two. A
+//! step with memory also reads each earlier output and writes what it keeps: five passes for DPM-Solver++ 2M.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
@@ -19,7 +19,7 @@ fn main() {
     divan::main();
 }
 
-/// Rows and elements of a row: a latent, a picture, a batch.
+/// Samples, and elements per sample: a latent, an image, a batch.
 const SIZES: [(usize, usize); 3] = [(1, 4 * 64 * 64), (1, 3 * 1024 * 1024), (64, 3 * 256 * 256)];
 
 fn values<E: Element>(count: usize) -> Vec<E> {
@@ -45,7 +45,7 @@ fn copy<E: Element>(bencher: Bencher, (rows, len): (usize, usize)) {
 
 fn deterministic<E: Element>(bencher: Bencher, (rows, len): (usize, usize), threshold: Threshold) {
     let coefficients = match threshold {
-        // Per sample, so as many sets of coefficients as rows.
+        // The threshold is per sample, so there is one set of coefficients per sample.
         Threshold::Dynamic { .. } => vec![middle(&Ddim::deterministic(), threshold); rows],
         _ => vec![middle(&Ddim::deterministic(), threshold)],
     };
@@ -72,7 +72,7 @@ fn ddim_dynamic_threshold(bencher: Bencher, size: (usize, usize)) {
     deterministic::<f32>(bencher, size, Threshold::Dynamic { ratio: 0.995, max: 1.5 });
 }
 
-/// `outputs` earlier outputs are read, and the output is kept.
+/// A step with memory: `outputs` earlier outputs are read, and the output is kept if `keeps`.
 fn remembering<E: Element>(
     bencher: Bencher,
     (rows, len): (usize, usize),
@@ -103,20 +103,20 @@ fn dpm_solver_pp_2m_clip(bencher: Bencher, size: (usize, usize)) {
     remembering::<f32>(bencher, size, Threshold::Clip(1.0), 1, true);
 }
 
-/// As UniPC of the third order with its corrector.
+/// Three earlier outputs, as in UniPC of order 3 with its corrector.
 #[cfg_attr(not(feature = "half"), divan::bench(types = [f32], args = SIZES))]
 #[cfg_attr(feature = "half", divan::bench(types = [f32, half::f16, half::bf16], args = SIZES))]
 fn three_outputs<E: Element>(bencher: Bencher, size: (usize, usize)) {
     remembering::<E>(bencher, size, Threshold::None, 3, true);
 }
 
-/// One earlier output, and nothing kept.
+/// One earlier output is read, and nothing is kept.
 #[divan::bench(args = SIZES)]
 fn one_output_kept_nothing(bencher: Bencher, size: (usize, usize)) {
     remembering::<f32>(bencher, size, Threshold::None, 1, false);
 }
 
-/// With z in a tensor of its own.
+/// z is given as a tensor.
 #[divan::bench(args = SIZES)]
 fn ddim_eta_1_clip_given_noise(bencher: Bencher, (rows, len): (usize, usize)) {
     let k = [middle(&Ddim::new(1.0).unwrap(), Threshold::Clip(1.0))];
@@ -126,7 +126,7 @@ fn ddim_eta_1_clip_given_noise(bencher: Bencher, (rows, len): (usize, usize)) {
         .bench_local(|| step_in_place(black_box(&mut x), black_box(&m), Some(&z), &k).unwrap());
 }
 
-/// With the noise made within the pass.
+/// The noise is made within the pass.
 fn stochastic(bencher: Bencher, size: (usize, usize), solver: &impl Solver, threshold: Threshold) {
     let plan = plan(solver, threshold);
     let m = Array2::from_shape_vec(size, values::<f32>(size.0 * size.1)).unwrap();
@@ -149,13 +149,13 @@ fn ddpm_clip(bencher: Bencher, size: (usize, usize)) {
     stochastic(bencher, size, &Ddpm::new(Variance::Beta), Threshold::Clip(1.0));
 }
 
-/// What a step costs besides its elements.
+/// The fixed cost of a step.
 #[divan::bench]
 fn ddim_one_element(bencher: Bencher) {
     deterministic::<f32>(bencher, (1, 1), Threshold::None);
 }
 
-/// The same step of schedules of different length: the cost does not depend on T.
+/// One step for schedules of different length. The cost does not depend on T.
 #[divan::bench(args = [10, 1000, 100_000])]
 fn ddim_by_training_steps(bencher: Bencher, train_steps: usize) {
     let schedule = NoiseSchedule::cosine(train_steps).unwrap();
@@ -165,7 +165,7 @@ fn ddim_by_training_steps(bencher: Bencher, train_steps: usize) {
     bencher.bench_local(|| step_in_place(black_box(&mut x), black_box(&m), None, &k).unwrap());
 }
 
-/// A network that costs a pass over memory.
+/// A network that costs one pass over memory.
 struct Cheap;
 
 impl Predictor<Array2<f32>> for Cheap {

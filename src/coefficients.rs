@@ -1,4 +1,4 @@
-//! The numbers of one step, in which the mathematics meets the tensors.
+//! The numbers of one step: all that the tensor half needs from the mathematics.
 
 use core::fmt;
 use core::str::FromStr;
@@ -18,7 +18,7 @@ use crate::solver::{Combination, Keeps};
 /// x′ = a·x̂₀ + b·x + c·m + d·z
 /// ```
 ///
-/// Without a threshold the two lines are one, and the step passes over a tensor once:
+/// Without a threshold the two lines become one, and the step passes over the tensor once:
 ///
 /// ```text
 /// x′ = (a·p + b)·x + (a·q + c)·m + d·z
@@ -26,10 +26,10 @@ use crate::solver::{Combination, Keeps};
 ///
 /// The two sums are the fields `x` and `model`. They are computed before anything is rounded.
 ///
-/// A row that remembers adds Σ_j g_j·y_j, the outputs that earlier rows kept ([`history`](Coefficients::history)), and may keep an output
-/// of its own ([`kept`](Coefficients::kept)).
+/// A row with memory also adds Σ_j g_j·y_j, a weighted sum of outputs that earlier rows kept ([`history`](Coefficients::history)).
+/// It may keep an output for later rows ([`kept`](Coefficients::kept)).
 ///
-/// All fields of a value that [`Coefficients::new`] returns are finite.
+/// All fields are finite in a value that [`Coefficients::new`] returns.
 ///
 /// ```
 /// use alphabar::{Coefficients, Combination, NoiseLevel, Prediction};
@@ -68,7 +68,7 @@ pub struct Coefficients {
     pub kept: Option<Kept>,
 }
 
-/// Earlier outputs that a row reads at most.
+/// The largest number of earlier outputs that a row can read.
 pub const MAX_HISTORY: usize = 4;
 
 /// The weights of earlier outputs in x′: pairs of an age and a weight. The output of the call before has the age 1.
@@ -83,12 +83,12 @@ pub const MAX_HISTORY: usize = 4;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct History {
-    /// By age; a weight of 0 is no term.
+    /// By age; a weight of 0 marks an unused place.
     terms: [(u8, f64); MAX_HISTORY],
 }
 
 impl History {
-    /// These pairs of an age and a weight, by age; weights of one age are added.
+    /// A history of pairs of an age and a weight; the weights of equal ages are added.
     ///
     /// # Errors
     /// [`Error::Count`] for more than [`MAX_HISTORY`] weights that are not 0, or an age outside 1..=255; [`Error::Parameter`] for a
@@ -104,7 +104,7 @@ impl History {
                 None if weight != 0.0 => live.push((age as u8, weight)),
                 None => {}
             }
-            require_count("earlier outputs of a row", live.len(), 0, MAX_HISTORY)?;
+            require_count("the number of earlier outputs of a row", live.len(), 0, MAX_HISTORY)?;
         }
         live.sort_by_key(|(age, _)| *age);
         let mut history = Self::default();
@@ -112,7 +112,7 @@ impl History {
         Ok(history)
     }
 
-    /// The pairs of an age and a weight that is not 0, by age.
+    /// The pairs of an age and its weight, by age, without weights of 0.
     pub fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.terms.iter().filter(|(_, weight)| *weight != 0.0).map(|(age, weight)| (usize::from(*age), *weight))
     }
@@ -130,7 +130,7 @@ impl History {
     }
 }
 
-/// What a row keeps of its call for later rows: y = x0·x̂₀ + x·x + model·m, with the thresholded x̂₀. It may be x itself.
+/// What a row keeps of its call for later rows: y = x0·x̂₀ + x·x + model·m, with the thresholded x̂₀. y may also be x itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Kept {
@@ -146,7 +146,7 @@ pub struct Kept {
     pub folded_x: f64,
     /// Weight of m in y without a threshold.
     pub folded_model: f64,
-    /// How many later steps it must be kept for.
+    /// For how many later steps y must be kept.
     pub lasts: usize,
 }
 
@@ -206,7 +206,8 @@ impl Coefficients {
         })
     }
 
-    /// These coefficients with memory: the weights of earlier outputs, and what is kept of this call at x's level, for how many steps.
+    /// These coefficients with memory: the weights of earlier outputs, and what this call keeps and for how many steps. `level` is that
+    /// of x.
     pub(crate) fn remembering(
         self,
         history: impl IntoIterator<Item = (usize, f64)>,
@@ -222,7 +223,7 @@ impl Coefficients {
         Ok(Self { history: History::new(history)?, kept, ..self })
     }
 
-    /// Of the thresholded x̂₀, also where ε is kept: [`EpsilonAfter`] is about the ε of a row that keeps none.
+    /// The kept output follows from the thresholded x̂₀, also if it is an ε: [`EpsilonAfter`] applies only to rows that keep none.
     fn kept_as(
         &self,
         output: Prediction,
@@ -329,7 +330,7 @@ impl Threshold {
         Self::Dynamic { ratio, max }.checked()
     }
 
-    /// This threshold, if its numbers lie in their domains.
+    /// This threshold; an error if a number is outside its domain.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         match self {
             Self::None => {}
@@ -418,7 +419,7 @@ impl TryFrom<Unchecked> for Threshold {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[doc(alias = "use_clipped_model_output")]
 pub enum EpsilonAfter {
-    /// The ε that the network predicted, as if nothing had been thresholded; the default in diffusers, too.
+    /// The ε that the network predicted, as if x̂₀ had not been thresholded; also the default in diffusers.
     #[default]
     Network,
     /// The ε that the thresholded x̂₀ implies, ε = (x − √ᾱ·x̂₀)/√(1−ᾱ); `use_clipped_model_output` in diffusers.

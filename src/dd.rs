@@ -1,11 +1,11 @@
 //! Double-double arithmetic: an unevaluated sum `hi + lo` of two `f64`, about 32 significant digits.
 //!
 //! A step between two neighbouring noise levels consists of differences such as ᾱ_s − ᾱ_t, in which `f64` tables lose as
-//! many digits as the levels share. At twice the precision, rounded once, the formulas can be typed as the papers print
-//! them, and every coefficient is correct to the last bits of an `f64`.
+//! many digits as the two levels have in common. At twice the precision, rounded once, the formulas can be typed as the
+//! papers print them, and every coefficient is correct to the last bits of an `f64`.
 //!
 //! Products are exact from 1e-290, below which their low halves underflow, to 1e300, above which the splitting overflows.
-//! [`NoiseLevel`](crate::NoiseLevel) keeps all numbers inside.
+//! [`NoiseLevel`](crate::NoiseLevel) keeps all numbers in this range.
 //!
 //! The algorithms are those of Dekker (1971) and Knuth (TAOCP 2, 4.2.2), as in the QD library of Hida, Li and Bailey
 //! (2001). Products are split by Veltkamp's constant and not by a fused multiply-add, which is a slow library call on

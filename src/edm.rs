@@ -27,6 +27,7 @@ use crate::prediction::{Prediction, SigmaData};
 /// assert!((plan.steps()[0].point().input_scale - 1.0 / (6400.25_f64).sqrt()).abs() < 1e-17);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("EDMEulerScheduler", "preconditioning", "Karras"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edm {
     sigma_max: f64,
@@ -65,7 +66,7 @@ impl Edm {
         Self { time, ..self }
     }
 
-    /// What the network predicts: F of the preconditioning.
+    /// What the network predicts: the F of the preconditioning.
     #[must_use]
     pub fn prediction(&self) -> Prediction {
         Prediction::Edm { sigma_data: self.sigma_data }
@@ -73,11 +74,11 @@ impl Edm {
 }
 
 impl Process for Edm {
-    /// Any σ, so that churn may lift x above σ_max; spacings keep to the trained range.
+    /// Any σ is accepted, so that churn may lift x above σ_max; spacings keep to the trained range.
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         let level = NoiseLevel::variance_exploding(sigma)?;
         if level.is_clean() && self.time == SigmaTime::QuarterLog {
-            // ln 0
+            // c_noise = ln(0)/4 is not finite.
             return Err(Error::Unconditioned);
         }
         let t = match self.time {

@@ -17,7 +17,7 @@ use crate::schedule::MAX_TRAIN_STEPS;
 /// σ′ = a·σ/(1 + (a − 1)·σ)
 /// ```
 ///
-/// In the log-SNR a shift is an offset: λ′ = λ − 2·ln a. Two shifts are one by the product.
+/// In the log-SNR a shift is an offset: λ′ = λ − 2·ln a. Two shifts in a row are one shift by their product.
 ///
 /// The network predicts the velocity u = ε − x₀, [`Prediction::Flow`](crate::Prediction::Flow), and an Euler step of the flow is
 /// [`Ddim`](crate::Ddim) with η = 0.
@@ -33,6 +33,7 @@ use crate::schedule::MAX_TRAIN_STEPS;
 /// assert_eq!(plan.len(), 4);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("flow matching", "rectified flow", "FlowMatchEulerDiscreteScheduler"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
     shift: f64,
@@ -100,7 +101,7 @@ impl Flow {
         Self::default().shifted(3.0)
     }
 
-    /// Flux.1 dev: the shift e^μ of a number of tokens, [`flux_mu`]. A latent of 128×128 has 64×64 = 4096 of them.
+    /// Flux.1 dev: the shift e^μ for a number of tokens, [`flux_mu`]. A latent of 128×128 has 64×64 = 4096 tokens.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹, [`Error::Parameter`] for so many that μ > 13.
@@ -108,7 +109,7 @@ impl Flow {
         Self::default().with_time(FlowTime::Sigma).shifted_exponentially(flux_mu(tokens, &FLUX)?)
     }
 
-    /// Flux.2: the empirical μ of tokens and steps, [`flux2_mu`].
+    /// Flux.2: the shift e^μ with the empirical μ for tokens and steps, [`flux2_mu`].
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ tokens ≤ 10⁹ and 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] for so many that |μ| > 13.
@@ -116,7 +117,7 @@ impl Flow {
         Self::default().with_time(FlowTime::Sigma).shifted_exponentially(flux2_mu(tokens, steps)?)
     }
 
-    /// Qwen-Image: the shift e^μ of a number of tokens, and a last σ of 0.02.
+    /// Qwen-Image: the shift e^μ for a number of tokens, and a last σ of 0.02.
     ///
     /// # Errors
     /// As [`Flow::flux`].
@@ -126,7 +127,7 @@ impl Flow {
 
     /// Wan 2.1 and 2.2: a shift of 3 (480p), 5 (720p) or what the model's page says; t is a whole number.
     ///
-    /// The first is 1000. The UniPC of diffusers lowers the first σ by 1e-6 and tells the network 999 there.
+    /// The first t is 1000. The UniPC of diffusers lowers the first σ by 1e-6, so that its network receives 999 there.
     ///
     /// # Errors
     /// As [`Flow::shifted`].
@@ -140,7 +141,7 @@ impl Flow {
     /// This flow with a further shift a, which multiplies the ones before it.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless 1e-6 ≤ a ≤ 1e6, which holds for the product, too.
+    /// [`Error::Parameter`] unless 1e-6 ≤ a ≤ 1e6; the product must lie there, too.
     #[doc(alias = "time_shift")]
     pub fn shifted(self, shift: f64) -> Result<Self, Error> {
         let checked = |value: f64| require((1e-6..=1e6).contains(&value), "the shift", value, "inside [1e-6, 1e6]");
@@ -177,7 +178,7 @@ impl Flow {
         Self { time, ..self }
     }
 
-    /// A σ as this flow's shift moves it: for a σ drawn in training, as SD3 does.
+    /// Applies this flow's shift to a σ: for σ drawn in training, as SD3 does.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ σ ≤ 1.
@@ -186,7 +187,7 @@ impl Flow {
         Ok(shift_by(Dd::from(self.shift), Dd::from(sigma)).to_f64())
     }
 
-    /// The shift a, all of them together.
+    /// The shift a, the product of all shifts.
     #[must_use]
     pub fn shift(&self) -> f64 {
         self.shift
@@ -195,7 +196,7 @@ impl Flow {
 
 /// Paths.
 impl Flow {
-    /// The path of S calls: σ = 1, 1 − 1/S, …, 1/S, shifted and stretched, to clean data.
+    /// The path of S calls: σ = 1, 1 − 1/S, …, 1/S, shifted and stretched; it ends at clean data.
     ///
     /// This is what the pipelines of Flux and Qwen-Image do. (Without a list of σ, diffusers' scheduler shifts twice.)
     ///
@@ -206,7 +207,7 @@ impl Flow {
         self.along((0..steps).map(|i| Dd::quotient((steps - i) as f64, steps as f64)))
     }
 
-    /// The path through a custom list of σ, from noise to data, shifted and stretched; a 0 at its end is the end of the path.
+    /// The path through a custom list of σ, from noise to data, shifted and stretched. A 0 at its end stands for the end of the path.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a σ outside [1e-45, 1], before or after the shift, and those of [`Path::new`].
@@ -227,11 +228,11 @@ impl Flow {
             require(sigma >= 1e-45, "a shifted σ of the flow", sigma, "at least 1e-45")?;
         }
         let through = |sigmas: &[Dd]| Path::new(sigmas.iter().map(|sigma| self.point(*sigma)));
-        // Made before the stretch, too: the stretch of a list that does not fall may leave [0, 1], and then fall.
+        // Also checked before the stretch: a list that does not fall may fall after the stretch, or leave [0, 1].
         let mut path = through(&sigmas)?;
         if let (Some(terminal), Some(last)) = (self.terminal, sigmas.last().copied()) {
             let rest = Dd::ONE - last;
-            // One step from pure noise has nothing to stretch.
+            // A single step from pure noise has nothing to stretch.
             if rest > Dd::ZERO {
                 let stretch = (Dd::ONE - Dd::from(terminal)) / rest;
                 sigmas.iter_mut().for_each(|sigma| *sigma = Dd::ONE - (Dd::ONE - *sigma) * stretch);
@@ -254,7 +255,7 @@ fn shift_by(shift: Dd, sigma: Dd) -> Dd {
 }
 
 impl Process for Flow {
-    /// σ is noise/signal as everywhere: ∞ is the flow's 1.
+    /// σ is noise/signal, as everywhere: σ = ∞ is the flow's σ = 1.
     fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         require(sigma >= 0.0, "σ", sigma, "at least 0")?;
         if sigma == f64::INFINITY {
@@ -269,31 +270,31 @@ impl Process for Flow {
         [f64::INFINITY, 0.0]
     }
 
-    /// t/1000, or what the flow's [`FlowTime`] says, is the flow's σ; no shift is applied. [`FlowTime::WholeThousandth`] has whole t only.
+    /// The flow's σ is t/1000, or what its [`FlowTime`] says; no shift is applied. [`FlowTime::WholeThousandth`] has whole t only.
     fn at_time(&self, t: f64) -> Result<Point, Error> {
         let whole = self.time != FlowTime::WholeThousandth || t.fract() == 0.0;
-        require(whole, "t of a network that receives whole t", t, "whole")?;
+        require(whole, "t", t, "a whole number, as this network needs")?;
         let sigma = self.time.sigma(t);
         let value = sigma.to_f64();
-        // NaN and what is infinite fails, too.
+        // NaN and infinities fail, too.
         let holds = value == 0.0 || (1e-45..=1.0).contains(&value) && Dd::ONE - sigma >= Dd::ZERO;
         require(holds, "the flow's σ of a t", value, "0 or inside [1e-45, 1]")?;
         Ok(Point::new(t, NoiseLevel::flow_dd(sigma)))
     }
 }
 
-/// The constants of a μ that is linear in the number of tokens: [`flux_mu`].
+/// The constants of a dynamic shift: μ is linear in the number of tokens, [`flux_mu`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DynamicShift {
-    /// The fewer tokens, and their μ.
+    /// The smaller number of tokens, and its μ.
     pub base: (usize, f64),
-    /// The more tokens, and their μ.
+    /// The larger number of tokens, and its μ.
     pub max: (usize, f64),
 }
 
 impl DynamicShift {
-    /// The constants of a model of your own: (tokens, μ) at two numbers of tokens, `base_image_seq_len` with `base_shift` and
+    /// The constants of another model: (tokens, μ) at two numbers of tokens, `base_image_seq_len` with `base_shift` and
     /// `max_image_seq_len` with `max_shift` in diffusers' configurations.
     #[must_use]
     pub const fn new(base: (usize, f64), max: (usize, f64)) -> Self {
@@ -306,10 +307,11 @@ pub const FLUX: DynamicShift = DynamicShift { base: (256, 0.5), max: (4096, 1.15
 /// Qwen-Image: μ = 0.5 at 256 tokens and 0.9 at 8192.
 pub const QWEN_IMAGE: DynamicShift = DynamicShift { base: (256, 0.5), max: (8192, 0.9) };
 
-/// μ of a number of tokens L, linear between two published points: μ = μ₀ + (L − L₀)·(μ₁ − μ₀)/(L₁ − L₀).
+/// μ for L tokens, linear through two published points: μ = μ₀ + (L − L₀)·(μ₁ − μ₀)/(L₁ − L₀).
 ///
 /// # Errors
-/// [`Error::Count`] unless 1 ≤ L ≤ 10⁹.
+/// [`Error::Count`] unless 1 ≤ L ≤ 10⁹, [`Error::Parameter`] if L₀ = L₁.
+#[doc(alias("calculate_shift", "dynamic shifting"))]
 pub fn flux_mu(tokens: usize, shift: &DynamicShift) -> Result<f64, Error> {
     require_count("tokens", tokens, 1, 1_000_000_000)?;
     let ((base, low), (max, high)) = (shift.base, shift.max);
@@ -317,10 +319,11 @@ pub fn flux_mu(tokens: usize, shift: &DynamicShift) -> Result<f64, Error> {
     Ok(low + (tokens as f64 - base as f64) * (high - low) / (max as f64 - base as f64))
 }
 
-/// The empirical μ of Flux.2, of L tokens and S steps: linear in both up to 4300 tokens, and in the tokens alone above.
+/// The empirical μ of Flux.2 for L tokens and S steps: linear in both up to 4300 tokens, and in the tokens alone above.
 ///
 /// # Errors
 /// [`Error::Count`] unless 1 ≤ L ≤ 10⁹ and 1 ≤ S ≤ [`MAX_TRAIN_STEPS`].
+#[doc(alias = "compute_empirical_mu")]
 pub fn flux2_mu(tokens: usize, steps: usize) -> Result<f64, Error> {
     require_count("tokens", tokens, 1, 1_000_000_000)?;
     require_count("S", steps, 1, MAX_TRAIN_STEPS)?;

@@ -6,8 +6,8 @@
 //! # One level per frame
 //!
 //! In video and in sequence models (diffusion forcing) every frame of x with the shape B×F×C×H×W has its own level. Merge the two
-//! axes: the B·F frames are the samples of a batch, b·F + f being frame f of video b. For a contiguous tensor this is a new
-//! shape and not a copy:
+//! axes: the B·F frames become the samples of a batch, and frame f of video b is sample b·F + f. For a contiguous tensor this is a
+//! new shape and not a copy:
 //!
 //! ```
 //! use alphabar::{NoiseLevel, NoiseSchedule, forward};
@@ -26,8 +26,8 @@
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 //!
-//! Sampling works in the same way: reshape, call [`Tensor::step`] with one row of coefficients per frame, reshape back. In candle
-//! and burn the call is `reshape` (or `flatten`), which does not copy contiguous tensors either.
+//! Sampling works in the same way: reshape, call [`Tensor::step`] with one set of coefficients per frame, reshape back. In candle
+//! and burn the call to reshape is `reshape` (or `flatten`), which does not copy contiguous tensors either.
 
 use crate::error::Error;
 use crate::level::NoiseLevel;
@@ -90,16 +90,17 @@ pub fn renoise<T: Tensor>(x_s: &T, z: &T, s: &NoiseLevel, t: &NoiseLevel) -> Res
 /// assert!((v[0] - (0.6 * 0.5 - 0.8)).abs() < 1e-15);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("get_velocity", "v-prediction"))]
 pub fn velocity<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
     combine(epsilon, x0, levels, |level| Ok((level.alpha_bar().sqrt(), -level.one_minus_alpha_bar().sqrt())))
 }
 
-/// The training target of a prediction: what the network should say of x = signal·x₀ + noise·ε.
+/// The training target of a prediction: what the network should return for x = signal·x₀ + noise·ε.
 ///
-/// ε, x₀, v ([`velocity`]), the score −ε/noise, a flow's u = ε − x₀, or EDM's F.
+/// It is ε, x₀, v ([`velocity`]), the score −ε/noise, a flow's u = ε − x₀, or EDM's F.
 ///
 /// # Errors
-/// [`Error::Undetermined`] where the prediction is infinite at a level (the score of clean data), and those of
+/// [`Error::Undetermined`] if the prediction is infinite at a level (the score of clean data), and those of
 /// [`Tensor::linear_combination`].
 ///
 /// ```
@@ -110,11 +111,12 @@ pub fn velocity<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result
 /// assert_eq!(u, [-0.75]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias = "training target")]
 pub fn target<T: Tensor>(prediction: Prediction, x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result<T, Error> {
     combine(x0, epsilon, levels, |level| prediction.of_x0_and_epsilon(level))
 }
 
-/// Converts a prediction of one kind to another kind, given x and its level.
+/// Converts a prediction to another kind, given x and its level.
 ///
 /// # Errors
 /// [`Error::Undetermined`] if the conversion divides by zero (see [`Prediction::to`]), and the errors of
@@ -142,7 +144,7 @@ pub fn convert<T: Tensor>(
     })
 }
 
-/// `of(level).0`·first + `of(level).1`·second, with one level or one per row.
+/// `of(level).0`·first + `of(level).1`·second, with one level, or one per sample.
 fn combine<T: Tensor>(
     first: &T,
     second: &T,

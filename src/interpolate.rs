@@ -9,9 +9,9 @@ use crate::tensor::{RowReduce, Weights};
 /// slerp(a, b; u) = sin((1−u)·θ)/sin θ·a + sin(u·θ)/sin θ·b,    cos θ = ⟨a, b⟩/(‖a‖·‖b‖)
 /// ```
 ///
-/// u = 0 gives a and u = 1 gives b, exactly. If the angle is too small to matter, for equal latents, and for a latent of
-/// zeros, the result is the limit of the formula, the straight line (1−u)·a + u·b. Opposite latents have no unique great
-/// circle between them; they get the straight line too, which passes near 0.
+/// u = 0 gives a and u = 1 gives b, exactly. Equal latents, latents with a very small angle between them, and a latent of
+/// zeros get the limit of the formula, the straight line (1−u)·a + u·b. Opposite latents have no unique great circle
+/// between them; they get the straight line too, which passes near 0.
 ///
 /// # Errors
 /// [`Error::Parameter`] unless 0 ≤ u ≤ 1, and the errors of [`RowReduce`].
@@ -36,11 +36,11 @@ pub fn slerp<T: RowReduce>(a: &T, b: &T, u: f64) -> Result<T, Error> {
     T::linear_combination(&[(Weights::PerRow(&of_a), a), (Weights::PerRow(&of_b), b)])
 }
 
-/// ‖x‖² of each sample; and, if the square of one overflows or underflows, x with that sample scaled, which no angle depends on.
+/// ‖x‖² of each sample. If one overflows or underflows, also x with that sample scaled; angles do not depend on the scale.
 fn squared_norms<T: RowReduce>(x: &T) -> Result<(Vec<f64>, Option<T>), Error> {
     let mut squares = x.row_dot(x)?;
     let mut scaled: Option<T> = None;
-    // Steps that are no infinity in single precision; six of them span an f64.
+    // 2^±100 is finite in single precision, and six such factors span the range of an f64.
     for _ in 0..6 {
         let factor = |square: &f64| match *square {
             f64::INFINITY => 2.0_f64.powi(-100),
@@ -65,10 +65,10 @@ fn slerp_weights(aa: f64, ab: f64, bb: f64, u: f64) -> (f64, f64) {
         return straight;
     }
     let cosine = ab / (aa.sqrt() * bb.sqrt());
-    // (1 − c)·(1 + c) and not 1 − c², in which the sine of a small angle cancels.
+    // (1 − c)·(1 + c), because 1 − c² loses the digits of a small angle.
     let sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt();
     // Below 1e-7 the two formulas agree to 1e-15; within 1e-4 of π the weights only amplify rounding errors. NaN, from a latent of
-    // zeros or a cosine rounded past 1, ends here too.
+    // zeros or a cosine rounded past 1, also gets the straight line.
     let least = if cosine < 0.0 { 1e-4 } else { 1e-7 };
     if !(sine > least) {
         return straight;

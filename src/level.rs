@@ -15,17 +15,17 @@ use crate::error::{Error, require};
 ///
 /// These are one family: x in one [`Scale`] is x in another times a number. Only the ratio of signal and noise decides what a step
 /// does. ᾱ = signal²/(signal² + noise²), the SNR, the log-SNR and σ = noise/signal mean the same in every scale. A level keeps its
-/// scale, and [`NoiseLevel::in_scale`] moves it to another.
+/// scale; [`NoiseLevel::in_scale`] moves it to another.
 ///
 /// A level needs no index: clean data is [`NoiseLevel::CLEAN`]. ᾱ, 1−ᾱ and the scale are each stored with twice the precision of an
 /// `f64`, so that the difference of two neighbouring levels keeps its digits.
 ///
 /// # Domain
 ///
-/// Each of ᾱ and 1−ᾱ is either 0 or at least 1e-90. In other units: |ln SNR| ≤ 207.23, and 1e-45 ≤ σ ≤ 1e45. Every
-/// constructor, and every schedule, refuses a level closer to clean data or to pure noise without being it. In this
-/// domain all products in the formulas of this crate stay far from underflow and overflow, so that results are finite and
-/// keep their digits. The exceptions are [`snr`](NoiseLevel::snr), [`log_snr`](NoiseLevel::log_snr) and
+/// Each of ᾱ and 1−ᾱ is either 0 or at least 1e-90. In other units: |ln SNR| ≤ 207.23, and 1e-45 ≤ σ ≤ 1e45. A level that
+/// lies between this domain and exactly clean data or pure noise is an error in every constructor and every schedule. In
+/// the domain, all products in the formulas of this crate stay far from underflow and overflow, so that results are finite
+/// and keep their digits. The exceptions are [`snr`](NoiseLevel::snr), [`log_snr`](NoiseLevel::log_snr) and
 /// [`sigma`](NoiseLevel::sigma), which are infinite at an end of the scale.
 ///
 /// ```
@@ -78,7 +78,7 @@ const LARGEST_LOG_SNR: f64 = 207.2327;
 
 /// `Ok` for a share of the variance, ᾱ or 1−ᾱ.
 fn require_share(name: &'static str, value: f64) -> Result<f64, Error> {
-    // Without the sign of −0.
+    // `abs` drops the sign of −0.
     require(value == 0.0 || (LEAST..=1.0).contains(&value), name, value, "0 or inside [1e-90, 1]").map(f64::abs)
 }
 
@@ -147,14 +147,14 @@ impl NoiseLevel {
         Self::from_parts(Dd::ONE - sigma, sigma)
     }
 
-    /// The level of a pair that is known to twice the precision, and not both 0.
+    /// The level of a pair at twice the precision, not both 0.
     fn from_parts(signal: Dd, noise: Dd) -> Self {
         let (signal, noise) = (signal.squared(), noise.squared());
         let total = signal + noise;
         Self { alpha_bar: signal / total, one_minus_alpha_bar: noise / total, scale: total.sqrt() }
     }
 
-    /// The same noise in x/scale of another scale: ᾱ stays, and x there is x here times the ratio of the two signals (or noises).
+    /// This level in another scale. ᾱ stays; x is multiplied by the new signal (or noise) divided by the old one.
     ///
     /// # Errors
     /// [`Error::Parameter`] for pure noise in the variance-exploding scale, where its σ is infinite.
@@ -208,7 +208,7 @@ impl NoiseLevel {
     /// The level of a given log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)): the full log-SNR, not half of it.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless |λ| ≤ 207.2327. ±∞ are [`NoiseLevel::CLEAN`] and [`NoiseLevel::PURE_NOISE`].
+    /// [`Error::Parameter`] unless |λ| ≤ 207.2327. For ±∞ use [`NoiseLevel::CLEAN`] and [`NoiseLevel::PURE_NOISE`].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -220,13 +220,15 @@ impl NoiseLevel {
         Ok(Self::from_log_snr_dd(Dd::from(log_snr)))
     }
 
-    /// ᾱ = 1/(1 + e^−λ) and 1−ᾱ = 1/(1 + e^λ), neither by a subtraction.
+    /// ᾱ = 1/(1 + e^−λ) and 1−ᾱ = 1/(1 + e^λ), both without a subtraction.
     pub(crate) fn from_log_snr_dd(log_snr: Dd) -> Self {
         Self::preserving(Dd::ONE / (Dd::ONE + (-log_snr).exp()), Dd::ONE / (Dd::ONE + log_snr.exp()))
     }
 
-    /// The level whose variance-exploding form x/√ᾱ = x₀ + σ·ε has a given σ, ᾱ = 1/(1 + σ²)
+    /// The variance-preserving level with a given σ = noise/signal: x/√ᾱ = x₀ + σ·ε and ᾱ = 1/(1 + σ²)
     /// (Song et al. 2021, Eq. 14; the σ of the EDM convention).
+    ///
+    /// For x = x₀ + σ·ε itself use [`NoiseLevel::variance_exploding`].
     ///
     /// # Errors
     /// [`Error::Parameter`] unless σ is 0 or in [1e-45, 1e45].
@@ -318,7 +320,7 @@ impl NoiseLevel {
         Self { alpha_bar: self.alpha_bar / total, one_minus_alpha_bar: noise / total, ..*self }
     }
 
-    /// The σ of the flow's scale at this level, noise/(signal + noise), whatever the level's own scale; in [0, 1].
+    /// The σ of a flow at this level, noise/(signal + noise), in any scale of the level; in [0, 1].
     #[must_use]
     pub fn flow_sigma(&self) -> f64 {
         self.flow_sigma_dd().to_f64()
@@ -354,7 +356,7 @@ impl NoiseLevel {
         (self.alpha_bar / self.one_minus_alpha_bar).ln()
     }
 
-    /// √(signal² + noise²), the number by which x here is larger than x in the variance-preserving scale.
+    /// √(signal² + noise²): x in this scale divided by x in the variance-preserving scale.
     pub(crate) fn scale(&self) -> Dd {
         self.scale
     }
@@ -384,7 +386,7 @@ impl NoiseLevel {
 
     /// ᾱ_s − ᾱ_t for s = self and t = `noisier`; negative if `noisier` is the cleaner of the two.
     ///
-    /// The smaller of the two columns gives the difference, since it loses fewer digits.
+    /// It is computed from ᾱ or from 1−ᾱ, whichever is smaller, since that loses fewer digits.
     pub(crate) fn gap_to(&self, noisier: &Self) -> Dd {
         if self.alpha_bar() < 0.5 {
             self.alpha_bar - noisier.alpha_bar
@@ -393,13 +395,13 @@ impl NoiseLevel {
         }
     }
 
-    /// The forward process from s = self to t = `noisier`: x_t = k·x_s + √v·z with k = signal_t/signal_s and v; k and v.
+    /// k and v of the forward process from s = self to t = `noisier`: x_t = k·x_s + √v·z with k = signal_t/signal_s.
     pub(crate) fn transition_to(&self, noisier: &Self) -> (Dd, Dd) {
         let signal = noisier.scale / self.scale * self.transition_signal_to(noisier).sqrt();
         (signal, noisier.scale.squared() * self.transition_variance_to(noisier))
     }
 
-    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`, whatever their scales. In the variance-preserving
+    /// 1 − ᾱ_t/ᾱ_s for s = self and t = `noisier`, in any scales. In the variance-preserving
     /// scale this is the variance of q(x_t | x_s), and β_t if s = t − 1.
     pub(crate) fn transition_variance_to(&self, noisier: &Self) -> Dd {
         let gap = self.gap_to(noisier);
@@ -412,7 +414,7 @@ impl NoiseLevel {
     }
 }
 
-/// ᾱ, or 1−ᾱ if ᾱ rounds to 1.
+/// Shows ᾱ, or 1−ᾱ if ᾱ rounds to 1.
 impl fmt::Display for NoiseLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let alpha_bar = self.alpha_bar();

@@ -1,5 +1,6 @@
-//! Sampling for diffusion and flow-matching models in Rust: noise schedules, timesteps and exact DDPM, DDIM and Euler steps. It
-//! is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray, candle, burn or your own tensor type.
+//! Sampling for diffusion and flow-matching models in Rust: noise schedules, timesteps and exact steps of DDPM, DDIM, Euler,
+//! DPM-Solver++, UniPC and other samplers. It is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray,
+//! candle, burn or your own tensor type.
 //!
 //! A [`Plan`] is a table of all sampling steps, computed before the first network call. It never changes; print it, check it, share it
 //! among requests.
@@ -38,8 +39,9 @@
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 //!
-//! Axis 0 of a tensor is the batch; a `Vec` is one sample. [`sample`](sample()) is a loop of three lines, which a server or a program with
-//! previews can write itself (or drive with [`Sampling`]):
+//! Axis 0 of a tensor is the batch; a `Vec` is one sample. [`sample`](sample()) is a short loop. A server, or a program that shows
+//! previews, can write the loop itself, as below, or take the steps one by one with [`Sampling`]. A loop for a multistep sampler
+//! also needs a [`State`].
 //!
 //! ```
 //! # use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
@@ -92,8 +94,8 @@
 //!
 //! # Features
 //!
-//! None is on by default. `candle011` and `burn022`: tensors of these frameworks. `hub`: configurations of the Hugging Face Hub. `simd` and
-//! `rayon`: speed, with the same values. `half`: `f16` and `bf16`. `serde`: settings can be stored. `testing`: conformance tests for your own tensor type.
+//! No feature is on by default. `candle011` and `burn022`: tensors of these frameworks. `hub`: configurations of the Hugging Face Hub. `simd` and
+//! `rayon`: more speed, equal values. `half`: `f16` and `bf16`. `serde`: stores settings. `testing`: conformance tests for your own tensor type.
 //!
 //! # Equivalences
 //!
@@ -103,12 +105,13 @@
 //! - [`Variance::LearnedRange`] is the posterior variance if the network returns v = −1, and β if it returns v = 1.
 //! - [`Ddim`] with η = 0 is an Euler step: of x/√ᾱ in √((1−ᾱ)/ᾱ), of x in σ on variance-exploding and on flow levels.
 //! - [`Ddim`] with 0 ≤ η ≤ 1 on variance-exploding levels is the Euler ancestral sampler.
-//! - [`DpmSolverPp`] and [`UniPc`] of order 1 are [`Ddim`] with η = 0; UniP-2 with bh2 is DPM-Solver++ 2M; with exact weights UniPC without its corrector is
-//!   [`DpmSolverPp`] with [`Interpolation::Exact`], and with it [`SaSolver`] with τ = 0.
-//! - [`SaSolver`] of order 1 is [`Ddim`] with η² = (1 − e^{−2τ²h})/(1 − e^{−2h}), and gDDIM; without corrector it is SDE-DPM-Solver++.
+//! - [`DpmSolverPp`] and [`UniPc`] of order 1 are [`Ddim`] with η = 0. UniP-2 with bh2 is DPM-Solver++ 2M.
+//! - [`UniPc`] with exact weights is [`DpmSolverPp`] with [`Interpolation::Exact`] if its corrector is off, and [`SaSolver`] with
+//!   τ = 0 if its corrector is on.
+//! - [`SaSolver`] of order 1 is [`Ddim`] with η² = (1 − e^{−2τ²h})/(1 − e^{−2h}), and gDDIM; without its corrector it is SDE-DPM-Solver++.
 //! - [`Deis`] in log ρ is multistep [`DpmSolver`], in ρ it is [`Lms`]; [`Ipndm`] is [`Lms`] on equal steps of σ; [`FlowAdamsBashforth`] of order 1 is [`Ddim`].
 //! - A step does not depend on the scale of its levels, apart from the scale of x.
-//! - Predictions of any kind that stand for the same x₀ give the same step.
+//! - Predictions of different kinds that mean the same x₀ give the same step.
 //!
 #![cfg_attr(feature = "hub", doc = "[configurations]: crate::hub")]
 #![cfg_attr(not(feature = "hub"), doc = "[configurations]: #features")]
@@ -162,7 +165,7 @@ pub use prediction::{Conversion, CustomPrediction, Prediction, SigmaData};
 #[doc(inline)]
 pub use schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 
-// Where it is called.
+// Where the network is called.
 #[doc(inline)]
 pub use path::{Leg, Legs, Path, Point, Process};
 #[doc(inline)]

@@ -1,6 +1,6 @@
-//! Where z comes from.
+//! Sources of the noise z.
 //!
-//! The library never draws by itself: a step that adds noise gets it from a [`NoiseSource`] or as a tensor.
+//! The library never draws noise by itself: a step that adds noise gets it from a [`NoiseSource`] or as a tensor.
 //!
 //! [`SeededNoise`] is counter-based: each number is a function of (seed, sample, step, element). It does not depend on the size
 //! of the batch, on the number of threads, or on where a run was resumed.
@@ -34,7 +34,7 @@ pub enum Draw {
     #[doc(alias = "x_T")]
     Initial,
     /// z of the step with this index in its plan. A custom loop that needs noise more than once a step (RePaint, for example)
-    /// must pass a running counter here. The same number gives the same noise.
+    /// must pass a running counter here. Equal numbers give equal noise.
     Step(usize),
 }
 
@@ -49,7 +49,7 @@ impl Draw {
     }
 }
 
-/// A source of z ~ N(0, I). A run asks it only for steps that add noise.
+/// A source of noise z ~ N(0, I). A run calls it only for steps that add noise.
 ///
 /// ```
 /// use alphabar::{BoxError, Draw, NoiseSource, Error, noise};
@@ -59,18 +59,19 @@ impl Draw {
 /// assert_eq!(zeros.noise(&vec![1.0_f32; 3], Draw::Step(0))?, [0.0; 3]);
 /// # Ok::<(), Error>(())
 /// ```
+#[doc(alias = "noise_sampler")]
 pub trait NoiseSource<T: Tensor> {
-    /// Noise of the shape, type and device of `like`.
+    /// Noise with the shape, type and device of `like`.
     ///
     /// # Errors
-    /// Any error of the source; a closure's own error becomes [`Error::Noise`].
+    /// Any error of the source. The error of a closure becomes [`Error::Noise`].
     fn noise(&mut self, like: &T, draw: Draw) -> Result<T, Error>;
 
-    /// [`NoiseSource::noise`] that may overwrite `spare` and return it. The noise has its shape, type and device. Sources and
-    /// backends that can write in place allocate nothing.
+    /// Makes noise like [`NoiseSource::noise`], but may overwrite `spare` and return it. The noise has the shape, type and device
+    /// of `spare`. Sources and backends that can write in place allocate nothing.
     ///
     /// # Errors
-    /// As [`NoiseSource::noise`].
+    /// The errors of [`NoiseSource::noise`].
     ///
     /// ```
     /// use alphabar::{Draw, NoiseSource, SeededNoise};
@@ -88,7 +89,7 @@ pub trait NoiseSource<T: Tensor> {
     /// override this.
     ///
     /// # Errors
-    /// Those of [`NoiseSource::noise`] and [`Tensor::step`].
+    /// The errors of [`NoiseSource::noise`] and [`Tensor::step`].
     fn step(&mut self, x: T, m: T, memory: &Memory<T>, step: &Step) -> Result<Stepped<T>, Error> {
         let z = if step.needs_noise() { Some(self.noise(&x, Draw::Step(step.index))?) } else { None };
         step.step_with_memory(x, m, memory, z.as_ref())
@@ -111,8 +112,8 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
 
 /// The noise of a seed: sample i always gets the same noise, whatever the batch size, thread count or process.
 ///
-/// Element e of sample i at step k is a function of (seed, i, k, e) alone; [`NormalStream`] is that function. Values are made in
-/// `f32` and rounded to the element type.
+/// Element e of sample i at step k depends on (seed, i, k, e) only; [`NormalStream`] is that function. Values are made in `f32`
+/// and rounded to the element type.
 ///
 /// ```
 /// use alphabar::{Draw, NoiseSource, SeededNoise};
@@ -124,7 +125,7 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 ///
-/// With the feature `serde` its key can be stored: the seed and the first sample, or one key a row.
+/// The feature `serde` stores its key: the seed and the first sample, or one key per sample.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 #[doc(alias = "generator")]
@@ -137,7 +138,7 @@ pub struct SeededNoise {
     streams: Vec<NormalStream>,
 }
 
-/// Equal sources give equal noise; earlier calls do not matter.
+/// Equal sources give equal noise. Earlier calls do not matter.
 impl PartialEq for SeededNoise {
     fn eq(&self, other: &Self) -> bool {
         self.keys == other.keys
@@ -146,7 +147,7 @@ impl PartialEq for SeededNoise {
 
 impl Eq for SeededNoise {}
 
-/// The key of a sample's noise: with the step and the element it determines every number.
+/// The key of a sample's noise. Together with the step and the element it determines every number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct SampleKey {
@@ -159,7 +160,7 @@ pub struct SampleKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Keys {
-    /// Row r is sample `first` + r.
+    /// Row r of a batch is sample `first` + r of the seed.
     #[cfg_attr(feature = "serde", serde(rename = "first"))]
     Consecutive(SampleKey),
     /// A key for each row.
@@ -167,13 +168,14 @@ enum Keys {
 }
 
 impl SeededNoise {
-    /// The noise of a seed; row r of a batch is sample r.
+    /// The noise of a seed. Entry r of a batch is sample r of that seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { keys: Keys::Consecutive(SampleKey { seed, sample: 0 }), streams: Vec::new() }
     }
 
-    /// Row r of a batch is sample `first` + r (modulo 2⁶⁴): for a later batch, or for another process's part of one.
+    /// Numbers the samples from `first` on: entry r of a batch is sample `first` + r (modulo 2⁶⁴). For later batches, or for
+    /// the part of a batch that another process makes.
     ///
     /// ```
     /// use alphabar::SeededNoise;
@@ -191,7 +193,7 @@ impl SeededNoise {
         self
     }
 
-    /// A key for each row: requests with different seeds in one batch.
+    /// One key per sample, for requests with different seeds in one batch.
     ///
     /// ```
     /// use alphabar::{SampleKey, SeededNoise};
@@ -203,10 +205,10 @@ impl SeededNoise {
         Self { keys: Keys::PerRow(keys.into()), streams: Vec::new() }
     }
 
-    /// Noise for rows at different steps of their runs: one draw per row.
+    /// Noise for samples at different steps of their runs: one draw per sample.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless there is one draw a row, and one key a row after [`SeededNoise::per_row`].
+    /// [`Error::Rows`] unless there is one draw per sample, and one key per sample after [`SeededNoise::per_row`].
     ///
     /// ```
     /// use alphabar::{Draw, NoiseSource, SampleKey, SeededNoise};
@@ -225,12 +227,12 @@ impl SeededNoise {
         fill_like(like, &self.streams)
     }
 
-    /// One step of a batch of requests, each at its own step of its own plan, with the noise that each needs. A server calls it
-    /// once for all its requests.
+    /// Takes one step of a batch of requests, each at its own step of its own plan, and makes the noise that they need. A server
+    /// calls this once for all its requests.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless there is one step a row, [`Error::Length`] if only some rows' steps have a learned variance, and
-    /// those of [`Tensor::step`].
+    /// [`Error::Rows`] unless there is one step per sample, [`Error::Length`] if only some of the steps have a learned
+    /// variance, and the errors of [`Tensor::step`].
     ///
     /// ```
     /// use alphabar::{Ddim, Ddpm, Memory, NoiseSchedule, Plan, SampleKey, SeededNoise, Timesteps};
@@ -271,15 +273,19 @@ impl SeededNoise {
                 let z = if needs_noise { Some(fill_like(&x, &self.streams)?) } else { None };
                 x.step_learned(m, z.as_ref(), Weights::PerRow(&learned), &coefficients)
             }
-            found => Err(Error::Length { what: "rows with a learned variance", expected: rows.count, found }),
+            found => Err(Error::Length {
+                what: "samples with a learned variance (all of a batch, or none)",
+                expected: rows.count,
+                found,
+            }),
         }
     }
 
-    /// The streams of all rows of a tensor for a draw.
+    /// Prepares the streams of all rows of a tensor for their draws.
     fn prepare<T: HostTensor>(&mut self, like: &T, draw: impl Fn(usize) -> Draw) -> Result<(), Error> {
         let rows = like.rows_of_batch();
         if rows.count == 0 || rows.len == 0 {
-            // Rows without elements cost no memory, so there may be any number of them. The backend names the whole shape.
+            // Rows without elements cost no memory, so their number may be huge. The backend's error names the whole shape.
             T::linear_combination(&[(1.0.into(), like)])?;
         }
         check_rows_of_noise(rows)?;
@@ -332,8 +338,8 @@ impl<T: HostTensor> NoiseSource<T> for SeededNoise {
 
 /// Noise from your own random number generator, drawn in call order.
 ///
-/// The numbers of a run then depend on all earlier draws. The transform of [`NormalStream`] turns the generator's words into
-/// normal variates.
+/// The numbers of a run then depend on all earlier draws. The generator's words become normal variates by the transform of
+/// [`NormalStream`].
 ///
 /// ```
 /// use alphabar::{Draw, NoiseSource, RngNoise};
@@ -349,13 +355,13 @@ pub struct RngNoise<R> {
 }
 
 impl<R: Rng> RngNoise<R> {
-    /// Noise from this generator; `&mut rng` works too.
+    /// Noise from this generator. `&mut rng` works too.
     pub fn new(rng: R) -> Self {
         Self { rng }
     }
 }
 
-/// Words, and elements, of one turn of [`RngNoise`].
+/// The number of words that [`RngNoise`] draws at a time, and of the elements that it makes of them.
 const GROUP: usize = 16;
 
 impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
@@ -371,7 +377,7 @@ impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
     }
 }
 
-/// A source for runs that add no noise (DDIM with η = 0); a request for noise is an error.
+/// A source for runs that add no noise (DDIM with η = 0). A request for noise is an error.
 ///
 /// ```
 /// use alphabar::{Draw, Error, NoNoise, NoiseSource};
@@ -405,7 +411,7 @@ fn no_noise(draw: Draw) -> Error {
     Error::Noise(reason.into())
 }
 
-/// A source from a closure: recorded noise, or noise from your framework's generator.
+/// A source from a closure, for recorded noise or for noise from your framework's generator.
 ///
 /// ```
 /// use alphabar::{BoxError, Draw, noise};
@@ -425,7 +431,7 @@ where
     FnNoise(draw)
 }
 
-/// A closure as a source: [`from_fn`].
+/// A closure as a source of noise, made by [`from_fn`].
 #[derive(Clone, Copy, Debug)]
 pub struct FnNoise<F>(F);
 

@@ -2,38 +2,37 @@
 //! and of nothing else, with the same bits on every CPU.
 //!
 //! Words come from ChaCha8 (Bernstein 2008), which is counter-based: block `b` of a stream is computed
-//! without the blocks before it. Its key says whose noise it is,
+//! without the blocks before it. The key identifies the noise:
 //!
 //! ```text
 //! key = seed (8 bytes LE) ‖ sample (8 bytes LE) ‖ draw (8 bytes LE) ‖ "normal.2",    nonce = 0
 //! ```
 //!
-//! and eight blocks of sixteen words make the 128 elements of a group by Box & Muller (1958). With
-//! w(j, l) for word j of block 8g + l, for j and l in 0..8
+//! Eight blocks of sixteen words make the 128 elements of group g by Box & Muller (1958). With w(j, l)
+//! for word j of block 8g + l, and for j and l in 0..8,
 //!
 //! ```text
 //! r = √(−2 ln u),  u = (w(j, l)     + ½) / 2³²      z[128g      + 8j + l] = r cos θ
 //! θ = 2π v,        v = (w(8 + j, l) + ½) / 2³²      z[128g + 64 + 8j + l] = r sin θ
 //! ```
 //!
-//! Element by element this is an odd order; it is the one in which nothing ever changes lanes. Eight
-//! blocks are computed side by side, one to a lane of a vector, and all that follows, to the stores, is
-//! arithmetic on whole vectors.
+//! This order looks odd, but no number ever changes its vector lane. Eight blocks are computed side by
+//! side, one in each lane, and everything after that, including the stores, works on whole vectors.
 //!
-//! The half keeps u inside (0, 1), where the logarithm is finite and not zero, and makes the
+//! The ½ keeps u inside (0, 1), where the logarithm is finite and not zero, and makes the
 //! distribution of the angle symmetric. The largest |z| is √(66 ln 2) ≈ 6.76.
 //!
 //! # Why the generator is written out here
-//! The crate `chacha20` computes four blocks a call and hands them over in the order of a key stream:
-//! 0.84 ns a word with AVX2, where the loop below takes 0.35, and then the words have to be put in
-//! lanes. It is what the tests compare the words with.
+//! The crate `chacha20` computes four blocks a call and returns their words in the order of a key
+//! stream. That takes 0.84 ns a word with AVX2, and the words still have to be moved into lanes; the
+//! loop below takes 0.35 ns. The tests compare its words with those of `chacha20`.
 //!
 //! # Why every CPU gives the same bits
 //! Only `+`, `−`, `×`, `√`, conversions from `i32` and integer operations occur; IEEE 754 rounds each
-//! of them correctly. `ln`, `sin` and `cos` of the standard library come from whichever C library
-//! there is, and `mul_add` rounds once where a product and a sum round twice; neither is used.
-//! LLVM does not contract `a * b + c` by itself. So the order of operations below is part of the
-//! definition: to change it, or a coefficient, changes values and calls for a new tag in the key.
+//! of them correctly. The standard library takes `ln`, `sin` and `cos` from the C library of the
+//! platform, and `mul_add` rounds once while a product and a sum round twice, so none of these is used.
+//! LLVM does not contract `a * b + c` by itself. The order of operations below is therefore part of the
+//! definition: a change of it, or of a coefficient, changes values and needs a new tag in the key.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -45,22 +44,23 @@
 #![allow(clippy::inline_always, reason = "only what is inlined is compiled for the vector instructions of the caller")]
 #![allow(clippy::many_single_char_names, clippy::doc_markdown, reason = "the formula's names")]
 
-/// Tells these streams from other uses of the same seed; the digit is the version of the values.
+/// Separates these streams from other uses of the same seed; the digit is the version of the values.
 const TAG: u64 = u64::from_le_bytes(*b"normal.2");
 
 /// Words of one ChaCha block.
 const BLOCK: usize = 16;
 
-/// Blocks computed side by side: the lanes of a vector of AVX2, two of SSE2 or NEON.
+/// Blocks computed side by side: the lanes of one AVX2 vector, or of two vectors of SSE2 or NEON.
 const LANES: usize = 8;
 
-/// Elements, and words, that are made together.
+/// Elements, and also words, that are made together.
 const GROUP: usize = BLOCK * LANES;
 
 /// An endless sequence of independent standard normal numbers with random access.
 ///
-/// It holds only its key: making or copying one costs nothing. For noise without allocation see
+/// It holds only its key, so that making or copying one costs nothing. For noise without allocation see
 /// [`step_in_place`](crate::step_in_place).
+#[doc(alias("randn", "ChaCha", "Box-Muller"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormalStream {
     key: [u32; 8],
@@ -106,7 +106,7 @@ impl NormalStream {
         let mut words = [0; GROUP];
         let mut group = first / GROUP as u64;
 
-        // The start of `out` may lie within a group. After it, a group begins.
+        // `out` may start within a group. What follows that part starts with a group.
         let skip = (first % GROUP as u64) as usize;
         let head = if skip == 0 { 0 } else { out.len().min(GROUP - skip) };
         let (head, rest) = out.split_at_mut(head);
@@ -137,7 +137,7 @@ impl NormalStream {
 fn fill_part(words: &[u32; GROUP], skip: usize, out: &mut [f32]) {
     let mut z = [0.0; GROUP];
     let (cosines, sines) = z.split_at_mut(GROUP / 2);
-    // A short tensor asks for the first pairs alone.
+    // A short tensor needs only the first pairs.
     let pairs = (skip + out.len()).min(GROUP / 2);
     let (Some(cosines), Some(sines)) = (cosines.get_mut(..pairs), sines.get_mut(..pairs)) else { return };
     normals(words, cosines, sines);
@@ -213,7 +213,7 @@ fn quarter_round<const A: usize, const B: usize, const C: usize, const D: usize>
     x[B] = (x[B] ^ x[C]).rotate_left(7);
 }
 
-/// The pairs of the first and the second half of the words: as many as there is room for.
+/// Normal pairs from radii (the first half of the words) and angles (the second half): as many as there is room for.
 #[inline(always)]
 pub(super) fn normals(words: &[u32], cosines: &mut [f32], sines: &mut [f32]) {
     let (radii, angles) = words.split_at(words.len() / 2);
@@ -228,7 +228,7 @@ pub(super) fn normals(words: &[u32], cosines: &mut [f32], sines: &mut [f32]) {
 fn box_muller(w: u32, a: u32) -> (f32, f32) {
     let (sin, cos, quadrant) = sin_cos(a);
     // θ = t + k π/2. An odd k exchanges the two, (cos θ, sin θ) = (−sin t, cos t), and k ≥ 2
-    // negates both, which the radius does for them. Bit 31 of `quadrant` is k ≥ 2, bit 30 is odd k.
+    // negates both; the sign of the radius does that. Bit 31 of `quadrant` is k ≥ 2, bit 30 is odd k.
     let odd = quadrant << 1;
     let r = f32::from_bits(radius(w).to_bits() ^ (quadrant & SIGN));
     let sin = f32::from_bits(sin.to_bits() ^ (odd & SIGN));
@@ -241,19 +241,19 @@ const SIGN: u32 = 1 << 31;
 /// r = √(−2 ln u), u = (w + ½) / 2³².
 #[inline(always)]
 fn radius(w: u32) -> f32 {
-    // Read as a signed number w is w or w − 2³², so one conversion gives u where u < ½ and
-    // u − 1 where u ≥ ½: in both halves the distance from the nearer end of (0, 1), to 24 bits.
+    // Read as a signed number, w is w or w − 2³², so one conversion gives u if u < ½ and
+    // u − 1 if u ≥ ½: in both halves the distance from the nearer end of (0, 1), to 24 bits.
     let near = (w as i32 as f32 + 0.5) * (1.0 / 4_294_967_296.0);
     let u = if (w as i32) < 0 { near + 1.0 } else { near };
 
-    // u = 2ᵉ (1 + f) with 1 + f in [⅔, 4⁄3): bits that step by one exponent at ⅔, not at 1.
+    // u = 2ᵉ (1 + f) with 1 + f in [⅔, 4⁄3): e changes at ⅔ times a power of two, not at the power itself.
     let bits = u.to_bits() as i32;
     let e = (bits - TWO_THIRDS) >> 23;
     let m = f32::from_bits((bits - (e << 23)) as u32);
-    // e = 0 means u ≥ ⅔, where `near` is u − 1 before it was rounded to the spacing of u.
+    // e = 0 means u ≥ ⅔; `near` is then u − 1 before it was rounded to the spacing of u.
     let f = if e == 0 { near } else { m - 1.0 };
 
-    // −2 ln u = −2 e ln 2 − 2 f + f² G(f). Estrin's scheme: half as deep a chain as Horner's.
+    // −2 ln u = −2 e ln 2 − 2 f + f² G(f). Estrin's scheme has a chain half as deep as Horner's.
     let f2 = f * f;
     let g = ((LOG[0] + LOG[1] * f) + (LOG[2] + LOG[3] * f) * f2) + ((LOG[4] + LOG[5] * f) + LOG[6] * f2) * (f2 * f2);
     (e as f32 * (-2.0 * core::f32::consts::LN_2) + (g * f2 - (f + f))).sqrt()
@@ -427,7 +427,7 @@ mod tests {
         }
     }
 
-    /// A change of any of these is a change of everybody's pictures: it needs a new [`TAG`].
+    /// A change of any of these values changes every user's images, and needs a new [`TAG`].
     #[test]
     fn golden_values() {
         #[rustfmt::skip]

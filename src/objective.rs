@@ -19,7 +19,7 @@ use crate::tensor::RowReduce;
 
 /// L_simple for each sample of a batch: the mean square of target − prediction over its elements (Ho et al. 2020, Eq. 14).
 ///
-/// Infinite if a square or their sum exceeds the largest `f64`.
+/// It is infinite if a square, or the sum of the squares, exceeds the largest `f64`.
 ///
 /// # Errors
 /// The errors of [`RowReduce`].
@@ -32,6 +32,7 @@ use crate::tensor::RowReduce;
 /// assert_eq!(objective::simple_loss(&eps, &predicted)?, [2.0, 1.0]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias = "MSE")]
 pub fn simple_loss<T: RowReduce>(target: &T, prediction: &T) -> Result<Vec<f64>, Error> {
     let difference = T::linear_combination(&[(1.0.into(), target), ((-1.0).into(), prediction)])?;
     let len = difference.row_len() as f64;
@@ -48,8 +49,8 @@ pub fn simple_loss<T: RowReduce>(target: &T, prediction: &T) -> Result<Vec<f64>,
 /// κ is the weight of x₀ in the mean of q_σ. For the step to clean data, the Gaussian decoder N(x̂₀, σ²·I), κ = 1. If σ is
 /// [`sigma`](posterior::sigma) of η = 1, γ equals β²/(2σ²·α·(1−ᾱ_t)), the weight of DDPM with the posterior variance
 /// (Ho et al. 2020, Eq. 12). q_σ and p_θ have the same σ here; for DDPM with the variance β, where they differ, use
-/// [`gaussian_kl`] of the means. Appendix B of the paper prints 1/(2dσ²·ᾱ_t), d the number of dimensions. That lacks the
-/// factor κ²·(1−ᾱ_t); the theorem, which needs some γ > 0 for each σ, holds.
+/// [`gaussian_kl`] of the means. Appendix B of the paper prints 1/(2dσ²·ᾱ_t), with d the number of dimensions. That lacks
+/// the factor κ²·(1−ᾱ_t). The theorem still holds: it needs only some γ > 0 for each σ.
 ///
 /// # Errors
 /// [`Error::Parameter`] unless 1e-100 ≤ σ ≤ √(1−ᾱ_s) (for the step to clean data, 1e-100 ≤ σ ≤ 1e100),
@@ -100,6 +101,7 @@ pub fn gamma(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<f64, Error> {
 /// assert_eq!(objective::gaussian_kl((1.0, 1.0), (0.0, 1.0))?, 0.5);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias = "normal_kl")]
 pub fn gaussian_kl((mean, variance): (f64, f64), (other_mean, other_variance): (f64, f64)) -> Result<f64, Error> {
     for mean in [mean, other_mean] {
         require(mean.is_finite(), "a mean", mean, "finite")?;
@@ -108,7 +110,7 @@ pub fn gaussian_kl((mean, variance): (f64, f64), (other_mean, other_variance): (
         require(variance > 0.0 && variance.is_finite(), "a variance", variance, "positive and finite")?;
     }
     let ratio = variance / other_variance;
-    // r − 1 − ln r. If the variances are close, it is computed from their difference, so that only what must cancel does.
+    // r − 1 − ln r, from the difference of the variances if they are close, so that no digits cancel without need.
     let excess = (variance - other_variance) / other_variance;
     let logarithm = if excess.abs() < 0.5 {
         libm::log1p(excess)
@@ -152,6 +154,7 @@ fn squared_distance(a: f64, b: f64, variance: f64) -> f64 {
 /// assert!(objective::prior_kl(&terminal, 1.0)? < 1e-4);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias = "prior_bpd")]
 pub fn prior_kl(terminal: &NoiseLevel, x0: f64) -> Result<f64, Error> {
     gaussian_kl((terminal.alpha_bar().sqrt() * x0, terminal.one_minus_alpha_bar()), (0.0, 1.0))
 }
@@ -175,6 +178,7 @@ const HALF_BIN: f64 = 1.0 / 255.0;
 /// assert!(objective::decoder_log_likelihood(0.0, 0.0, 1e-5)?.abs() < 1e-12);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias = "discretized_gaussian_log_likelihood")]
 pub fn decoder_log_likelihood(x0: f64, mean: f64, std: f64) -> Result<f64, Error> {
     require(x0.abs() <= 1.0, "x₀", x0, "inside [−1, 1]")?;
     require(mean.is_finite(), "the mean", mean, "finite")?;
@@ -185,14 +189,14 @@ pub fn decoder_log_likelihood(x0: f64, mean: f64, std: f64) -> Result<f64, Error
         if half * middle.max(1.0) <= 1e-3 {
             return Ok(log_mass_of_narrow_bin(middle, centred.abs(), std));
         }
-        // So far away the difference of the two tails is less than their last digit.
+        // So far from the mean, the difference of the two tails is smaller than their last digit.
         if centred.abs() > 4e5 {
             return Ok(log_mass_of_far_bin(middle, half));
         }
     }
     let upper = if x0 >= 1.0 { f64::INFINITY } else { (centred + HALF_BIN) / std };
     let lower = if x0 <= -1.0 { f64::NEG_INFINITY } else { (centred - HALF_BIN) / std };
-    // By symmetry, the interval that lies more to the left, where the tail is small and its logarithm exact.
+    // By symmetry, take the interval that lies more to the left: there the tail is small and its logarithm exact.
     let (lower, upper) = if lower + upper > 0.0 { (-upper, -lower) } else { (lower, upper) };
     Ok(if upper > 0.0 {
         // The bin contains the mean: one minus the two tails.
@@ -273,7 +277,7 @@ pub fn epsilon_equivalent(prediction: Prediction, level: &NoiseLevel) -> f64 {
 
 /// The min-SNR-γ weight of the mean squared error of a prediction (Hang et al. 2023, section 3.4).
 ///
-/// It is min(SNR, γ) for x₀, min(SNR, γ)/SNR for ε and min(SNR, γ)/(SNR+1) for v. They recommend γ = 5.
+/// It is min(SNR, γ) for x₀, min(SNR, γ)/SNR for ε and min(SNR, γ)/(SNR+1) for v. The authors recommend γ = 5.
 ///
 /// # Errors
 /// [`Error::Parameter`] unless γ is positive and finite, [`Error::LevelUndefined`] for a custom prediction of clean data.
@@ -298,8 +302,8 @@ pub fn min_snr_weight(prediction: Prediction, level: &NoiseLevel, gamma: f64) ->
 
 /// The P2 weight of the mean squared error of a prediction, relative to L_simple (Choi et al. 2022, Eq. 8).
 ///
-/// It is 1/(k + SNR)^γ for ε, and that times [`epsilon_equivalent`] for the others. They use k = 1 and γ = 1 or 0.5. Infinite
-/// if it exceeds the largest `f64`, and for the x₀ of clean data with γ < 1.
+/// It is 1/(k + SNR)^γ for ε, and that times [`epsilon_equivalent`] for the others. The authors use k = 1 and γ = 1 or 0.5. It is
+/// infinite if it exceeds the largest `f64`, and for the x₀ of clean data with γ < 1.
 ///
 /// # Errors
 /// [`Error::Parameter`] unless k is positive and γ not negative, both finite; [`Error::LevelUndefined`] for a custom prediction of

@@ -9,12 +9,12 @@
 
 use crate::dd::Dd;
 
-/// Nodes of a rule at most: the outputs that a step of the highest order interpolates, with that of a corrector.
+/// The largest number of nodes: the outputs that a step of the highest order interpolates, and that of a corrector.
 pub(crate) const MAX_NODES: usize = 5;
 
 /// φ_k(z), for k up to [`MAX_NODES`].
 ///
-/// By its Taylor series for |z| ≤ 1, by recurrence from e^z beyond, where the differences keep their digits.
+/// Computed by its Taylor series for |z| ≤ 1, and otherwise by recurrence from e^z: there the differences keep their digits.
 pub(crate) fn phi(k: usize, z: Dd) -> Dd {
     let reciprocal_factorial = |k: usize| (1..=k).fold(Dd::ONE, |product, n| product / Dd::from(n as f64));
     if z.to_f64().abs() <= 1.0 {
@@ -41,12 +41,13 @@ pub(crate) fn exponential_moments(z: Dd, scale: Dd) -> [Dd; MAX_NODES] {
     })
 }
 
-/// scale/(q+1) for q = 0, 1, …: the moments of no kernel, ∫₀¹ θ^q dθ.
+/// scale/(q+1) for q = 0, 1, …: the moments without a kernel, ∫₀¹ θ^q dθ.
 pub(crate) fn plain_moments(scale: Dd) -> [Dd; MAX_NODES] {
     core::array::from_fn(|q| scale / Dd::from((q + 1) as f64))
 }
 
-/// The w with Σ_j w_j·r_j^q = moments_q for q below the number of nodes, which are all different: one weight a node, then zeros.
+/// The weights w with Σ_j w_j·r_j^q = moments_q for every q below the number of nodes: one weight a node, then zeros. All nodes
+/// must be different.
 ///
 /// The Vandermonde system is solved by divided differences (Björck and Pereyra 1970; Golub and Van Loan, Algorithm 4.6.2).
 pub(crate) fn weights(nodes: &[Dd], moments: &[Dd; MAX_NODES]) -> [Dd; MAX_NODES] {

@@ -34,8 +34,9 @@ use crate::timesteps::Timesteps;
 pub struct Step {
     /// The index of the step in its plan, from 0. It identifies the step's noise: [`Draw::Step`](crate::Draw::Step).
     pub index: usize,
-    /// The time that the network receives: the timestep of a trained table (fractions lie between two), or what the network of another
-    /// process is told.
+    /// The time that the network receives. For a trained table this is the timestep, and fractions lie between two; other processes define
+    /// their own.
+    #[doc(alias = "timestep")]
     pub t: f64,
     /// The time of the level at which the step arrives; `None` for clean data.
     #[doc(alias = "prev_timestep")]
@@ -47,20 +48,22 @@ pub struct Step {
     /// The noise level passed to the network. It equals `from`, except in encoding (DDIM inversion) with
     /// [`Conditioning::Destination`](crate::Conditioning::Destination), where it equals `to`.
     pub conditioned_on: NoiseLevel,
-    /// The network is fed this times x: EDM's c_in, and 1 for networks that take x as it is.
+    /// The factor of the network's input: the network is fed `input_scale`·x. EDM's c_in; 1 for networks that take x as it is.
     #[doc(alias = "scale_model_input")]
     pub input_scale: f64,
     /// DDIM's η at this step, if the sampler has one.
     pub eta: Option<f64>,
-    /// Only for networks with a learned variance (output channels: m, then v): the k of exp(k·v), by which the noise z is
-    /// multiplied elementwise. `None` for all other networks.
+    /// The k of a learned variance: the noise z is multiplied elementwise by exp(k·v).
+    ///
+    /// v is the second half of the network's output channels, after m. `None` for networks without a learned variance.
     #[doc(alias = "learned variance")]
     pub learned_noise: Option<f64>,
     /// The arithmetic of the step.
     pub coefficients: Coefficients,
-    /// The level of x at the start of the leg, where the noise of all of it begins; `from`, except in methods of several calls a leg.
+    /// The level of x at the start of the leg, from which the noise of the whole leg counts. It equals `from`, except in methods with
+    /// several calls per leg.
     pub(crate) starts: NoiseLevel,
-    /// Tells plans apart whose outputs are kept; 0 without memory.
+    /// A hash of the plan, by which kept outputs are matched to their plan; 0 without memory.
     pub(crate) mark: u64,
 }
 
@@ -106,13 +109,15 @@ impl Step {
 pub struct Plan {
     method: String,
     prediction: Prediction,
-    /// Whether the path starts where the network's training does, as far as that is known.
+    /// Whether the path is known to start at the noisy end of the network's training.
     from_noise: bool,
     steps: Vec<Step>,
 }
 
 impl Plan {
-    /// The plan for a network that predicts ε, without a threshold. [`Plan::builder`] offers the other choices.
+    /// The plan along the timesteps of a schedule, for a network that predicts ε, without a threshold.
+    ///
+    /// [`Plan::builder`] offers the other choices.
     ///
     /// # Errors
     /// As [`PlanBuilder::build`].
@@ -127,13 +132,14 @@ impl Plan {
         Self::builder(schedule, timesteps).build(solver)
     }
 
-    /// The choices that make a plan: what the network predicts, clipping, and the sampler.
+    /// Starts a plan along the timesteps of a schedule: choose what the network predicts and clipping, then build it for a sampler.
     pub fn builder<'a>(schedule: &'a NoiseSchedule, timesteps: &'a Timesteps) -> PlanBuilder<'a> {
         PlanBuilder::of(Route::Trained { schedule, timesteps })
     }
 
-    /// The plan along any [`Path`], for a network that predicts ε, without a threshold. [`Plan::builder_along`] offers the other
-    /// choices.
+    /// The plan along any [`Path`], for a network that predicts ε, without a threshold.
+    ///
+    /// [`Plan::builder_along`] offers the other choices.
     ///
     /// # Errors
     /// As [`PlanBuilder::build`].
@@ -141,7 +147,7 @@ impl Plan {
         Self::builder_along(path).build(solver)
     }
 
-    /// The choices that make a plan along any [`Path`]: Karras's σ, a flow, EDM, a custom list.
+    /// Starts a plan along any [`Path`]: Karras's σ, a flow, EDM, a custom list.
     ///
     /// ```
     /// use alphabar::{Ddim, Flow, Plan, Prediction};
@@ -162,7 +168,7 @@ impl Plan {
         &self.steps
     }
 
-    /// Whether some step reads an output that an earlier one kept.
+    /// Whether any step reads an output that an earlier step kept.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.steps.iter().any(|step| step.coefficients.remembers())
@@ -195,7 +201,7 @@ impl Plan {
         self.steps.len()
     }
 
-    /// What the network must predict.
+    /// What the network must predict, as chosen with [`PlanBuilder::prediction`].
     #[must_use]
     #[doc(alias = "prediction_type")]
     pub fn prediction(&self) -> Prediction {
@@ -227,10 +233,10 @@ impl Plan {
     }
 }
 
-/// Rows of a plan at most: four for each step of the longest schedule.
+/// The largest number of rows of a plan: four for each step of the longest schedule.
 const MAX_ROWS: usize = 4 * MAX_TRAIN_STEPS;
 
-/// For how many later rows each row's output is read.
+/// For each row, the number of rows after which its output is last read; 0 if it is never read.
 fn lifetimes(rows: &[Row]) -> Result<Vec<usize>, Error> {
     let mut lasts = vec![0; rows.len()];
     for (index, row) in rows.iter().enumerate() {
@@ -270,7 +276,7 @@ pub struct PlanBuilder<'a> {
     epsilon: EpsilonAfter,
 }
 
-/// Where a plan goes.
+/// The path of a plan.
 #[derive(Clone, Copy, Debug)]
 enum Route<'a> {
     Trained { schedule: &'a NoiseSchedule, timesteps: &'a Timesteps },
@@ -311,8 +317,8 @@ impl<'a> PlanBuilder<'a> {
     /// Builds the plan.
     ///
     /// # Errors
-    /// [`Error::TrainSteps`] if the timesteps were made for a schedule of another length; [`Error::AtStep`] with the step that is
-    /// impossible: an η too large for it, a sampler with noise on an encoding path, a prediction that determines no x₀ there.
+    /// [`Error::TrainSteps`] if the timesteps were made for a schedule of another length. [`Error::AtStep`] if a step is impossible: η is
+    /// too large for it, the sampler adds noise on an encoding path, or the prediction does not determine x₀ there.
     ///
     /// ```
     /// # use alphabar::{Ddim, Error, NoiseSchedule, Plan, Prediction, Timesteps};
@@ -334,7 +340,7 @@ impl<'a> PlanBuilder<'a> {
         }
     }
 
-    /// The plan of given legs; one may end at another level than the next one starts from.
+    /// The plan of these legs. A leg may end at another level than the next one starts from.
     pub(crate) fn build_legs(&self, solver: &impl Solver, legs: &Legs<'_>, from_noise: bool) -> Result<Plan, Error> {
         let rows = solver.rows(legs)?;
         require_count("rows of a sampler", rows.len(), 1, MAX_ROWS)?;
@@ -350,10 +356,10 @@ impl<'a> PlanBuilder<'a> {
         Ok(plan)
     }
 
-    /// A row as a step of the network's prediction.
+    /// The step of a row, with the coefficients for the network's prediction.
     fn step(&self, solver: &impl Solver, row: &Row, lasts: usize) -> Result<Step, Error> {
         let Row { call, starts, from, to, s, lift, leg, combination, history, keeps } = row;
-        // Only the noise that is kept can be followed back.
+        // New noise could not be followed back, so a step that adds noise must not go to more noise.
         if combination.z() > 0.0 {
             Leg::new(*starts, *to).require_denoising(solver.name())?;
         }
@@ -365,7 +371,7 @@ impl<'a> PlanBuilder<'a> {
         if lasts > 0 || !history.is_empty() {
             if combination.learned_noise().is_some() {
                 return Err(Error::Unsupported {
-                    operation: "a learned variance in a row that remembers; use Ddpm for it",
+                    operation: "a learned variance in a row with memory; use Ddpm, which has no memory",
                 });
             }
             let history = history.iter().map(|(age, weight)| (*age, (k * *weight).to_f64()));
@@ -388,7 +394,7 @@ impl<'a> PlanBuilder<'a> {
         })
     }
 
-    /// The schedule and the timesteps of a plan along a trained table, for [`compat`](crate::compat).
+    /// The schedule and the timesteps, if the plan is along a trained table; for [`compat`](crate::compat).
     pub(crate) fn trained(&self) -> Result<(&'a NoiseSchedule, &'a Timesteps), Error> {
         match self.route {
             Route::Trained { schedule, timesteps } => Ok((schedule, timesteps)),

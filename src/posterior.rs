@@ -1,7 +1,7 @@
 //! The Gaussians between two noise levels: the forward process, the inference process of DDIM and the posterior of DDPM.
 //!
 //! t is the noisier level and s the cleaner one. Every distribution here is N(mean, variance·I). Its mean is linear in x₀ and
-//! in the x at the other level; [`Conditional`] holds the three numbers. All results are finite.
+//! in the x at the other level; [`Conditional`] holds the two weights and the variance. All results are finite.
 
 use crate::dd::Dd;
 use crate::error::{Error, FOR_CLEAN_DATA, require};
@@ -74,6 +74,7 @@ pub fn transition(s: &NoiseLevel, t: &NoiseLevel) -> Result<Conditional, Error> 
 /// assert_eq!((q.x0, q.x, q.variance), (1.0, 0.0, 0.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias = "q_posterior_mean_variance")]
 pub fn ddpm_posterior(t: &NoiseLevel, s: &NoiseLevel) -> Result<Conditional, Error> {
     check_order("the posterior", t, s)?;
     if t.is_clean() {
@@ -146,8 +147,8 @@ pub fn inference(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Condition
 /// If σ is [`sigma`] of η = 1, the weight of x₀ vanishes and the result is [`transition`].
 ///
 /// # Errors
-/// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelUndefined`] if either level is clean: given x₀, clean data is
-/// known and tells nothing about x_t.
+/// [`Error::Parameter`] unless 0 ≤ σ² ≤ 1−ᾱ_s, [`Error::LevelUndefined`] if either level is clean: clean data is x₀ itself,
+/// and adds nothing to what x₀ says about x_t.
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, posterior};
@@ -182,7 +183,7 @@ fn share(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Shared, Error> {
     let variance = Dd::product(sigma, sigma);
     let available = s.variance_dd();
     let mut radicand = available - variance;
-    // σ is an f64: if it stands for all of 1−ᾱ_s, its rounding alone may carry σ² past that.
+    // σ is an f64: if σ² is all of 1−ᾱ_s, rounding alone may carry it past that.
     if radicand < Dd::ZERO && -radicand.to_f64() <= 4.0 * f64::EPSILON * available.to_f64() {
         radicand = Dd::ZERO;
     }

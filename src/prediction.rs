@@ -10,7 +10,7 @@ use crate::level::NoiseLevel;
 
 /// What a network predicts, given x = s·x₀ + n·ε with s = signal and n = noise.
 ///
-/// Together with x, each prediction determines the others, on every scale of the level. Each is a relation w·m = α·x₀ + β·ε:
+/// Together with x, each prediction determines the others, in every scale of the level. Each is a relation w·m = α·x₀ + β·ε:
 ///
 /// | the network's m | w·m = α·x₀ + β·ε |
 /// |---|---|
@@ -22,7 +22,7 @@ use crate::level::NoiseLevel;
 /// | EDM's F | σ_data·√(n² + σ_data²·s²)·m = n·x₀ − σ_data²·s·ε |
 /// | −F | σ_data·√(n² + σ_data²·s²)·m = σ_data²·s·ε − n·x₀ |
 ///
-/// so that on variance-preserving levels
+/// On variance-preserving levels this gives
 ///
 /// | the network's m | x̂₀ | ε | v | score |
 /// |---|---|---|---|---|
@@ -35,7 +35,7 @@ use crate::level::NoiseLevel;
 /// use alphabar::{NoiseLevel, Prediction};
 ///
 /// let level = NoiseLevel::from_alpha_bar(0.36)?;
-/// // The name in a configuration.
+/// // By the name that configurations use.
 /// assert_eq!("v_prediction".parse::<Prediction>()?, Prediction::Velocity);
 /// // x̂₀ from ε: (x − 0.8·ε)/0.6.
 /// let x0 = Prediction::Epsilon.to(Prediction::Sample, &level)?;
@@ -43,7 +43,7 @@ use crate::level::NoiseLevel;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 ///
-/// With the feature `serde` it is stored as its [`name`](Prediction::name).
+/// With the feature `serde` a prediction is stored as its [`name`](Prediction::name).
 #[doc(alias("prediction_type", "parameterization", "v_prediction", "epsilon", "x0", "x_start"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -68,13 +68,14 @@ pub enum Prediction {
         /// The standard deviation of the data.
         sigma_data: SigmaData,
     },
-    /// −F, F with the other sign: x̂₀ = c_skip·x − c_out·m. It is the v-prediction of data whose standard deviation is σ_data, and with
-    /// σ_data = 1 [`Prediction::Velocity`], as Stable Audio has it.
+    /// F with the other sign, m = −F: x̂₀ = c_skip·x − c_out·m, the v-prediction of data with standard deviation σ_data.
+    ///
+    /// With σ_data = 1 it is [`Prediction::Velocity`], as in Stable Audio.
     EdmVelocity {
         /// The standard deviation of the data.
         sigma_data: SigmaData,
     },
-    /// Two custom functions of the level.
+    /// A custom prediction: x̂₀ = p·x + q·m with two functions p and q of the level.
     Custom(&'static CustomPrediction),
 }
 
@@ -91,8 +92,9 @@ impl Prediction {
     /// The coefficients that turn x and a prediction of this kind into a prediction of another kind, at a level.
     ///
     /// # Errors
-    /// [`Error::Undetermined`] if the conversion divides by zero: at ᾱ = 0, x₀ or v from ε or the score; at ᾱ = 1, everything
-    /// from x₀, and the score from ε or v.
+    /// [`Error::Undetermined`] if the conversion divides by zero. At ᾱ = 0, ε and the score determine nothing but each other. At
+    /// ᾱ = 1, x₀ determines nothing else, and no other prediction determines the score. [`Error::Parameter`] if a function of a
+    /// custom prediction returns a number that is not finite.
     ///
     /// ```
     /// # use alphabar::{NoiseLevel, Prediction};
@@ -122,7 +124,7 @@ impl Prediction {
         let (from, to) = (self.relation(level)?, target.relation(level)?);
         let cross = to.x0 * from.epsilon - to.epsilon * from.x0;
         if cross.is_zero() {
-            // Multiples of each other: x does not enter.
+            // The two are multiples of each other: x has no part in it.
             let ratio = if to.epsilon.is_zero() {
                 divided(to.x0 * from.model, from.x0 * to.model)
             } else {
@@ -146,7 +148,7 @@ impl Prediction {
         Ok(((x0 / model).to_f64(), (epsilon / model).to_f64()))
     }
 
-    /// What a prediction is, as w·m = α·x₀ + β·ε.
+    /// The prediction as a relation w·m = α·x₀ + β·ε.
     fn relation(self, level: &NoiseLevel) -> Result<Relation, Error> {
         let (zero, one) = (Dd::ZERO, Dd::ONE);
         Ok(match self {
@@ -204,7 +206,7 @@ impl SigmaData {
         Ok(Self(require((1e-6..=1e6).contains(&sigma_data), "σ_data", sigma_data, "inside [1e-6, 1e6]")?))
     }
 
-    /// The number.
+    /// σ_data as a number.
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
@@ -230,7 +232,7 @@ pub struct CustomPrediction {
 }
 
 impl CustomPrediction {
-    /// A prediction of a name, by which two are told apart, and its two functions.
+    /// A prediction with a name and its two functions; two custom predictions are equal if their names are.
     #[must_use]
     pub const fn new(name: &'static str, p: fn(&NoiseLevel) -> f64, q: fn(&NoiseLevel) -> f64) -> Self {
         Self { name, p, q }
@@ -257,7 +259,7 @@ impl fmt::Debug for CustomPrediction {
     }
 }
 
-/// The names that a message lists.
+/// The names that error messages list.
 const NAMES: &str = "epsilon, sample, v_prediction, score, flow_prediction, edm(σ_data) or edm_v(σ_data)";
 
 impl Prediction {
@@ -278,13 +280,13 @@ impl Prediction {
     }
 }
 
-/// Reads a [`name`](Prediction::name), in capitals or not, an alias of other libraries (`eps`, `x0`, `x_start`, `v`,
-/// `velocity`, …), or what `Display` writes of a prediction that has no number. A custom prediction has no text to read.
+/// Reads a [`name`](Prediction::name), an alias of other libraries (`eps`, `x0`, `x_start`, `v`, `velocity`, …), or the text that
+/// `Display` writes for a prediction without a number. Case does not matter. A custom prediction cannot be read.
 impl FromStr for Prediction {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        // No name is longer; nothing long is copied.
+        // No name is longer than 32 bytes, and longer texts are not copied.
         let name =
             if text.len() <= 32 { text.trim().to_ascii_lowercase().replace(['-', ' '], "_") } else { String::new() };
         match name.strip_suffix("_prediction").unwrap_or(&name) {
@@ -312,9 +314,9 @@ impl FromStr for Prediction {
 impl serde::Serialize for Prediction {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            // Functions cannot be stored, and a name alone would not be read back.
+            // Functions cannot be stored, and a name alone could not be read back.
             Self::Custom(_) => {
-                Err(serde::ser::Error::custom("a custom prediction cannot be stored: it holds functions"))
+                Err(serde::ser::Error::custom("a custom prediction cannot be stored, since it holds functions"))
             }
             _ => serializer.serialize_str(&self.name()),
         }
@@ -342,7 +344,7 @@ impl<'de> serde::Deserialize<'de> for Prediction {
     }
 }
 
-/// For people: "ε-prediction". The name in configurations is [`Prediction::name`].
+/// The text for people, such as "ε-prediction". The name in configurations is [`Prediction::name`].
 impl fmt::Display for Prediction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -1,4 +1,4 @@
-//! The network's side: the trait for networks, and wrappers around them.
+//! Networks: the trait [`Predictor`], and wrappers around networks.
 
 mod guidance;
 
@@ -11,11 +11,11 @@ use crate::tensor::Tensor;
 
 /// A network that predicts ε (or x₀, v, the score) of a noisy x.
 ///
-/// A closure is a predictor, and counts as ε-prediction. For a network that predicts something else use [`from_fn`], which is told
-/// what, or implement the trait for a struct.
+/// A closure is a predictor, and counts as ε-prediction. If your network predicts something else, pass its prediction to [`from_fn`], or
+/// implement the trait for a struct.
 ///
-/// **Write the types of a closure's arguments**, `|x: &Vec<f32>, at: Point|`. rustc infers the types of a closure from a bound on
-/// `Fn`, and this is a trait of its own: without the types it takes `x` for a reference of one particular lifetime, and reports
+/// **Write the types of a closure's arguments**, `|x: &Vec<f32>, at: Point|`. rustc infers the types of a closure only from a bound on
+/// `Fn`, and `Predictor` is another trait. Without the types, rustc takes `x` for a reference of one particular lifetime, and reports
 /// "implementation of `FnOnce` is not general enough" or "type annotations needed".
 ///
 /// ```compile_fail
@@ -62,14 +62,16 @@ use crate::tensor::Tensor;
             an error type that converts into `alphabar::BoxError`"
 )]
 pub trait Predictor<T> {
-    /// The prediction for x at a point of the path. It has the shape of x, except for a network with a learned variance
-    /// ([`Variance::LearnedRange`](crate::Variance)), which returns twice the channels: m, then v.
+    /// The prediction for x at a point of the path.
+    ///
+    /// It has the shape of x, except for a network with a learned variance ([`Variance::LearnedRange`](crate::Variance)), which returns
+    /// twice the channels: m, then v.
     ///
     /// # Errors
     /// Any error of the network. The run stops and reports it as [`Error::Predictor`](crate::Error::Predictor).
     fn predict(&mut self, x: &T, at: Point) -> Result<T, BoxError>;
 
-    /// Like `predict`, but may write its result into `spare` (an earlier output, content arbitrary) to avoid an allocation.
+    /// Like [`Predictor::predict`], but may write its result into `spare` (an earlier output, content arbitrary) to avoid an allocation.
     ///
     /// # Errors
     /// As [`Predictor::predict`].
@@ -95,7 +97,7 @@ where
     }
 }
 
-/// A predictor from a closure and what it predicts.
+/// Makes a predictor from a closure and its kind of prediction.
 ///
 /// ```
 /// use alphabar::{BoxError, Prediction, Predictor, predictor};
@@ -132,7 +134,7 @@ where
     }
 }
 
-/// A borrowed predictor, to hand one network to several runs or wrappers.
+/// A borrowed predictor, for using one network in several runs or wrappers.
 ///
 /// ```
 /// use alphabar::{BoxError, Guidance, Point, predictor::ByRef};
@@ -159,9 +161,9 @@ impl<T, P: Predictor<T> + ?Sized> Predictor<T> for ByRef<'_, P> {
     }
 }
 
-/// Drops the learned variance of a network: the second half of its output's channels. For samplers that set their own variance,
-/// such as DDIM.
+/// Drops the learned variance of a network: the second half of its output's channels.
 ///
+/// Use it with samplers that do not need a learned variance, such as DDIM.
 /// [`Ddpm`](crate::Ddpm) with a learned [`Variance`](crate::Variance) needs the network's whole output, without this wrapper.
 ///
 /// ```

@@ -21,7 +21,7 @@ use crate::prediction::Prediction;
 use crate::predictor::Predictor;
 use crate::tensor::{HostTensor, Rows};
 
-/// A distribution of data with a known denoiser.
+/// A distribution of data with an exact denoiser.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, reference::{DataDistribution, Gaussian}};
@@ -36,9 +36,10 @@ pub trait DataDistribution {
     /// The number of dimensions of a sample.
     fn dim(&self) -> usize;
 
-    /// Replaces each x of a batch, `rows.len() / dim()` samples one after the other, by E\[x₀ | x\] at a level.
+    /// Replaces each x of a batch by E\[x₀ | x\] at a level.
     ///
-    /// At [`NoiseLevel::CLEAN`] this is x itself, or for discrete data the nearest point.
+    /// `rows` holds `rows.len() / dim()` samples, one after the other. At [`NoiseLevel::CLEAN`] the result is x itself, or for discrete
+    /// data the nearest point.
     fn denoise(&self, rows: &mut [f64], level: &NoiseLevel);
 
     /// Replaces each x of a batch by the optimal ε = (x − √ᾱ·E\[x₀ | x\])/√(1−ᾱ); 0 at [`NoiseLevel::CLEAN`], where x contains
@@ -123,7 +124,7 @@ impl<T: HostTensor, D: DataDistribution> Predictor<T> for Exact<D> {
             Prediction::Epsilon => self.data.epsilon(&mut rows, &at.level),
             Prediction::Score => self.data.score(&mut rows, &at.level),
             other => {
-                // m from x̂₀ and ε̂, each of which is determined where the other is not.
+                // m from both x̂₀ and ε̂: at either end of the range of levels, one of them does not determine the other.
                 let mut x0 = rows.clone();
                 self.data.denoise(&mut x0, &at.level);
                 self.data.epsilon(&mut rows, &at.level);
@@ -158,13 +159,13 @@ fn score_of_epsilon<D: DataDistribution + ?Sized>(data: &D, rows: &mut [f64], le
     rows.iter_mut().for_each(|epsilon| *epsilon /= -noise);
 }
 
-/// The score of data without a density at a clean level: 0 at the data, and infinite towards them elsewhere.
+/// The score at a clean level of data without a density: 0 at the data, and ±∞ towards the data elsewhere.
 fn towards(x: f64, x0: f64) -> f64 {
     let way = x0 - x;
     if way == 0.0 { 0.0 } else { way * f64::INFINITY }
 }
 
-/// The least spread that a squared distance is divided by, so that of several points the nearest wins.
+/// The smallest divisor of a squared distance, so that the nearest of several points wins.
 const LEAST_SPREAD: f64 = 1e-90;
 
 /// `Ok` for numbers with finite squares.

@@ -9,7 +9,7 @@ use crate::tensor::{Memory, Stepped, Tensor, predicted_x0};
 
 /// Runs a whole plan: from x_T to clean data, or from an image to its noise if the plan encodes (DDIM inversion).
 ///
-/// [`Sampling`] does this step by step, with previews, and can be handed a buffer. [`Step::apply`] is for a custom loop.
+/// [`Sampling`] does this step by step, with previews, and can reuse buffers. [`Step::apply`] is for a custom loop.
 ///
 /// ```
 /// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps, reference, sample};
@@ -38,10 +38,10 @@ where
     run.into_x()
 }
 
-/// A run of a plan, driven step by step: for progress, cancelling, previews, and to stop here and resume there.
+/// A run of a plan, driven step by step: for progress bars, cancelling, previews, and for stopping and resuming.
 ///
-/// Drop it to cancel the run. Its state is a value, a [`State`]: [`Sampling::from_state`] continues from a saved one, with the same
-/// result as a run that never stopped.
+/// Drop it to cancel the run. The state of a run is a value, [`State`]. [`Sampling::from_state`] continues from a saved state, with the
+/// result of a run that never stopped.
 ///
 /// ```
 /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
@@ -57,6 +57,8 @@ where
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Debug)]
+#[doc(alias = "callback")]
+#[doc(alias = "progress")]
 pub struct Sampling<'a, T, P: ?Sized, N: ?Sized> {
     plan: &'a Plan,
     state: State<T>,
@@ -70,7 +72,7 @@ where
     P: Predictor<T> + ?Sized,
     N: NoiseSource<T> + ?Sized,
 {
-    /// A run from the first step.
+    /// Starts a run at the first step.
     ///
     /// # Errors
     /// [`Error::PredictionMismatch`] if the plan is built for another prediction than the network makes.
@@ -78,8 +80,9 @@ where
         Self::resume(plan, 0, x, model, noise)
     }
 
-    /// A run from a later step, with the x that the step before it gave, of a method without memory. For other methods use
-    /// [`Sampling::from_state`].
+    /// Resumes a run at a later step, from the x that the previous step returned; for samplers without memory.
+    ///
+    /// For other samplers use [`Sampling::from_state`].
     ///
     /// # Errors
     /// As [`Sampling::from_state`].
@@ -99,7 +102,7 @@ where
         Self::from_state(plan, State::from_parts(x, Memory::default(), step), model, noise)
     }
 
-    /// A run from a state of this plan.
+    /// Resumes a run from a [`State`] of this plan.
     ///
     /// # Errors
     /// [`Error::PredictionMismatch`], [`Error::Count`] for a state past the end of the plan (the end itself is a finished run), and
@@ -131,7 +134,7 @@ where
             return Err(Error::PredictionMismatch { plan: plan.prediction(), model: model.prediction() });
         }
         for (later, step) in plan.steps().iter().skip(next).enumerate() {
-            // Outputs of the steps that are left will be there.
+            // The steps that are left keep their own outputs; older ones must be in the state.
             let missing = |age: &usize| *age > later && state.memory().get(*age - later).is_none();
             if let Some(age) = step.coefficients.history.iter().map(|(age, _)| age).find(missing) {
                 return Err(Error::MissingHistory { age }.at_step(step.index, step.t));
@@ -140,7 +143,7 @@ where
         Ok(Self { plan, state, model, noise })
     }
 
-    /// Hands the run a buffer for the network's first output, of the shape of such an output; its content does not matter.
+    /// Gives the run a buffer for the network's first output. It has the shape of that output; its content does not matter.
     ///
     /// The network gets it as the `spare` of [`Predictor::predict_into`]. With it, a network that writes in place, and tensors
     /// that step in place (`Vec`, [`Batch`](crate::Batch), ndarray), a run allocates nothing.
@@ -180,9 +183,9 @@ where
         Self { state: self.state.with_spare(spare), ..self }
     }
 
-    /// Takes one step, with one call of the network. `None` once the plan is done.
+    /// Takes one step, with one network call. Returns `None` when the plan is done.
     ///
-    /// If the network fails, the run keeps x, and the step may be tried again.
+    /// If the network fails, the run keeps x, and you can try the step again.
     ///
     /// # Errors
     /// [`Error::AtStep`] with the error of the step; [`Error::RunFailed`] if an earlier step failed after it had consumed x.
@@ -193,7 +196,9 @@ where
         Ok(Some(step))
     }
 
-    /// [`Sampling::advance`] that also returns the (clipped) x̂₀ as a preview. Costs one extra pass over the tensor.
+    /// Takes one step like [`Sampling::advance`], and also returns the (clipped) x̂₀ as a preview.
+    ///
+    /// This costs one extra pass over the tensor.
     ///
     /// # Errors
     /// As [`Sampling::advance`].
@@ -232,19 +237,19 @@ where
         self.state.next_step()
     }
 
-    /// The state of the run: to fork it, to store it, and to go on elsewhere.
+    /// The state of the run. Clone it to fork the run; store it to continue elsewhere.
     #[must_use]
     pub fn state(&self) -> &State<T> {
         &self.state
     }
 
-    /// The state of the run, which ends here.
+    /// Ends the run and returns its state.
     #[must_use]
     pub fn into_state(self) -> State<T> {
         self.state
     }
 
-    /// The result: the x of the last step taken.
+    /// The result: the x that the last step returned.
     ///
     /// # Errors
     /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
@@ -252,7 +257,7 @@ where
         self.state.into_x()
     }
 
-    /// [`Sampling::into_x`] with the buffer of the network's output, for the [`with_spare`](Sampling::with_spare) of the next run.
+    /// The result, with the buffer of the network's output for [`with_spare`](Sampling::with_spare) in the next run.
     ///
     /// # Errors
     /// [`Error::RunFailed`] if an earlier step failed after it had consumed x.
@@ -263,7 +268,7 @@ where
 
 /// For custom loops.
 impl Step {
-    /// x′, from the network's output and, if [`Step::needs_noise`], z. Returns the buffer of the network's output too.
+    /// Computes x′ from the network's output and, if [`Step::needs_noise`], z. Also returns the buffer of the network's output.
     ///
     /// A network with a learned variance returns twice the channels; pass its output as it is.
     ///
@@ -294,7 +299,7 @@ impl Step {
         self.step_with_memory(x, m, &Memory::default(), z)
     }
 
-    /// [`Step::step`] with the outputs that earlier steps kept. [`State`] keeps account of them.
+    /// Like [`Step::step`], with the outputs that earlier steps kept. [`State`] manages them for you.
     ///
     /// # Errors
     /// As [`Step::step`], and [`Error::MissingHistory`].
@@ -313,7 +318,7 @@ impl Step {
         }
     }
 
-    /// [`Step::step`] without the buffer: x′ alone.
+    /// Computes x′, like [`Step::step`], but does not return the buffer.
     ///
     /// # Errors
     /// As [`Step::step`].

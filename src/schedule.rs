@@ -15,7 +15,7 @@ use crate::level::NoiseLevel;
 use recipe::{Change, Family, Recipe};
 use tables::{Tables, check_beta, check_ends, check_max_beta, check_train_steps, ramp};
 
-/// Longest accepted schedule; longer ones are rejected as a likely mistake. The bound of batches of t, too.
+/// The longest schedule that is accepted; a longer one is rejected as a likely mistake. It also limits paths and batches of t.
 pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 
 /// The noise schedule of a diffusion model: β_t and ᾱ_t = ∏_{k≤t} (1−β_k) for t in 0..T.
@@ -24,13 +24,13 @@ pub const MAX_TRAIN_STEPS: usize = 1_000_000;
 /// [domain of `NoiseLevel`](NoiseLevel#domain). Only the last ᾱ may be 0 (zero terminal SNR). `t` is the index that the
 /// network receives, 0-based as in `alphas_cumprod[t]` of diffusers; the papers count from 1.
 ///
-/// Tables are carried at twice `f64` precision. 1−ᾱ grows by the recurrence of positive terms
+/// Tables are kept at twice `f64` precision. 1−ᾱ grows by the recurrence of positive terms
 /// 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1} and never comes from a subtraction.
 ///
-/// `Debug` and `Display` show how a schedule was made, not its tables. With the feature `serde` it is stored in the same
-/// form, for example `{"linear":{"train_steps":1000,"beta_start":0.0001,"beta_end":0.02}}`, and is made and checked anew when
-/// it is read. (serde_json reads numbers to the last bit only with its feature `float_roundtrip`.) Two schedules are equal if
-/// their tables are.
+/// `Debug` and `Display` show how a schedule was made, not its tables. The feature `serde` also stores how it was made, for
+/// example `{"linear":{"train_steps":1000,"beta_start":0.0001,"beta_end":0.02}}`; reading makes and checks the schedule again.
+/// (serde_json reads numbers to the last bit only with its feature `float_roundtrip`.) Two schedules are equal if their tables
+/// are.
 ///
 /// ```
 /// use alphabar::NoiseSchedule;
@@ -70,7 +70,7 @@ impl fmt::Debug for NoiseSchedule {
     }
 }
 
-/// Families.
+/// Families of schedules.
 impl NoiseSchedule {
     /// β rises linearly, β_t = b₀ + (b₁ − b₀)·t/(T−1) (Ho et al. 2020, section 4, with 1e-4 and 0.02).
     ///
@@ -177,8 +177,9 @@ impl NoiseSchedule {
         check_max_beta(max_beta)?;
         let angle_step = FRAC_PI_2 / (1.0 + offset) / train_steps as f64;
         let betas = (0..train_steps).map(|t| {
-            // With the angles a < b of the two levels, 1 − cos²b/cos²a = sin(b − a)·sin(b + a)/cos²a has no subtraction, nor
-            // has cos a = sin(π/2 − a). The sum b + a is taken from 0 or from π, whichever is nearer (Eq. 17).
+            // Let a < b be the angles of the two levels. Then 1 − cos²b/cos²a = sin(b − a)·sin(b + a)/cos²a needs no
+            // subtraction, and neither does cos a = sin(π/2 − a). The sum b + a is counted from 0 or from π, whichever is
+            // nearer (Eq. 17).
             let sum = if 2 * t < train_steps {
                 ((2 * t + 1) as f64 + 2.0 * offset * train_steps as f64) * angle_step
             } else {
@@ -267,7 +268,7 @@ impl NoiseSchedule {
     /// # Errors
     /// [`Error::Count`] for an empty list or one longer than [`MAX_TRAIN_STEPS`], [`Error::Beta`] for a β outside (0, 1) or
     /// NaN, [`Error::LevelRange`] if β_0 or a product of 1−β is below 1e-90, [`Error::AlphaBarNotFalling`] for a β so small
-    /// beside the earlier ones that it leaves ᾱ as it is.
+    /// that it does not change ᾱ.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -276,6 +277,7 @@ impl NoiseSchedule {
     /// assert!(NoiseSchedule::from_betas([0.1, f64::NAN]).is_err());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "trained_betas")]
     pub fn from_betas(betas: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
         let betas: Vec<f64> = betas.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         check_train_steps(betas.len())?;
@@ -313,8 +315,8 @@ impl NoiseSchedule {
     /// A schedule from a continuous ᾱ(u), u in [0, 1], by β_t = min(1 − ᾱ((t+1)/T)/ᾱ(t/T), cap).
     ///
     /// ᾱ(0) need not be 1, since only ratios of ᾱ are used. The cap keeps the last β below 1 if ᾱ(1) = 0; improved DDPM uses
-    /// 0.999. β is the difference of two values of the function and is as precise as they allow; the built-in families are
-    /// more exact. The schedule is stored as its list of β.
+    /// 0.999. β comes from the difference of two values of the function and is only as precise as they allow; the built-in
+    /// families are more exact. The schedule is stored as its list of β.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless the cap is inside (0, 1),
@@ -336,7 +338,7 @@ impl NoiseSchedule {
         let mut betas = Vec::with_capacity(train_steps);
         for t in 0..train_steps {
             let next = alpha_bar((t + 1) as f64 / total);
-            // A quotient of two negative numbers would look like any other. The last may be 0, or rounded to below it.
+            // The quotient of two negative values would look valid. The last value may be 0, or negative by rounding.
             if t + 1 < train_steps && !(next > 0.0) {
                 return Err(Error::AlphaBar { t, value: next });
             }
@@ -353,12 +355,13 @@ impl NoiseSchedule {
 impl NoiseSchedule {
     /// This schedule with every SNR divided by k, ᾱ' = ᾱ/(k + (1−k)·ᾱ); k > 1 means more noise at every t.
     ///
-    /// CogVideoX's `snr_shift_scale` and the shifts for higher resolutions. In log-SNR it is an offset of −ln k, and shifts by
-    /// j and k together are a shift by j·k. Shift first and rescale to zero terminal SNR afterwards, as the models do.
+    /// This is CogVideoX's `snr_shift_scale`, and the shift that models use for higher resolutions. In log-SNR it is an offset of
+    /// −ln k. Shifts by j and by k together are one shift by j·k. Shift first and rescale to zero terminal SNR afterwards, as the
+    /// models do.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless k is in [1e-100, 1e100], [`Error::LevelRange`] if a level leaves the
-    /// [domain of `NoiseLevel`](NoiseLevel#domain), [`Error::Count`] after more than 100 changes.
+    /// [domain of `NoiseLevel`](NoiseLevel#domain), [`Error::Count`] for more than 100 changes of one schedule.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -386,7 +389,7 @@ impl NoiseSchedule {
     /// Use it with v- or x₀-prediction. From ε, x₀ cannot be computed at ᾱ = 0; a plan that needs it there is refused.
     ///
     /// # Errors
-    /// [`Error::Count`] if T = 1, or after more than 100 changes.
+    /// [`Error::Count`] if T = 1, or for more than 100 changes of one schedule.
     ///
     /// ```
     /// # use alphabar::NoiseSchedule;
@@ -400,7 +403,7 @@ impl NoiseSchedule {
         let recipe = self.recipe.then(Change::RescaleZeroTerminalSnr)?;
         let first = self.levels().first().copied().unwrap_or(NoiseLevel::CLEAN);
         let last = self.levels().last().copied().unwrap_or(NoiseLevel::PURE_NOISE);
-        // A difference of two roots is the difference of ᾱ, which keeps its digits, divided by their sum.
+        // The difference of two roots is the difference of ᾱ, which keeps its digits, divided by the sum of the roots.
         let difference = |s: &NoiseLevel, t: &NoiseLevel| s.gap_to(t) / (s.signal_dd() + t.signal_dd());
         let range = difference(&first, &last);
         let tables = Tables::of_levels(self.levels().iter().map(|level| {
@@ -434,6 +437,7 @@ impl NoiseSchedule {
     ///
     /// # Errors
     /// Never fails. Returns `Result` only because the general constructors do.
+    #[doc(alias("SDXL", "latent diffusion"))]
     pub fn stable_diffusion() -> Result<Self, Error> {
         Self::scaled_linear(1000, 0.00085, 0.012)
     }
@@ -486,10 +490,10 @@ impl NoiseSchedule {
         &self.tables.levels
     }
 
-    /// The level at a t between 0 and T − 1, fractions allowed: the entry itself at a whole t, and between two entries linear in ln σ (so
-    /// in the log-SNR), as k-diffusion and diffusers interpolate.
+    /// The level at a t between 0 and T − 1, which may be a fraction.
     ///
-    /// Next to an entry at ᾱ = 0 there is nothing to interpolate: up to it, the entry below is taken.
+    /// A whole t gives the entry of the table. Between two entries, ln σ (and so the log-SNR) is linear in t, as in k-diffusion and
+    /// diffusers. A last entry with ᾱ = 0 has no finite σ: between it and the entry before, the entry before is taken.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ t ≤ T − 1.
@@ -522,7 +526,7 @@ impl NoiseSchedule {
         [self.levels().last(), self.levels().first()].map(|level| level.map_or(f64::NAN, NoiseLevel::sigma))
     }
 
-    /// The inverse of [`NoiseSchedule::level_at`]: the t at which σ = noise/signal has a value.
+    /// The t at which σ = noise/signal has a given value: the inverse of [`NoiseSchedule::level_at`].
     ///
     /// # Errors
     /// [`Error::Sigma`] for a σ outside the table.
@@ -534,6 +538,7 @@ impl NoiseSchedule {
     /// assert!(schedule.time_of_sigma(80.0).is_err());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
+    #[doc(alias = "sigma_to_t")]
     pub fn time_of_sigma(&self, sigma: f64) -> Result<f64, Error> {
         let [max, min] = self.sigma_ends();
         if !(sigma >= min && sigma <= max) {
@@ -555,9 +560,9 @@ impl NoiseSchedule {
         Ok(entry as f64 + ((wanted - from) / (to - from)).to_f64().clamp(0.0, 1.0))
     }
 
-    /// The t with the closest log-SNR (the full one), to feed a network a level of another schedule.
+    /// The t with the closest log-SNR (the full one). Use it to run a network at a level of another schedule.
     ///
-    /// Of two equally close t it is the noisier one. ±∞ give the two ends.
+    /// If two t are equally close, this is the noisier one. ±∞ give the two ends.
     ///
     /// # Errors
     /// [`Error::Parameter`] for NaN.

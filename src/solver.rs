@@ -45,9 +45,9 @@ use crate::level::NoiseLevel;
 use crate::path::{Leg, Legs, Lift, Point};
 use crate::prediction::Prediction;
 
-/// A sampler.
+/// A sampler: makes the rows of a [`Plan`](crate::Plan).
 ///
-/// A sampler of one network call a step that remembers nothing implements [`Solver::combine`], a function of one leg:
+/// A sampler without memory that calls the network once per step implements [`Solver::combine`], a function of one leg:
 ///
 /// ```
 /// use alphabar::{Combination, Error, Leg, NoiseSchedule, Plan, Solver, Timesteps};
@@ -70,8 +70,8 @@ use crate::prediction::Prediction;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// Any other sampler implements [`Solver::rows`], a function of all legs of a path. DPM-Solver++ 2M, which extrapolates x̂₀ from the call
-/// before:
+/// Any other sampler implements [`Solver::rows`], a function of all legs of a path. DPM-Solver++ 2M, for example, extrapolates x̂₀
+/// from the previous call:
 ///
 /// ```
 /// use alphabar::{Combination, DpmSolverPp, Error, Legs, NoiseSchedule, Orders, Path, Plan, Prediction, Row, Solver};
@@ -88,7 +88,7 @@ use crate::prediction::Prediction;
 ///         let rows = legs.iter().map(|leg| {
 ///             let (h, s) = (leg.h(), &leg.to);
 ///             let w = 1.0 - (-h).exp();
-///             // Half of w goes along the difference of the two outputs. 0 at the first step, and where λ is infinite.
+///             // The weight of the difference of the two outputs. It is 0 at the first step, and if λ is infinite.
 ///             let c = if h.is_finite() { 0.5 * w * h / before } else { 0.0 };
 ///             before = h;
 ///             Row::new(leg, Combination::new(s.signal() * (w + c), s.noise() / leg.from.noise(), 0.0, 0.0))
@@ -113,20 +113,21 @@ pub trait Solver {
     /// The sampler's name in a printed plan.
     fn name(&self) -> &'static str;
 
-    /// The weights of one step, of a sampler without memory that calls the network once a leg. Other samplers implement
+    /// The weights of one step, for a sampler without memory that calls the network once per leg. Other samplers implement
     /// [`Solver::rows`] instead.
     ///
     /// # Errors
-    /// An error if the sampler cannot take this step, such as an η too large for it.
+    /// An error if the sampler cannot take this step, for example because its η is too large for it.
     fn combine(&self, leg: &Leg) -> Result<Combination, Error> {
         let _ = leg;
-        let operation = "Solver::combine; a sampler implements Solver::combine or Solver::rows, and this one has rows";
+        let operation =
+            "Solver::combine by this sampler; call Solver::rows (a custom sampler must implement one of the two)";
         Err(Error::Unsupported { operation })
     }
 
     /// The rows of a whole path, one for each call of the network, in the order of the calls.
     ///
-    /// By default one for each leg, without memory, by [`Solver::combine`].
+    /// By default [`Solver::combine`] makes one row for each leg, without memory.
     ///
     /// # Errors
     /// [`Error::AtStep`] for a leg that the sampler cannot take.
@@ -134,7 +135,7 @@ pub trait Solver {
         each_leg(legs, |leg| Ok(Row::new(leg, self.combine(leg)?)))
     }
 
-    /// η of the leg with this index, if the sampler has one; for display and for [`Plan::lint`](crate::Plan::lint).
+    /// η at the leg with this index, if the sampler has one. Printing and [`Plan::lint`](crate::Plan::lint) use it.
     fn eta(&self, index: usize) -> Option<f64> {
         let _ = index;
         None
@@ -177,12 +178,12 @@ impl<S: Solver + ?Sized> Solver for Box<S> {
     }
 }
 
-/// A row for each leg; an error names the leg.
+/// One row for each leg; an error names the leg.
 pub(crate) fn each_leg(legs: &Legs<'_>, mut row: impl FnMut(&Leg) -> Result<Row, Error>) -> Result<Vec<Row>, Error> {
     legs.iter().map(|leg| row(leg).map_err(|error| error.at_step(leg.index, leg.call.t))).collect()
 }
 
-/// The rows of each leg; an error names the row.
+/// Any number of rows for each leg; an error names the row.
 pub(crate) fn each_leg_rows(
     legs: &Legs<'_>,
     mut rows: impl FnMut(&Leg) -> Result<Vec<Row>, Error>,
@@ -201,15 +202,15 @@ pub(crate) fn each_leg_rows(
 /// x′ = x0·x̂₀ + x·x + epsilon·ε + z·z + Σ_j g_j·y_j
 /// ```
 ///
-/// x̂₀ and ε are those of this call. y_j is what the row of j calls ago kept of its own: its x̂₀, or its ε, or another form of its
-/// prediction, or its x. A row without memory has no y and keeps nothing.
+/// x̂₀ and ε belong to this call. y_j is what the row of j calls ago kept: its x̂₀, its ε, another form of its prediction, or its x.
+/// A row without memory reads no y and keeps nothing.
 ///
-/// A row that no later row reads need not keep anything; [`Plan`](crate::Plan) sees to that.
+/// A row may be set to keep an output that no later row reads. [`Plan`](crate::Plan) does not store such outputs.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Row {
     pub(crate) call: Point,
-    /// The level of x at the start of the leg; that of another call of the leg lies elsewhere.
+    /// The level of x at the start of the leg. `from` is the level of x at this call, which may lie further on in the leg.
     pub(crate) starts: NoiseLevel,
     pub(crate) from: NoiseLevel,
     pub(crate) to: NoiseLevel,
@@ -236,12 +237,12 @@ impl Row {
         Self { call, starts: from, from, to, s, lift, leg: index, combination, history: Vec::new(), keeps: None }
     }
 
-    /// This row with an x′ elsewhere than at the end of the leg. Noise that a path adds between its legs is not added here.
+    /// This row, arriving at another point than the end of the leg. Noise that a path adds between its legs is not added here.
     ///
     /// ```
     /// use alphabar::{Combination, Error, Legs, NoiseSchedule, Path, Plan, Prediction, Row, Solver};
     ///
-    /// /// The explicit midpoint rule for σ = noise/signal: two calls a leg, and one for the last leg, to clean data.
+    /// /// The explicit midpoint rule for σ = noise/signal: two calls per leg, and one for the last leg, to clean data.
     /// struct Midpoint;
     ///
     /// impl Solver for Midpoint {
@@ -257,7 +258,7 @@ impl Row {
     ///                 continue;
     ///             }
     ///             let middle = legs.at_sigma(0.5 * (from + to))?;
-    ///             // x/signal moves by Δσ·ε: to the middle by the first ε, then by the second one, without the first.
+    ///             // x/signal moves by Δσ·ε: to the middle with the first ε; then with the second ε, taking back the first.
     ///             let (half, signals) = (middle.level.sigma() - from, [leg.from.signal(), middle.level.signal(), leg.to.signal()]);
     ///             let first = Combination::new(0.0, signals[1] / signals[0], signals[1] * half, 0.0);
     ///             let second = Combination::new(0.0, signals[2] / signals[1], signals[2] * (to - from), 0.0);
@@ -276,13 +277,14 @@ impl Row {
         Self { to: to.level, s: Some(to.t), lift: None, ..self }
     }
 
-    /// This row with its network call at another point than the start of the leg: one at which an earlier row of the leg arrived. x has
-    /// the level of that point, and so have x̂₀ and ε in the combination.
+    /// This row, with its network call at another point than the start of the leg: a point at which an earlier row of the leg arrived.
+    ///
+    /// In the combination, x, x̂₀ and ε then belong to the level of that point.
     pub fn called_at(self, at: &Point) -> Self {
         Self { call: *at, from: at.level, ..self }
     }
 
-    /// This row with earlier outputs in x′: pairs of an age and a weight. The output of the call before has the age 1.
+    /// This row with earlier outputs in x′: pairs of an age and a weight. The output of the previous call has the age 1.
     pub fn with_history(self, terms: impl IntoIterator<Item = (usize, f64)>) -> Self {
         self.with_history_dd(terms.into_iter().map(|(age, weight)| (age, Dd::from(weight))))
     }
@@ -292,18 +294,20 @@ impl Row {
         Self { history, ..self }
     }
 
-    /// This row, which keeps its own output in this form for later rows: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
-    /// With a threshold it is the thresholded x̂₀, or the ε that it implies, whatever the plan's [`EpsilonAfter`](crate::EpsilonAfter) says.
+    /// This row, keeping its output in this form for later rows: [`Prediction::Sample`] for x̂₀, [`Prediction::Epsilon`] for ε.
+    ///
+    /// With a threshold, it keeps the thresholded x̂₀ or the ε that follows from it, whichever [`EpsilonAfter`](crate::EpsilonAfter) the
+    /// plan has.
     pub fn keeping(self, output: Prediction) -> Self {
         Self { keeps: Some(Keeps::Output(output)), ..self }
     }
 
-    /// This row, which keeps the x of its call instead of an output: for methods that go back to it, after noise was added to x′.
+    /// This row, keeping the x of its call instead of an output: for samplers that return to that x after noise was added to x′.
     ///
     /// ```
     /// use alphabar::{Combination, Error, Legs, NoiseSchedule, Path, Plan, Row, Solver};
     ///
-    /// /// Looks ahead: to the end of each leg with new noise, and from the same x again, with the x̂₀ that was predicted there.
+    /// /// Looks ahead: goes to the end of each leg with new noise, then steps from the same x again with the x̂₀ predicted there.
     /// struct Ahead;
     ///
     /// impl Solver for Ahead {
@@ -321,7 +325,7 @@ impl Row {
     ///             let probe = Combination::new(s, 0.0, 0.0, leg.to.noise());
     ///             let step = Combination::new(s - ratio * leg.from.signal(), 0.0, 0.0, 0.0);
     ///             rows.push(Row::new(leg, probe).keeping_x());
-    ///             rows.push(Row::new(leg, step).told(&arrives).with_history([(1, ratio)]));
+    ///             rows.push(Row::new(leg, step).called_at(&arrives).with_history([(1, ratio)]));
     ///         }
     ///         Ok(rows)
     ///     }
@@ -344,8 +348,8 @@ impl Row {
 /// ```
 ///
 /// Since x = √ᾱ·x̂₀ + √(1−ᾱ)·ε, two of x̂₀, x and ε would be enough. All three are kept, so that each sampler can be written as its
-/// paper prints it: DDIM in x̂₀ and ε (Song et al. 2021, Eq. 12), DDPM in x̂₀ and x (Ho et al. 2020, Eq. 7). Under a threshold the
-/// choice makes a difference.
+/// paper prints it: DDIM in x̂₀ and ε (Song et al. 2021, Eq. 12), DDPM in x̂₀ and x (Ho et al. 2020, Eq. 7). With a threshold the
+/// choice changes the result.
 ///
 /// ```
 /// use alphabar::Combination;
@@ -365,7 +369,7 @@ pub struct Combination {
 impl Combination {
     /// The weights of x̂₀, x, ε and z.
     ///
-    /// The weight of z is a standard deviation. A plan refuses weights that are not finite, and a negative one of z.
+    /// The weight of z is a standard deviation. A plan refuses weights that are not finite, and a negative weight of z.
     #[must_use]
     pub fn new(x0: f64, x: f64, epsilon: f64, z: f64) -> Self {
         let [x0, x, epsilon, z] = [x0, x, epsilon, z].map(Dd::from);
@@ -390,7 +394,7 @@ impl Combination {
         Self { learned_noise: Some(k), ..self }
     }
 
-    /// The k of [`Combination::with_learned_noise`]; `None` if the network predicts nothing but m.
+    /// The k of [`Combination::with_learned_noise`]; `None` if the network predicts only m.
     #[must_use]
     pub fn learned_noise(&self) -> Option<f64> {
         self.learned_noise
@@ -420,8 +424,8 @@ impl Combination {
         self.z.to_f64()
     }
 
-    /// This step, followed by noise that lifts x from the level where it arrives to a noisier one (churn): x″ = k·x′ + √v·z. Returns k,
-    /// too.
+    /// This step, followed by noise that lifts x from the level where it arrives to a noisier one (churn): x″ = k·x′ + √v·z. Also
+    /// returns k.
     pub(crate) fn lifted(self, arrives: &NoiseLevel, lift: &Lift) -> (Self, Dd) {
         let (k, variance) = arrives.transition_to(&lift.to);
         let added = variance * Dd::from(lift.noise).squared();

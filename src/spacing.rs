@@ -1,11 +1,12 @@
 //! Spacings: lists of σ, or of t, at which a network is called.
 //!
-//! σ = noise/signal is the standard deviation of the noise in x/signal = x₀ + σ·ε, whatever the scale of x, so a spacing applies to
+//! σ = noise/signal is the standard deviation of the noise in x/signal = x₀ + σ·ε, in every scale of x, so a spacing applies to
 //! every schedule. A list runs from the noisiest level to the cleanest. The end of the path, usually clean data (σ = 0), follows the
-//! list and is not in it. A list of one entry is the noisiest level alone.
+//! list and is not in it. With S = 1 the list is the noisiest level alone.
 //!
-//! [`Path`](crate::Path) makes a path of a list. Call these functions to print, compare or edit a list, and give it to
-//! [`Path::from_sigmas`](crate::Path::from_sigmas).
+//! [`Path`](crate::Path) has constructors for the most common spacings. Call these functions to print, compare or edit a list, then
+//! pass a list of σ to [`Path::from_sigmas`](crate::Path::from_sigmas), and a list of t to
+//! [`Path::from_times`](crate::Path::from_times).
 //!
 //! ```
 //! use alphabar::spacing;
@@ -21,10 +22,10 @@ use core::f64::consts::FRAC_PI_4;
 use crate::error::{Error, require, require_count};
 use crate::schedule::MAX_TRAIN_STEPS;
 
-/// The ρ of Karras et al. (2022): see [`karras`].
+/// The ρ of Karras et al. (2022), for [`karras`].
 pub const KARRAS_RHO: f64 = 7.0;
 
-/// Karras et al. (2022), Eq. 5, with ρ = 7 in their experiments ([`KARRAS_RHO`]).
+/// Karras's spacing: even steps of σ^(1/ρ) (Karras et al. 2022, Eq. 5), with ρ = 7 in their experiments ([`KARRAS_RHO`]).
 ///
 /// ```text
 /// σ_i = (σ_max^(1/ρ) + i/(S−1)·(σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ      i = 0 … S−1
@@ -33,7 +34,7 @@ pub const KARRAS_RHO: f64 = 7.0;
 /// # Errors
 /// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless 0 < σ_min ≤ σ_max < ∞ and
 /// 0 < ρ ≤ 100.
-#[doc(alias = "use_karras_sigmas")]
+#[doc(alias("use_karras_sigmas", "get_sigmas_karras"))]
 pub fn karras(steps: usize, sigma_max: f64, sigma_min: f64, rho: f64) -> Result<Vec<f64>, Error> {
     let [max, min] = check_range(sigma_max, sigma_min)?;
     require(rho > 0.0 && rho <= 100.0, "ρ", rho, "inside (0, 100]")?;
@@ -48,16 +49,16 @@ pub fn karras(steps: usize, sigma_max: f64, sigma_min: f64, rho: f64) -> Result<
 ///
 /// # Errors
 /// As [`karras`].
-#[doc(alias = "use_exponential_sigmas")]
-#[doc(alias = "use_lu_lambdas")]
+#[doc(alias("use_exponential_sigmas", "use_lu_lambdas", "get_sigmas_exponential"))]
 pub fn exponential(steps: usize, sigma_max: f64, sigma_min: f64) -> Result<Vec<f64>, Error> {
     polyexponential(steps, sigma_max, sigma_min, 1.0)
 }
 
-/// Polynomial in ln σ, as k-diffusion has it: ln σ_i = (1 − i/(S−1))^ρ·(ln σ_max − ln σ_min) + ln σ_min. ρ = 1 is [`exponential`].
+/// k-diffusion's polyexponential spacing: ln σ_i = (1 − i/(S−1))^ρ·(ln σ_max − ln σ_min) + ln σ_min. ρ = 1 is [`exponential`].
 ///
 /// # Errors
 /// As [`karras`].
+#[doc(alias = "get_sigmas_polyexponential")]
 pub fn polyexponential(steps: usize, sigma_max: f64, sigma_min: f64, rho: f64) -> Result<Vec<f64>, Error> {
     let [max, min] = check_range(sigma_max, sigma_min)?;
     require(rho > 0.0 && rho <= 100.0, "ρ", rho, "inside (0, 100]")?;
@@ -79,7 +80,7 @@ pub fn beta(steps: usize, sigma_max: f64, sigma_min: f64, alpha: f64, beta: f64)
     between(steps, max, min, |u| min + (max - min) * beta_quantile(1.0 - u, alpha, beta))
 }
 
-/// Optimal for the Kullback–Leibler divergence of Gaussian data: even steps of arctan σ (Sabour et al. 2024, "Align Your Steps",
+/// Even steps of arctan σ, optimal for the Kullback–Leibler divergence of Gaussian data (Sabour et al. 2024, "Align Your Steps",
 /// Theorem 3.1).
 ///
 /// ```text
@@ -93,7 +94,7 @@ pub fn kl_optimal(steps: usize, sigma_max: f64, sigma_min: f64) -> Result<Vec<f6
     let at = |of: fn(f64) -> f64, u: f64| u * libm::atan(of(min)) + (1.0 - u) * libm::atan(of(max));
     between(steps, max, min, |u| {
         let angle = at(|sigma| sigma, u);
-        // Near π/2 the digits are in the complement: arctan σ = π/2 − arctan 1/σ.
+        // Near π/2 the complement keeps the digits: arctan σ = π/2 − arctan 1/σ.
         if angle < FRAC_PI_4 { libm::tan(angle) } else { 1.0 / libm::tan(at(|sigma| 1.0 / sigma, u)) }
     })
 }
@@ -168,7 +169,7 @@ pub fn align_your_steps(model: AlignYourSteps, steps: usize) -> Result<Vec<f64>,
         .collect()
 }
 
-/// SGM's and ComfyUI's "sgm_uniform": t_i = (T−1)·(1 − i/S), fractions and all.
+/// SGM's and ComfyUI's "sgm_uniform": t_i = (T−1)·(1 − i/S), fractions included.
 ///
 /// # Errors
 /// [`Error::Count`] unless 1 ≤ T, S ≤ [`MAX_TRAIN_STEPS`].
@@ -179,7 +180,7 @@ pub fn sgm_uniform(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> 
     Ok((0..steps).map(|i| last * (steps - i) as f64 / steps as f64).collect())
 }
 
-/// ComfyUI's "simple": every so many entries of the table from its noisy end, t_i = T − 1 − ⌊i·T/S⌋.
+/// ComfyUI's "simple": entries of the table in even strides from its noisy end, t_i = T − 1 − ⌊i·T/S⌋.
 ///
 /// # Errors
 /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`] and 1 ≤ S ≤ T.
@@ -200,7 +201,8 @@ pub fn simple(train_steps: usize, steps: usize) -> Result<Vec<f64>, Error> {
 /// time_i = 1 − c₂·(i² + L²) − c₁·i            i ≥ L      c₂ = (L − q·S)/(L·Q²),  c₁ = q/L − 2·(L − q·S)/Q²
 /// ```
 ///
-/// The list is of flow times noise/(signal + noise), not of σ = noise/signal.
+/// The list is of flow times noise/(signal + noise), not of σ = noise/signal. Pass it to
+/// [`Flow::path_through`](crate::Flow::path_through).
 ///
 /// # Errors
 /// [`Error::Count`] unless 1 ≤ S ≤ [`MAX_TRAIN_STEPS`], [`Error::Parameter`] unless 0 < q < ½, so that the list
@@ -267,7 +269,7 @@ fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
         }
         let density = libm::exp(log_scale + (a - 1.0) * libm::log(x) + (b - 1.0) * libm::log1p(-x));
         let newton = x - excess / density;
-        // Newton's step where it stays between the bounds, else half way.
+        // Newton's step if it stays between the bounds, otherwise the midpoint.
         let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
         if (next - x).abs() <= 1e-16 * x {
             return next;
@@ -277,7 +279,7 @@ fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
     x
 }
 
-/// I_x(a, b), from the side on which the continued fraction converges fast.
+/// I_x(a, b), computed from the side on which the continued fraction converges fast.
 fn regularised_beta(x: f64, a: f64, b: f64) -> f64 {
     if x > (a + 1.0) / (a + b + 2.0) {
         1.0 - continued_fraction_of_beta(1.0 - x, b, a)

@@ -8,9 +8,9 @@ use crate::tensor::{HostTensor, Memory, Stepped, Tensor};
 
 /// The state of a run: x, the outputs that are kept for later steps, and the index of the next step.
 ///
-/// It is a value. Clone it to fork a run, store its parts ([`State::into_parts`]) to go on elsewhere ([`State::from_parts`]): a run that is
-/// resumed gives the same bits as one that never stopped. [`Sampling`](crate::Sampling) and [`sample`](crate::sample()) drive one;
-/// a custom loop drives it by hand, whatever its method remembers:
+/// It is a value. Clone it to fork a run, or store its parts ([`State::into_parts`]) and resume elsewhere ([`State::from_parts`]):
+/// a resumed run gives the same bits as one that never stopped. [`Sampling`](crate::Sampling) and [`sample`](crate::sample()) use a
+/// state internally. A custom loop can use it directly, with every sampler:
 ///
 /// ```
 /// use alphabar::{DpmSolverPp, Draw, NoiseSchedule, NoiseSource, Path, Plan, SeededNoise, State};
@@ -27,6 +27,7 @@ use crate::tensor::{HostTensor, Memory, Stepped, Tensor};
 /// let image = state.into_x()?;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("checkpoint", "resume"))]
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct State<T> {
@@ -34,30 +35,30 @@ pub struct State<T> {
     x: Option<T>,
     memory: Memory<T>,
     next: usize,
-    /// Buffers that nothing uses any more. A method that keeps the output of some calls only is done with several at once, and then
-    /// needs several.
+    /// Buffers that are free to reuse. A method that keeps the outputs of only some calls frees several at once, and later needs
+    /// several.
     #[cfg_attr(feature = "serde", serde(skip, default = "no_spares"))]
     spares: [Option<T>; SPARES],
-    /// Whether a buffer was taken since the last step: what nobody asks for is not hoarded.
+    /// Whether a buffer was taken since the last step. If not, the free buffers are dropped.
     #[cfg_attr(feature = "serde", serde(skip))]
     asked: bool,
 }
 
-/// The outputs that a row reads, and that of the call.
+/// One for each output that a row can read, and one for the output of the call.
 const SPARES: usize = MAX_HISTORY + 1;
 
 fn no_spares<T>() -> [Option<T>; SPARES] {
     core::array::from_fn(|_| None)
 }
 
-/// Spare buffers aside.
+/// Compares everything but the spare buffers.
 impl<T: PartialEq> PartialEq for State<T> {
     fn eq(&self, other: &Self) -> bool {
         (&self.x, &self.memory, self.next) == (&other.x, &other.memory, other.next)
     }
 }
 
-/// Another run from here on, without the spare buffers.
+/// Forks the run; spare buffers are not copied.
 impl<T: Clone> Clone for State<T> {
     fn clone(&self) -> Self {
         Self::of(self.x.clone(), self.memory.clone(), self.next)
@@ -71,7 +72,7 @@ impl<T> State<T> {
         Self::from_parts(x, Memory::default(), 0)
     }
 
-    /// The state before a later step, from the parts that [`State::into_parts`] gave.
+    /// The state before a later step, from the parts that [`State::into_parts`] returned.
     #[must_use]
     pub fn from_parts(x: T, memory: Memory<T>, next: usize) -> Self {
         Self::of(Some(x), memory, next)
@@ -89,8 +90,9 @@ impl<T> State<T> {
         Ok((self.x.ok_or(Error::RunFailed)?, self.memory, self.next))
     }
 
-    /// This state with a buffer of the shape of the network's output, for [`State::take_spare`]. A method that remembers k outputs
-    /// can use k + 1 of them, each handed over by a call of its own.
+    /// Adds a spare buffer for [`State::take_spare`]; it must have the shape of the network's output.
+    ///
+    /// A method that remembers k outputs can use k + 1 buffers: call this once for each.
     #[must_use]
     pub fn with_spare(mut self, spare: T) -> Self {
         store_spare(&mut self.spares, spare);
@@ -118,13 +120,13 @@ impl<T> State<T> {
         self.next
     }
 
-    /// A buffer that nothing uses any more, of the shape of the network's output, if there is one; its content is unspecified.
+    /// Takes a buffer that is free to reuse, if there is one. It has the shape of the network's output; its content is unspecified.
     pub fn take_spare(&mut self) -> Option<T> {
         self.asked = true;
         self.spares.iter_mut().find_map(Option::take)
     }
 
-    /// The x of the last step taken.
+    /// x after the last step taken; at the end of a run, the result.
     ///
     /// # Errors
     /// As [`State::x`].
@@ -132,21 +134,21 @@ impl<T> State<T> {
         self.x.ok_or(Error::RunFailed)
     }
 
-    /// [`State::into_x`] with the buffer of [`State::take_spare`], and no longer any kept output.
+    /// x after the last step taken, with a spare buffer to reuse; the kept outputs are dropped.
     ///
     /// # Errors
     /// As [`State::x`].
     pub fn into_stepped(mut self) -> Result<Stepped<T>, Error> {
-        // At the end of a run nothing is read any more.
+        // At the end of a run nothing reads the kept outputs any more.
         let spare = self.take_spare().or_else(|| self.memory.into_any());
         Ok(Stepped::new(self.x.ok_or(Error::RunFailed)?, spare))
     }
 }
 
 impl<T: Tensor> State<T> {
-    /// Takes a step, with the network's output m and the noise that the step may need.
+    /// Takes a step, with the network's output m; `noise` is asked for z if the step adds noise.
     ///
-    /// Nothing is lost if an output is missing, has another shape, or is of another plan, or if the step is not the next one.
+    /// The state stays as it is if an output is missing, has another shape or is of another plan, or if the step is not the next one.
     ///
     /// # Errors
     /// [`Error::StepOrder`], [`Error::MissingHistory`], [`Error::OtherPlan`], [`Error::Shape`], and those of the noise and of
@@ -159,7 +161,7 @@ impl<T: Tensor> State<T> {
         Ok(())
     }
 
-    /// [`State::step`] with given noise; `None` for a step that needs none.
+    /// Takes a step with noise `z` that you pass; `None` for a step that adds none.
     ///
     /// # Errors
     /// As [`State::step`], and [`Error::MissingNoise`].
@@ -209,15 +211,16 @@ impl<T: Tensor> State<T> {
     }
 }
 
-/// For servers: a batch whose rows belong to different plans.
+/// For servers: a batch of samples that belong to different plans.
 impl<T: HostTensor> State<T> {
-    /// Takes a step with each row, the row's own: rows may be of different plans, methods and orders, and at different steps.
+    /// Takes one step with every sample of the batch, each with its own [`Step`] of `steps`.
     ///
-    /// A row reads the outputs of its own earlier calls. A row that joined the batch has none yet, and its plan reads none yet. When the
-    /// rows of the batch change, change x and the memory alike ([`State::into_parts`], [`Memory::try_map`]).
+    /// The samples may belong to different plans, methods and orders, and may be at different steps. A sample reads the outputs of
+    /// its own earlier calls. A sample that has just joined the batch has no outputs yet, and the first step of its plan reads none.
+    /// When samples join or leave the batch, change x and the memory in the same way ([`State::into_parts`], [`Memory::try_map`]).
     ///
     /// # Errors
-    /// As [`State::step`], and [`Error::Rows`] unless there is one step a row.
+    /// As [`State::step`], and [`Error::Rows`] unless there is one step for each sample.
     pub fn step_rows(&mut self, steps: &[&Step], m: T, noise: &mut SeededNoise) -> Result<(), Error> {
         let x = self.x()?;
         let (expected, found) = (x.rows_of_batch().count, steps.len());
@@ -247,7 +250,7 @@ fn store_spare<T>(spares: &mut [Option<T>], spare: T) {
 
 fn check_shape<T: Tensor>(x: &T, other: &T) -> Result<(), Error> {
     if !x.same_shape(other)? {
-        // Refused by the backend, which names the shapes.
+        // The backend refuses this, and its error names the shapes.
         T::linear_combination(&[(1.0.into(), x), (1.0.into(), other)])?;
     }
     Ok(())

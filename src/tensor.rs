@@ -1,4 +1,4 @@
-//! What a tensor must do to be sampled: the meeting place of the two halves of the crate.
+//! The trait for tensors that can be sampled, with its backends. Here the scalar half of the crate meets the tensors.
 
 mod batch;
 #[cfg(feature = "burn022")]
@@ -37,16 +37,15 @@ use crate::error::{Error, require};
 /// | type | samples |
 /// |---|---|
 /// | `Vec<E>` | one, whatever its length: a flattened image, an action |
-/// | [`Batch<E>`](Batch) | as many as it was given rows: a `Vec` of several samples |
+/// | [`Batch<E>`](Batch) | as many as it was made with: a `Vec` of several samples |
 /// | `ndarray::Array<E, D>` | the length of axis 0; an `Array1` of n elements is n samples of one element |
 /// | candle's and burn's tensors (optional features) | the length of axis 0, also for rank 1 |
 ///
-/// A `Vec` has no shape, so it cannot say where one sample ends. One sample is what it is used for: the state of one request, of
-/// one robot. `Batch` is a `Vec` that says how many samples it holds. For one sample of n elements in an array use the shape
-/// (1, n).
+/// A `Vec` has no shape, so it cannot say where one sample ends. It is always one sample: the state of one request or one robot.
+/// `Batch` is a `Vec` that knows how many samples it holds. For one sample of n elements in an array use the shape (1, n).
 ///
-/// Two operations are required; with them every sampler works. `step` is a whole sampling step. Backends that can do it in one
-/// pass over memory override it. Some features need further traits: [`HostTensor`] and [`RowReduce`].
+/// Two operations are required, and with them every sampler works. `step` is a whole sampling step; backends that can do it in
+/// one pass over memory override it. Some features need more traits: [`HostTensor`] and [`RowReduce`].
 ///
 /// To support a tensor type from another crate, wrap it in a newtype:
 ///
@@ -90,17 +89,17 @@ pub trait Tensor: Sized {
     /// Σ kᵢ·tᵢ, elementwise, in the order of the terms and without fused multiply-adds. There is at least one term.
     ///
     /// The result has the type, device and layout of the first term. A weight of exactly 0 drops its term, so that 0·NaN
-    /// does not leak; with [`Weights::PerRow`], row by row. A weight of NaN makes its rows NaN.
+    /// does not leak; with [`Weights::PerRow`], sample by sample. A weight of NaN makes its samples NaN.
     ///
     /// # Errors
     /// [`Error::Shape`] unless all shapes are equal; nothing is broadcast. [`Error::Rows`] if the number of weights is not the
-    /// number of rows. [`Error::Empty`] for a tensor without elements. [`Error::Backend`].
+    /// number of samples. [`Error::Empty`] for a tensor without elements. [`Error::Backend`].
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error>;
 
     /// Clamps to ±bound, elementwise. NaN stays NaN.
     ///
-    /// The bounds are at least 0 and may be infinite; alphabar asks for no other. The tensors of this crate refuse a negative
-    /// bound and NaN with [`Error::Parameter`].
+    /// The bounds are at least 0 and may be infinite; alphabar passes no others. The backends of this crate return
+    /// [`Error::Parameter`] for a negative bound and for NaN.
     ///
     /// # Errors
     /// [`Error::Rows`] and [`Error::Backend`].
@@ -108,12 +107,12 @@ pub trait Tensor: Sized {
 
     /// Whether `other` has the shape of this tensor.
     ///
-    /// By default `linear_combination` is asked, which costs a pass over memory. Override this with a comparison of the shapes.
-    /// [Guidance](crate::Guidance) needs it to tell a prediction from a prediction with a learned variance, which has twice the
-    /// channels.
+    /// The default calls `linear_combination`, which costs a pass over memory. Override it with a comparison of the shapes.
+    /// [Guidance](crate::Guidance) needs this method to distinguish a prediction from a prediction with a learned variance,
+    /// which has twice the channels.
     ///
     /// # Errors
-    /// Those of [`Tensor::linear_combination`], except [`Error::Shape`].
+    /// The errors of [`Tensor::linear_combination`], except [`Error::Shape`].
     fn same_shape(&self, other: &Self) -> Result<bool, Error> {
         match Self::linear_combination(&[(1.0.into(), self), (0.0.into(), other)]) {
             Ok(_) => Ok(true),
@@ -122,62 +121,53 @@ pub trait Tensor: Sized {
         }
     }
 
-    /// The `ratio` quantile of |x| in each row of axis 0, by linear interpolation between order statistics; NaN for a row that
-    /// holds one. Only [`Threshold::Dynamic`] needs it.
+    /// The `ratio` quantile of |x| in each sample, by linear interpolation between order statistics. It is NaN for a sample that
+    /// contains NaN. Only [`Threshold::Dynamic`] needs this.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ ratio ≤ 1, [`Error::Unsupported`] unless the backend implements it.
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let _ = ratio;
-        Err(Error::Unsupported {
-            operation: "Tensor::abs_quantile, which dynamic thresholding needs; implement it, or use Threshold::Clip",
-        })
+        Err(Error::Unsupported { operation: "Tensor::abs_quantile, which dynamic thresholding needs" })
     }
 
     /// The first and the second half of the channels, axis 1. A network with a learned variance returns its prediction m in the
     /// first half and v in the second.
     ///
-    /// Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    /// Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need this.
     ///
     /// # Errors
     /// [`Error::Shape`] unless axis 1 exists and has an even length, [`Error::Unsupported`] unless the backend implements it.
     fn halve_channels(&self) -> Result<(Self, Self), Error> {
         Err(Error::Unsupported {
-            operation: "Tensor::halve_channels, which outputs with twice the channels of x (learned variances) need; implement \
-                        it, or drop the variance in the network and use DDIM",
+            operation: "Tensor::halve_channels, which outputs with twice the channels of x (learned variances) need",
         })
     }
 
     /// This tensor and `second` joined along axis 1, the channels: the inverse of [`Tensor::halve_channels`].
     ///
-    /// Only guidance of a network with a learned variance needs it: m is guided, v is put back behind it.
+    /// Only guidance of a network with a learned variance needs this: m is guided, and v is appended again.
     ///
     /// # Errors
     /// [`Error::Shape`] unless the shapes are equal and axis 1 exists, [`Error::Unsupported`] unless the backend implements it.
     fn join_channels(&self, second: &Self) -> Result<Self, Error> {
         let _ = second;
-        Err(Error::Unsupported {
-            operation: "Tensor::join_channels, which guidance of a learned variance needs; implement it, or wrap the networks \
-                        in predictor::WithoutVariance and use DDIM",
-        })
+        Err(Error::Unsupported { operation: "Tensor::join_channels, which guidance of a learned variance needs" })
     }
 
-    /// d·exp(k·v)·z with z = self, elementwise: noise of a standard deviation that the network predicts.
+    /// d·exp(k·v)·z with z = self, elementwise: noise with the standard deviation that the network predicts.
     ///
-    /// The product is computed in the type of the arithmetic and without an overflow in between: exp(k·v) alone may be too
-    /// large for it. The result may have the type of the arithmetic, `f32` for half precision.
+    /// The product is computed in the type of the arithmetic. It must not overflow in between, although exp(k·v) alone may be too
+    /// large for that type. The result may have the type of the arithmetic, `f32` for half precision.
     ///
-    /// Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need it.
+    /// Only [`Variance::LearnedRange`](crate::Variance) and [`Variance::Learned`](crate::Variance) need this.
     ///
     /// # Errors
     /// [`Error::Shape`] unless the shapes are equal, [`Error::Rows`], [`Error::Parameter`] for a k that is not finite or a d
     /// that is not finite and ≥ 0, [`Error::Unsupported`] unless the backend implements it.
     fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
         let _ = (v, k, d);
-        Err(Error::Unsupported {
-            operation: "Tensor::times_exp, which learned variances need; implement it, or wrap the network in \
-                        predictor::WithoutVariance and use DDIM",
-        })
+        Err(Error::Unsupported { operation: "Tensor::times_exp, which learned variances need" })
     }
 
     /// One sampling step, with x = self and m the network's output:
@@ -187,12 +177,12 @@ pub trait Tensor: Sized {
     /// x′ = a·x̂₀ + b·x + c·m + d·z
     /// ```
     ///
-    /// `rows` holds one set of coefficients for the whole batch, or one for each sample: requests at different steps may share
+    /// `rows` holds one set of coefficients for the whole batch, or one for each sample. So requests at different steps may share
     /// one batch.
     ///
     /// # Errors
-    /// [`Error::MissingNoise`] if some d > 0 and z is `None`, [`Error::Rows`] for a wrong number of coefficients, and those of
-    /// the required methods.
+    /// [`Error::MissingNoise`] if some d > 0 and z is `None`, [`Error::Rows`] for a wrong number of coefficients, and the
+    /// errors of the required methods.
     ///
     /// ```
     /// use alphabar::{Ddim, NoiseSchedule, Plan, Tensor, Timesteps};
@@ -201,7 +191,7 @@ pub trait Tensor: Sized {
     /// let schedule = NoiseSchedule::ddpm()?;
     /// let early = Plan::new(&schedule, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
     /// let late = Plan::new(&schedule, &Timesteps::trailing(1000, 25)?, &Ddim::deterministic())?;
-    /// // The first row is at step 2 of one plan, the second at step 20 of the other.
+    /// // The first sample is at step 2 of one plan, the second at step 20 of the other.
     /// let rows = [early.steps()[2].coefficients, late.steps()[20].coefficients];
     /// let (x, eps) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![[0.1_f32, 0.2], [0.3, 0.4]]);
     /// let x = x.step(eps, None, &rows)?.x;
@@ -211,19 +201,19 @@ pub trait Tensor: Sized {
         composed_step(&self, &m, z, rows)
     }
 
-    /// One sampling step of rows that remember:
+    /// One sampling step that may read earlier outputs and keep its own, for samplers with memory:
     ///
     /// ```text
     /// x̂₀ = threshold(p·x + q·m)
     /// x′ = a·x̂₀ + b·x + c·m + Σ_j g_j·y_j + d·z
-    /// y  = what the rows keep, if some row keeps its output
+    /// y  = the output that is kept, if some set of coefficients keeps one
     /// ```
     ///
-    /// `memory` holds the y_j by age. Rows of a batch may be of different plans, methods and orders: a row reads what has a weight in its
-    /// coefficients, and nothing else. What a row that keeps nothing leaves in y is unspecified.
+    /// `memory` holds the y_j by age. The samples of a batch may follow different plans, samplers and orders: each reads only
+    /// the outputs that have a weight in its coefficients. The y of a sample that keeps nothing is unspecified.
     ///
     /// # Errors
-    /// As [`Tensor::step`], and [`Error::MissingHistory`] if a row reads an output that `memory` lacks.
+    /// The errors of [`Tensor::step`], and [`Error::MissingHistory`] if `memory` lacks an output that a sample reads.
     fn step_with_memory(
         self,
         m: Self,
@@ -234,18 +224,18 @@ pub trait Tensor: Sized {
         composed::remembering_step(&self, &m, memory, z, rows)
     }
 
-    /// One sampling step of a network with a learned variance. `output` has twice the channels of x, m and then v:
+    /// One sampling step of a network with a learned variance. `output` has twice the channels of x: m, then v.
     ///
     /// ```text
     /// x̂₀ = threshold(p·x + q·m)
     /// x′ = a·x̂₀ + b·x + c·m + d·exp(k·v)·z
     /// ```
     ///
-    /// k is the step's [`learned_noise`](crate::Step::learned_noise). [`Step::step`](crate::Step::step) picks the right one of
-    /// the two steps.
+    /// k is the step's [`learned_noise`](crate::Step::learned_noise). [`Step::step`](crate::Step::step) calls this method or
+    /// [`Tensor::step`], as the network needs.
     ///
     /// # Errors
-    /// As [`Tensor::step`], and those of [`Tensor::halve_channels`] and [`Tensor::times_exp`].
+    /// The errors of [`Tensor::step`], [`Tensor::halve_channels`] and [`Tensor::times_exp`].
     fn step_learned(
         self,
         output: Self,
@@ -267,18 +257,18 @@ pub struct Stepped<T> {
     /// The buffer of the network's output, with unspecified content, from backends that work in place. A network may write
     /// its next output there ([`Predictor::predict_into`](crate::Predictor::predict_into)).
     pub spare: Option<T>,
-    /// What the step keeps for later ones ([`Coefficients::kept`]): `Some` if a row of the batch keeps its output.
+    /// What the step keeps for later steps ([`Coefficients::kept`]): `Some` if a sample of the batch keeps its output.
     pub kept: Option<T>,
 }
 
 impl<T> Stepped<T> {
-    /// A result, and the buffer to be used again if there is one.
+    /// A result, and a buffer to reuse if there is one.
     #[must_use]
     pub fn new(x: T, spare: Option<T>) -> Self {
         Self { x, spare, kept: None }
     }
 
-    /// This result, with an output that is kept for later steps.
+    /// This result, together with an output that is kept for later steps.
     #[must_use]
     pub fn keeping(self, kept: T) -> Self {
         Self { kept: Some(kept), ..self }
@@ -290,20 +280,20 @@ impl<T> Stepped<T> {
     }
 }
 
-/// One number for the whole tensor, or one for each row of axis 0.
+/// One number for the whole tensor, or one for each sample (axis 0).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weights<'a> {
-    /// One for all.
+    /// One number for all samples.
     All(f64),
-    /// One per row.
+    /// One number per sample.
     PerRow(&'a [f64]),
 }
 
 impl Weights<'_> {
-    /// The number for a row.
+    /// The number for sample `row`.
     ///
     /// # Errors
-    /// [`Error::Rows`] for a row that has none.
+    /// [`Error::Rows`] for a sample that has none.
     ///
     /// ```
     /// use alphabar::Weights;
@@ -321,7 +311,7 @@ impl Weights<'_> {
         }
     }
 
-    /// `Err` unless there is one number for all rows, or one for each of `rows` rows.
+    /// `Err` unless there is one number for all samples, or one for each of `rows` samples.
     ///
     /// # Errors
     /// [`Error::Rows`].
@@ -371,7 +361,7 @@ impl From<f64> for Weights<'_> {
     }
 }
 
-/// How a tensor divides into samples.
+/// The number of samples of a tensor, and of elements per sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
     /// Number of samples: the length of axis 0. A tensor without axes is one sample.

@@ -1,7 +1,7 @@
 //! Conformance tests for implementations of [`Tensor`], [`HostTensor`] and [`RowReduce`].
 //!
-//! The backends of this crate pass them, and a custom backend should: they check what every sampler relies on. They need a way to
-//! make a tensor and a way to read it, and compare with plain loops, written out below.
+//! They check the properties that every sampler relies on. The backends of this crate pass them, and so should a custom backend. The
+//! tests need a function that makes a tensor and one that reads it. They compare results with plain loops.
 //!
 //! ```
 //! use alphabar::testing::{Arithmetic, Laws};
@@ -44,7 +44,7 @@ pub enum Arithmetic {
 
 impl Arithmetic {
     /// Rounds a product or sum of two numbers of this type that was computed in `f64`. For `f32` the result is correctly rounded,
-    /// since `f64` has more than twice the digits.
+    /// because `f64` has more than twice the digits.
     fn round(self, value: f64) -> f64 {
         match self {
             Self::F32 => f64::from(value as f32),
@@ -75,8 +75,8 @@ impl core::error::Error for Violation {}
 
 /// The conformance tests for one type of tensor and one type of element.
 ///
-/// `make(shape, elements)` makes a tensor, elements going in row-major order and being rounded to its type; it fails for shapes that
-/// the type does not have, which are then left out. `read` gives them back. The example is in the [module](self).
+/// `make(shape, elements)` makes a tensor from elements in row-major order, which it rounds to its type. It returns an error for shapes
+/// that the type does not have; the tests skip these shapes. `read` returns the elements. The [module](self) has an example.
 pub struct Laws<M, R> {
     arithmetic: Arithmetic,
     make: M,
@@ -96,13 +96,13 @@ impl<M, R> fmt::Debug for Laws<M, R> {
 }
 
 impl<M, R> Laws<M, R> {
-    /// The suite for tensors that these two closures make and read.
+    /// The conformance tests for tensors that these two closures make and read.
     pub fn new<T>(arithmetic: Arithmetic, make: M, read: R) -> Self
     where
         M: Fn(&[usize], &[f64]) -> Result<T, BoxError>,
         R: Fn(&T) -> Result<Vec<f64>, BoxError>,
     {
-        // All numbers of axes, single elements and rows, lengths at the borders of vectors and of the noise's groups.
+        // All numbers of axes, single elements and rows, lengths around the widths of SIMD vectors and of the noise's groups.
         let shapes: [&[usize]; 13] = [
             &[],
             &[1],
@@ -122,22 +122,23 @@ impl<M, R> Laws<M, R> {
         Self { arithmetic, make, read, shapes, tolerance: 0.0, one_row: false }
     }
 
-    /// Other shapes than the usual ones.
+    /// Sets the shapes to test, in place of the default ones.
     #[must_use]
     pub fn shapes<S: Into<Vec<usize>>>(mut self, shapes: impl IntoIterator<Item = S>) -> Self {
         self.shapes = shapes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Allows results to be off by this fraction of the sum of the magnitudes of their terms. The default 0 asks for the bits of a
-    /// plain loop, which every CPU backend without fused multiply-adds has.
+    /// Sets the tolerance of results, as a fraction of the sum of the magnitudes of their terms.
+    ///
+    /// The default is 0: results must equal those of a plain loop to the last bit, as on every CPU backend without fused multiply-adds.
     #[must_use]
     pub fn within(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// For types like `Vec`: a tensor is one sample whatever its shape, and not a batch along axis 0.
+    /// For types like `Vec`: a tensor of any shape is one sample, not a batch along axis 0.
     #[must_use]
     pub fn one_row(mut self) -> Self {
         self.one_row = true;
@@ -145,14 +146,17 @@ impl<M, R> Laws<M, R> {
     }
 }
 
-/// What a law says of the tensors it is given.
+/// The outcome of a law for the tensors it is given; an error describes how they break it.
 type Law = Result<(), String>;
 
 impl<M, R> Laws<M, R> {
-    /// The laws of [`Tensor`]: combinations are sums in the order of their terms, a weight of 0 drops its term, NaN survives a clamp,
-    /// shapes and numbers of rows must agree, operands stay as they are, a step is its formula, with one set of coefficients
-    /// and with one per row, with and without memory. The quantile, and what learned variances need, are compared with their definitions unless they are
-    /// [`Error::Unsupported`].
+    /// Checks the laws of [`Tensor`].
+    ///
+    /// - A combination is a sum in the order of its terms. A weight of 0 drops its term.
+    /// - NaN survives a clamp.
+    /// - Shapes and numbers of rows must agree. Operands stay unchanged.
+    /// - A step equals its formula: with one set of coefficients and with one per row, with and without memory.
+    /// - The quantile and the functions for learned variances match their definitions, unless they return [`Error::Unsupported`].
     ///
     /// # Errors
     /// The first [`Violation`] found.
@@ -163,24 +167,25 @@ impl<M, R> Laws<M, R> {
         R: Fn(&T) -> Result<Vec<f64>, BoxError>,
     {
         self.for_each_shape(|at| {
-            at.law("what is made can be read", At::made_and_read)?;
+            at.law("a tensor reads back as it was made", At::made_and_read)?;
             at.law("a combination is a sum in the order of its terms", At::combinations)?;
             at.law("a weight of 0 drops its term", At::zero_weights)?;
             at.law("NaN survives a term that counts", At::nan_survives)?;
             at.law("a clamp to ±bound keeps NaN", At::clamps)?;
             at.law("the quantile is that of the sorted magnitudes", At::quantiles)?;
-            at.law("there is a weight for all rows or one for each", At::numbers_of_rows)?;
+            at.law("there is one weight for all samples or one per sample", At::numbers_of_rows)?;
             at.law("shapes agree, and nothing is broadcast", At::shapes_agree)?;
             at.law("a tensor without elements is refused", At::emptiness)?;
             at.law("a step is its formula", At::steps)?;
             at.law("a step that remembers is its formula", At::remembering_steps)?;
-            at.law("what a row reads is there, and has its shape", At::memory_is_checked)?;
+            at.law("a step checks that earlier outputs exist and have its shape", At::memory_is_checked)?;
             at.law("learned variances scale the noise", At::learned_variances)?;
             at.law("a step with a learned variance is its formula", At::learned_steps)
         })
     }
 
-    /// The laws of [`HostTensor`]: elements go to the host and back, another number of them is refused, and noise is that of the seed.
+    /// Checks the laws of [`HostTensor`]: elements go to the host and back, a wrong number of elements is refused, and noise depends on
+    /// the seed as documented.
     ///
     /// # Errors
     /// The first [`Violation`] found.
@@ -192,12 +197,12 @@ impl<M, R> Laws<M, R> {
     {
         self.for_each_shape(|at| {
             at.law("elements go to the host and back", At::host_and_back)?;
-            at.law("noise is that of the seed", At::noise)?;
-            at.law("noise within a step is the noise given to it", At::noise_within_steps)
+            at.law("noise is that of its seed", At::noise)?;
+            at.law("noise made within a step equals noise given to it", At::noise_within_steps)
         })
     }
 
-    /// The laws of [`RowReduce`]: inner products and variances row by row, to 1e-13 of the magnitudes that are summed.
+    /// Checks the laws of [`RowReduce`]: inner products and variances of each row, to 1e-13 of the magnitudes that are summed.
     ///
     /// # Errors
     /// The first [`Violation`] found.
@@ -226,13 +231,13 @@ impl<M, R> Laws<M, R> {
         }
         if tried == 0 {
             let detail = "none of the shapes could be made".to_owned();
-            return Err(Violation { law: "what is made can be read", shape: Vec::new(), detail });
+            return Err(Violation { law: "a tensor reads back as it was made", shape: Vec::new(), detail });
         }
         Ok(())
     }
 }
 
-/// The suite at one shape.
+/// The conformance tests at one shape.
 struct At<'a, M, R> {
     laws: &'a Laws<M, R>,
     shape: &'a [usize],
@@ -255,7 +260,7 @@ impl<M, R> At<'_, M, R> {
     /// `Err` unless the values have equal bits, are both NaN, or are as close as the tolerance asks.
     fn same(&self, what: &str, found: &[f64], wanted: &[f64], magnitudes: &[f64]) -> Law {
         if found.len() != wanted.len() {
-            return Err(format!("{what}: {} elements for {}", found.len(), wanted.len()));
+            return Err(format!("{what}: {} elements, expected {}", found.len(), wanted.len()));
         }
         for (element, (found, wanted)) in found.iter().zip(wanted).enumerate() {
             let slack = self.laws.tolerance * magnitudes.get(element).copied().unwrap_or(0.0);
@@ -263,7 +268,7 @@ impl<M, R> At<'_, M, R> {
                 || found.is_nan() && wanted.is_nan()
                 || slack > 0.0 && (found - wanted).abs() <= slack;
             if !same {
-                return Err(format!("{what}: element {element} is {found:?} where {wanted:?} is wanted"));
+                return Err(format!("{what}: element {element} is {found:?}, expected {wanted:?}"));
             }
         }
         Ok(())
@@ -277,11 +282,11 @@ where
     R: Fn(&T) -> Result<Vec<f64>, BoxError>,
 {
     fn make(&self, elements: &[f64]) -> Result<T, String> {
-        (self.laws.make)(self.shape, elements).map_err(|error| format!("it cannot be made: {error}"))
+        (self.laws.make)(self.shape, elements).map_err(|error| format!("`make` failed: {error}"))
     }
 
     fn read(&self, tensor: &T) -> Result<Vec<f64>, String> {
-        (self.laws.read)(tensor).map_err(|error| format!("it cannot be read: {error}"))
+        (self.laws.read)(tensor).map_err(|error| format!("`read` failed: {error}"))
     }
 
     /// A tensor of numbers and what it holds after they are rounded to its type.
@@ -354,7 +359,9 @@ where
             for (element, (found, clean)) in mixed.iter().zip(&values).enumerate() {
                 let right = if self.row_of(element) % 2 == 1 { !found.is_finite() } else { found == clean };
                 if !right {
-                    return Err(format!("weights per row: element {element} is {found:?} where {clean:?} was"));
+                    return Err(format!(
+                        "weights per row: element {element} is {found:?}; the clean term has {clean:?} there"
+                    ));
                 }
             }
         }
@@ -371,11 +378,7 @@ where
         let found = T::linear_combination(&[(1.0.into(), &x), (0.5.into(), &poisoned)]).map_err(|e| e.to_string())?;
         let found = self.read(&found)?;
         let nan: Vec<usize> = (0..self.len()).filter(|element| at(&found, *element).is_nan()).collect();
-        if nan == [self.len() - 1] {
-            Ok(())
-        } else {
-            Err(format!("NaN at {nan:?} instead of at the last element alone"))
-        }
+        if nan == [self.len() - 1] { Ok(()) } else { Err(format!("NaN at {nan:?}, expected at the last element only")) }
     }
 
     fn clamps(&self) -> Law {
@@ -400,7 +403,7 @@ where
         Ok(())
     }
 
-    /// Whether this backend has one: a provided method says `Unsupported`.
+    /// Whether this backend has a quantile: the provided method returns `Unsupported`.
     fn has_quantile(&self) -> Result<bool, String> {
         match self.numbers(4)?.0.abs_quantile(0.5) {
             Ok(_) => Ok(true),
@@ -431,10 +434,14 @@ where
         }
         let found = self.make(&values)?.abs_quantile(0.5).map_err(|error| error.to_string())?;
         let nan: Vec<usize> = (0..found.len()).filter(|row| at(&found, *row).is_nan()).collect();
-        if nan == [self.rows.count - 1] { Ok(()) } else { Err(format!("NaN for rows {nan:?} instead of the last")) }
+        if nan == [self.rows.count - 1] {
+            Ok(())
+        } else {
+            Err(format!("NaN for rows {nan:?}, expected for the last row only"))
+        }
     }
 
-    /// The distance from 1 to the next element. It makes tensors to find out: not to be called for each element.
+    /// The distance from 1 to the next number of the element type. It makes tensors, so do not call it for each element.
     fn spacing(&self) -> Result<f64, String> {
         for spacing in [f64::EPSILON, f64::from(f32::EPSILON), 2_f64.powi(-10)] {
             if self.stored(&vec![1.0 + spacing; self.len()])?.first() == Some(&(1.0 + spacing)) {
@@ -449,7 +456,7 @@ where
         let spacing = self.spacing()?;
         let per_row = numbers(7, self.rows.count);
         let deviations: Vec<f64> = numbers(8, self.rows.count).into_iter().map(f64::abs).collect();
-        // At last exp(100·v), which `f32` does not hold, with a d that makes up for it; an exponent of 300 costs digits.
+        // The last case has exp(100·v), which overflows `f32`, and a d that compensates for it; an exponent of 300 costs digits.
         for (k, d, rounding) in [
             (Weights::All(0.4), Weights::All(0.7), 0.0),
             (Weights::PerRow(&per_row), Weights::PerRow(&deviations), 0.0),
@@ -466,9 +473,9 @@ where
                 let (found, wanted) = (at(&found, element), z * (d * libm::exp(k * v)));
                 // An exponential is not correctly rounded everywhere, and k·v is rounded before it.
                 let slack = (4e-6 + rounding + spacing) * wanted.abs();
-                // 6e-8 is the least number above 0 in `f16`.
+                // 6e-8 is the smallest positive number in `f16`.
                 if !((found - wanted).abs() <= slack + 6e-8) {
-                    return Err(format!("element {element} is {found:?} and not {d}·exp({k}·{v})·{z} = {wanted:?}"));
+                    return Err(format!("element {element} is {found:?}, expected {d}·exp({k}·{v})·{z} = {wanted:?}"));
                 }
             }
         }
@@ -491,7 +498,7 @@ where
             }
             Err(Error::Shape { .. }) if channels % 2 == 1 => Ok(()),
             Err(Error::Unsupported { .. }) => Ok(()),
-            other => Err(format!("{channels} channels halved: {:?}", other.err())),
+            other => Err(format!("halving {channels} channels returned {:?}", other.err())),
         }
     }
 
@@ -521,7 +528,7 @@ where
             for (element, (found, (wanted, magnitude))) in found.iter().zip(wanted).enumerate() {
                 let slack = (4e-6 + 2.0 * spacing) * (1e-3 + magnitude);
                 if !((found - wanted).abs() <= slack) {
-                    return Err(format!("element {element} is {found:?} and not {wanted:?}, with {k:?}"));
+                    return Err(format!("element {element} is {found:?}, expected {wanted:?}, with {k:?}"));
                 }
             }
         }
@@ -543,7 +550,11 @@ where
             for (what, error) in refused {
                 match error {
                     Some(Error::Rows { expected, found }) if (expected, found) == (count, wrong) => {}
-                    other => return Err(format!("{what} with {wrong} weights for {count} rows: {other:?}")),
+                    other => {
+                        return Err(format!(
+                            "{what} with {wrong} weights for {count} samples: {other:?}, expected Error::Rows"
+                        ));
+                    }
                 }
             }
         }
@@ -552,7 +563,7 @@ where
 
     fn shapes_agree(&self) -> Law {
         if !self.numbers(1)?.0.same_shape(&self.numbers(2)?.0).map_err(|error| error.to_string())? {
-            return Err("two tensors of one shape are taken for tensors of two".to_owned());
+            return Err("same_shape is false for two tensors of one shape".to_owned());
         }
         let k = *coefficients()?.first().ok_or("no coefficients")?;
         for shape in other_shapes(self.shape) {
@@ -560,17 +571,20 @@ where
             let Ok(other) = (self.laws.make)(&shape, &numbers(5, shape.iter().product())) else { continue };
             let (x, _) = self.numbers(1)?;
             if x.same_shape(&other).map_err(|error| error.to_string())? {
-                return Err(format!("{shape:?} is taken for the same shape"));
+                return Err(format!("same_shape is true for shape {shape:?}"));
             }
             let refused = [
                 ("a combination", T::linear_combination(&[(1.0.into(), &x), (1.0.into(), &other)]).err()),
-                ("one the other way round", T::linear_combination(&[(1.0.into(), &other), (1.0.into(), &x)]).err()),
-                ("one whose weight is 0", T::linear_combination(&[(1.0.into(), &x), (0.0.into(), &other)]).err()),
+                (
+                    "a combination in the other order",
+                    T::linear_combination(&[(1.0.into(), &other), (1.0.into(), &x)]).err(),
+                ),
+                ("a combination with weight 0", T::linear_combination(&[(1.0.into(), &x), (0.0.into(), &other)]).err()),
                 ("a step", x.step(other, None, &[k]).err()),
             ];
             for (what, error) in refused {
                 if !matches!(error, Some(Error::Shape { .. })) {
-                    return Err(format!("{what} with shape {shape:?}: {error:?} and not Error::Shape"));
+                    return Err(format!("{what} with shape {shape:?}: {error:?}, expected Error::Shape"));
                 }
             }
         }
@@ -591,7 +605,7 @@ where
             ];
             for (what, error) in refused {
                 if !matches!(error, Some(Error::Empty { .. })) {
-                    return Err(format!("{what} of shape {shape:?}: {error:?} and not Error::Empty"));
+                    return Err(format!("{what} of shape {shape:?}: {error:?}, expected Error::Empty"));
                 }
             }
         }
@@ -602,7 +616,7 @@ where
         let dynamic = self.has_quantile()?;
         let mut all = coefficients()?;
         all.retain(|k| dynamic || !matches!(k.threshold, Threshold::Dynamic { .. }));
-        // One set for the batch; and for each row another, so that forms and thresholds meet in one batch.
+        // First one set for the whole batch, then another set for each row, which mixes forms and thresholds in one batch.
         let mut sets: Vec<Vec<Coefficients>> = all.iter().map(|k| vec![*k]).collect();
         for start in 0..all.len() {
             sets.push((0..self.rows.count).filter_map(|row| all.get((start + 7 * row) % all.len()).copied()).collect());
@@ -613,7 +627,7 @@ where
             if k.iter().any(Coefficients::needs_noise) {
                 match self.make(&x)?.step(self.make(&m)?, None, &k) {
                     Err(Error::MissingNoise { d }) if d > 0.0 && k.iter().any(|k| k.d == d) => {}
-                    other => return Err(format!("without z: {:?} and not Error::MissingNoise", other.err())),
+                    other => return Err(format!("without z: {:?}, expected Error::MissingNoise", other.err())),
                 }
             } else {
                 self.step(&k, &x, &m, None)?;
@@ -622,8 +636,8 @@ where
         Ok(())
     }
 
-    /// The step against the formula, rounded to the stored type once; or against the backend's own operations, composed, which
-    /// round x̂₀ to it as well.
+    /// Compares the step with the formula, which is rounded to the stored type once, or with a composition of the backend's own
+    /// operations, which also rounds x̂₀ to that type.
     fn step(&self, k: &[Coefficients], x: &[f64], m: &[f64], z: Option<&[f64]>) -> Law {
         let z_tensor = z.map(|z| self.make(z)).transpose()?;
         let found = self.make(x)?.step(self.make(m)?, z_tensor.as_ref(), k).map_err(|error| error.to_string())?;
@@ -657,21 +671,21 @@ where
             let [of_next, of_kept] = stepped_row(self.laws.arithmetic, k, [&x, &m], &outputs, &z);
             next.0.extend(of_next.iter().map(|(value, _)| *value));
             next.1.extend(of_next.iter().map(|(_, magnitude)| *magnitude));
-            // What a row that keeps nothing leaves is unspecified.
+            // The kept tensor is unspecified for rows that keep nothing.
             kept.0.extend(of_kept.iter().map(|(value, _)| k.kept.map_or(f64::NAN, |_| *value)));
             kept.1.extend(of_kept.iter().map(|(_, magnitude)| *magnitude));
         }
         let what = if k.len() == 1 { format!("{:?}", k.first()) } else { "coefficients per row".to_owned() };
         let keeps = k.iter().any(|k| k.kept.is_some());
         if found.kept.is_some() != keeps {
-            return Err(format!("{what}: an output is kept: {}, and not {keeps}", found.kept.is_some()));
+            return Err(format!("{what}: the step keeps an output: {}, expected {keeps}", found.kept.is_some()));
         }
         self.same_result(&what, &found.x, &next, || Ok(composed()?.x))?;
         let Some(y) = &found.kept else { return Ok(()) };
         self.same_result(&format!("what is kept, {what}"), y, &kept, || composed()?.kept.ok_or("nothing kept".into()))
     }
 
-    /// Where NaN is wanted, anything may be.
+    /// Accepts any value where `wanted` is NaN.
     fn same_result(
         &self,
         what: &str,
@@ -689,14 +703,14 @@ where
             if self.same(what, &found, &composed, &[]).is_ok()
                 && self.same(what, &composed, &specified(wanted), magnitudes).is_err()
             {
-                // Composed of operations that obey their own laws.
+                // The step is composed of operations that obey their own laws.
                 return Ok(());
             }
         }
         as_formula
     }
 
-    /// The elements of the earlier outputs of ages 1 to 4, and one that no row reads.
+    /// The elements of earlier outputs: those of ages 1 to 4, and one that no row reads.
     fn outputs(&self) -> Result<Vec<(usize, Vec<f64>)>, String> {
         let read = (1..=4).map(|age| Ok((age, self.numbers(20 + age as u64)?.1)));
         read.chain([Ok((5, vec![f64::NAN; self.len()]))]).collect()
@@ -746,7 +760,7 @@ where
             outputs.retain(|(age, _)| *age != 2);
             match refused(&self.memory(&outputs)?, k)? {
                 Some(Error::MissingHistory { age: 2 }) => {}
-                other => return Err(format!("without the output of age 2: {other:?} and not Error::MissingHistory")),
+                other => return Err(format!("without the output of age 2: {other:?}, expected Error::MissingHistory")),
             }
             for shape in other_shapes(self.shape) {
                 let Ok(other) = (self.laws.make)(&shape, &numbers(5, shape.iter().product())) else { continue };
@@ -755,7 +769,7 @@ where
                 let memory = Memory::new(rest).map_err(|error| error.to_string())?;
                 let error = refused(&memory, k)?;
                 if !matches!(error, Some(Error::Shape { .. })) {
-                    return Err(format!("an output with shape {shape:?}: {error:?} and not Error::Shape"));
+                    return Err(format!("an output with shape {shape:?}: {error:?}, expected Error::Shape"));
                 }
             }
         }
@@ -763,7 +777,7 @@ where
             let x = self.numbers(7)?.0;
             let error = x.step_with_memory(self.numbers(8)?.0, &self.memory(&self.outputs()?)?, None, &[*k]).err();
             if !matches!(error, Some(Error::MissingNoise { .. })) {
-                return Err(format!("without z: {error:?} and not Error::MissingNoise"));
+                return Err(format!("without z: {error:?}, expected Error::MissingNoise"));
             }
         }
         Ok(())
@@ -780,7 +794,7 @@ where
         let (x, values) = self.numbers(1)?;
         let text = |error: Error| error.to_string();
         if x.rows_of_batch() != self.rows {
-            return Err(format!("{:?} where {:?} is wanted", x.rows_of_batch(), self.rows));
+            return Err(format!("rows_of_batch is {:?}, expected {:?}", x.rows_of_batch(), self.rows));
         }
         self.same("to the host", &x.to_host().map_err(text)?, &values, &[])?;
         let other = self.stored(&numbers(2, self.len()))?;
@@ -792,7 +806,12 @@ where
             for result in [x.from_host(vec![0.0; wrong]), x.from_host_f32(vec![0.0; wrong])] {
                 match result.err() {
                     Some(Error::Length { expected, found, .. }) if (expected, found) == (self.len(), wrong) => {}
-                    other => return Err(format!("{wrong} elements for {}: {other:?}", self.len())),
+                    other => {
+                        return Err(format!(
+                            "{wrong} elements for a tensor of {}: {other:?}, expected Error::Length",
+                            self.len()
+                        ));
+                    }
                 }
             }
         }
@@ -820,14 +839,14 @@ where
         let z: T = source.noise(&self.numbers(1)?.0, Draw::Step(4)).map_err(text)?;
         self.same("a new tensor", &self.read(&z)?, &wanted, &[])?;
         let z: T = source.noise_into(self.numbers(1)?.0, Draw::Step(4)).map_err(text)?;
-        self.same("in the place of another", &self.read(&z)?, &wanted, &[])
+        self.same("over an old tensor", &self.read(&z)?, &wanted, &[])
     }
 
     fn noise_within_steps(&self) -> Law {
         let text = |error: Error| error.to_string();
         let (x, m) = (self.numbers(7)?.1, self.numbers(8)?.1);
         let z = self.numbers(1)?.0.fill_with_streams(&self.streams()).map_err(text)?;
-        // In half precision, noise made within the step need not have been rounded to it.
+        // In half precision, noise made within the step may be unrounded.
         let spacing = self.spacing()?;
         let rounding = if spacing > f64::from(f32::EPSILON) { spacing } else { 0.0 };
         let memory = self.memory(&self.outputs()?)?;
@@ -849,7 +868,7 @@ where
             for (element, (within, given)) in within.iter().zip(&given).enumerate() {
                 let slack = (rounding + self.laws.tolerance) * (8.0 + given.abs());
                 if !(within.to_bits() == given.to_bits() || (within - given).abs() <= slack) {
-                    return Err(format!("element {element} is {within:?} and not {given:?}, with {k:?}"));
+                    return Err(format!("element {element} is {within:?}, but {given:?} with given noise, with {k:?}"));
                 }
             }
         }
@@ -867,7 +886,7 @@ where
         let text = |error: Error| error.to_string();
         let ((x, a), (y, b)) = (self.numbers(5)?, self.numbers(6)?);
         if x.row_len() != self.rows.len {
-            return Err(format!("rows of {} and not {} elements", x.row_len(), self.rows.len));
+            return Err(format!("row_len is {}, expected {}", x.row_len(), self.rows.len));
         }
         let (dots, variances) = (x.row_dot(&y).map_err(text)?, x.row_variance().map_err(text)?);
         if (dots.len(), variances.len()) != (self.rows.count, self.rows.count) {
@@ -883,7 +902,7 @@ where
                 && (at(&variances, row) - variance).abs() <= slack * 9.0)
             {
                 return Err(format!(
-                    "row {row}: {} and {}, not {dot} and {variance}",
+                    "row {row}: dot and variance are {} and {}, expected {dot} and {variance}",
                     at(&dots, row),
                     at(&variances, row)
                 ));
@@ -908,7 +927,7 @@ fn at(values: &[f64], index: usize) -> f64 {
     values.get(index).copied().unwrap_or(f64::NAN)
 }
 
-/// Shapes that a tensor of this one must not be combined with, among them all that others would broadcast.
+/// Shapes that must not be combined with this one, including all shapes that broadcasting would accept.
 fn other_shapes(shape: &[usize]) -> Vec<Vec<usize>> {
     let len: usize = shape.iter().product();
     let mut others = vec![vec![], vec![1], vec![len], vec![len + 1], vec![1, len], vec![len, 1]];
@@ -928,7 +947,7 @@ fn other_shapes(shape: &[usize]) -> Vec<Vec<usize>> {
     others
 }
 
-/// Σ kᵢ·tᵢ from left to right, each weight, product and sum rounded, without the terms of weight 0.
+/// Σ kᵢ·tᵢ from left to right without the terms of weight 0. Each weight, product and sum is rounded.
 fn sum(arithmetic: Arithmetic, terms: &[(f64, f64)]) -> f64 {
     let live = terms.iter().filter(|(weight, _)| *weight != 0.0);
     // −0 + x is x for every x.
@@ -948,7 +967,7 @@ fn clamped(value: f64, bound: f64) -> f64 {
     }
 }
 
-/// By sorting; linear interpolation between order statistics.
+/// The quantile of the magnitudes, by sorting, with linear interpolation between order statistics.
 fn sorted_quantile(row: &[f64], ratio: f64) -> f64 {
     let mut sorted: Vec<f64> = row.iter().map(|value| value.abs()).collect();
     sorted.sort_by(f64::total_cmp); // NaN last
@@ -960,7 +979,7 @@ fn sorted_quantile(row: &[f64], ratio: f64) -> f64 {
     if low == high { low } else { low + (high - low) * (position - position.floor()) }
 }
 
-/// x′ of a row and what it keeps, by their formulas; each with the sum of the magnitudes of its terms.
+/// x′ of a row and its kept output, by their formulas; each element with the sum of the magnitudes of its terms.
 fn stepped_row(
     arithmetic: Arithmetic,
     k: &Coefficients,
@@ -1002,7 +1021,7 @@ fn stepped_row(
     [next, keeps]
 }
 
-/// Coefficients of all forms a step can have: DDIM without and with noise, DDPM, and x̂₀ alone; every threshold.
+/// Coefficients of all forms that a step can have: DDIM without and with noise, DDPM, and x̂₀ only; every threshold.
 fn coefficients() -> Result<Vec<Coefficients>, String> {
     let level = NoiseLevel::from_alpha_bar(0.3).map_err(|error| error.to_string())?;
     let combinations = [
@@ -1031,7 +1050,7 @@ fn coefficients() -> Result<Vec<Coefficients>, String> {
     Ok(all)
 }
 
-/// Coefficients of rows that remember, in all forms, and one without memory: no to four earlier outputs, which keep x̂₀, ε or nothing.
+/// Coefficients of rows with memory, in all forms: they read zero to four earlier outputs, and keep x̂₀, ε, x or nothing.
 fn remembering() -> Result<Vec<Coefficients>, String> {
     let text = |error: Error| error.to_string();
     let level = NoiseLevel::from_alpha_bar(0.3).map_err(text)?;

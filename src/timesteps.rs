@@ -9,8 +9,8 @@ pub use spacing::Spacing;
 use crate::error::{Error, require, require_count};
 use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 
-/// τ, the timesteps of a sampler: S different indices out of the training steps 0..T, in the order in which they are visited, and
-/// the level at which the path ends (Song et al. 2021, section 4.2).
+/// τ, the timesteps of a sampler: S different training steps out of 0..T, in the order in which they are visited, and the level
+/// at which the path ends (Song et al. 2021, section 4.2).
 ///
 /// S is the number of inference steps, `num_inference_steps` in diffusers. A constructor that takes S returns exactly S strictly
 /// falling values, or an error. (Only [`Timesteps::img2img`] may return fewer; it says when.) The successor of a step is the next
@@ -78,14 +78,14 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Conditioning {
-    /// The current level, at which x is: an explicit Euler step of the ODE, the paper's encoder.
+    /// The level of x at the start of the step: an explicit Euler step of the ODE, as in the paper.
     ///
     /// In the first step, from clean data, the network receives t = 0 and the level
-    /// [`NoiseLevel::CLEAN`](crate::NoiseLevel::CLEAN). An x₀-prediction determines no ε there; such networks encode from
+    /// [`NoiseLevel::CLEAN`](crate::NoiseLevel::CLEAN). x₀-prediction does not determine ε there: with such a network, encode from
     /// [`PathEnd::FirstLevel`].
     #[default]
     Source,
-    /// The next level, to which the step goes, while x is still at the level before; as `DDIMInverseScheduler` in diffusers.
+    /// The level that the step goes to, although x is still at the level before it; as `DDIMInverseScheduler` in diffusers.
     #[doc(alias = "DDIMInverseScheduler")]
     Destination,
 }
@@ -193,7 +193,7 @@ impl Timesteps {
         Self::spaced(train_steps, steps, Spacing::Quadratic)
     }
 
-    /// S timesteps with a [`Spacing`] that is a value: a setting of a program, for example.
+    /// S timesteps with the [`Spacing`] as a value, for programs that have it as a setting.
     ///
     /// # Errors
     /// As the constructor that the spacing names.
@@ -215,8 +215,8 @@ impl Timesteps {
 
     /// S indices whose log-SNR is spaced as evenly as the schedule allows, from t = T−1 to t = 0.
     ///
-    /// For each of S evenly spaced log-SNR this takes the nearest t, or the next free one if two fall on one t. In a schedule of
-    /// zero terminal SNR, t = T−1 (log-SNR −∞) comes first and the rest is spaced from T−2.
+    /// For each of S evenly spaced log-SNR this takes the nearest t, or the next free one if two fall on one t. In a schedule with
+    /// zero terminal SNR, t = T−1 (log-SNR −∞) comes first, and the rest is spaced from T−2.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ S ≤ T.
@@ -242,7 +242,7 @@ impl Timesteps {
         let noisiest = schedule.level(finite_last)?.log_snr();
         let mut rising = Vec::with_capacity(steps);
         for i in 0..finite_steps {
-            // A lone finite entry next to the one at −∞ is the noisiest.
+            // If only one finite entry is wanted, beside the one at −∞, it is the noisiest.
             let share = if finite_steps == 1 { 1.0 } else { i as f64 / (finite_steps - 1) as f64 };
             let nearest = schedule.nearest_to_log_snr(cleanest + (noisiest - cleanest) * share)?;
             let least = rising.last().map_or(0, |previous| previous + 1);
@@ -255,7 +255,7 @@ impl Timesteps {
         Self::falling(train_steps, rising.into_iter().rev())
     }
 
-    /// All of T−1, …, 0.
+    /// All T timesteps, T−1, …, 0.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].
@@ -266,7 +266,7 @@ impl Timesteps {
 
 /// Custom lists.
 impl Timesteps {
-    /// A custom list, strictly falling, each entry below T. Distilled models (LCM) take theirs.
+    /// A custom list, strictly falling, each entry below T; for example the timesteps of a distilled model (LCM).
     ///
     /// # Errors
     /// [`Error::Count`] for an empty list or one longer than T, [`Error::Timestep`] for an entry at or above T,
@@ -284,12 +284,12 @@ impl Timesteps {
         Self::falling(train_steps, list)
     }
 
-    /// The timesteps nearest to a custom list of σ (of the variance-exploding view x/√ᾱ = x₀ + σ·ε), such as that of Karras et al.
-    /// (2022, Eq. 5), each used once.
+    /// The timesteps nearest to a custom list of σ, such as that of Karras et al. (2022, Eq. 5); no timestep is used twice.
     ///
-    /// Nearness is measured in log-SNR. If several σ have the same nearest t, neighbouring t are used for them: the entries are
-    /// distinct, keep the order of the list, and are moved by as few indices in all as possible. Leave out a final σ = 0; the path
-    /// ends in clean data anyway.
+    /// σ is the noise of x/√ᾱ = x₀ + σ·ε. Nearness is measured in log-SNR. If several σ have the same nearest t, they get
+    /// neighbouring t: the entries are distinct, keep the order of the list, and move by as few indices in total as possible. Leave
+    /// out a final σ = 0; the path ends in clean data anyway. [`Path::from_sigmas`](crate::Path::from_sigmas) keeps each σ exactly,
+    /// with fractions of t.
     ///
     /// # Errors
     /// [`Error::NotFalling`] unless the list falls strictly, [`Error::Parameter`] unless each σ is positive and finite,
@@ -329,10 +329,10 @@ impl Timesteps {
         Self::falling(train_steps, spacing::distinct(&nearest, train_steps).into_iter().rev())
     }
 
-    /// The entries that a [`Respacing`] takes out of 0..T.
+    /// The timesteps that a [`Respacing`] selects from 0..T.
     ///
     /// # Errors
-    /// [`Error::Respacing`] if T cannot be divided that way.
+    /// [`Error::Respacing`] if T cannot be divided in that way.
     ///
     /// ```
     /// # use alphabar::Timesteps;
@@ -366,7 +366,7 @@ impl Timesteps {
     }
 }
 
-/// Starting part-way: image to image.
+/// Starting part-way: img2img.
 ///
 /// Noise the image to [`Plan::start`](crate::Plan::start) with [`forward::add_noise`](crate::forward::add_noise), then sample.
 impl Timesteps {
@@ -375,7 +375,7 @@ impl Timesteps {
     /// `None` if that leaves nothing to do (strength 0, or below 1/T): return the image as it is. If fewer than S training steps
     /// are left (strength < S/T), each of them is taken once. Every other strength costs exactly S calls.
     ///
-    /// ⌊T·strength⌋ is rounded at 1e-9: 1000·0.29 counts as 290, and not as 289 as in `f64`.
+    /// A product T·strength within 1e-9 of the next integer counts as that integer: 1000·0.29 gives 290, not the 289 of `f64`.
     ///
     /// [`Timesteps::with_strength`] is diffusers' way, which makes fewer calls for a smaller strength.
     ///
@@ -430,7 +430,8 @@ impl Timesteps {
     ///
     /// The number of network calls falls with the strength; [`Timesteps::img2img`] keeps it.
     ///
-    /// ⌊S·strength⌋ is rounded at 1e-9: 90·0.7 counts as 63. diffusers takes the 62 of `f64` arithmetic.
+    /// A product S·strength within 1e-9 of the next integer counts as that integer: 90·0.7 gives 63. diffusers takes the 62 of
+    /// `f64` arithmetic.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ strength ≤ 1, [`Error::NothingToDo`] if no entry is left (strength < 1/S): return the image
@@ -450,7 +451,7 @@ impl Timesteps {
         self.keep_cleanest(kept, "strength", strength)
     }
 
-    /// Only the entries at or below a given t.
+    /// Keeps only the entries at or below a given t.
     ///
     /// # Errors
     /// [`Error::NothingToDo`] if every entry lies above t.
@@ -478,13 +479,13 @@ impl Timesteps {
     }
 }
 
-/// Other paths over the same indices.
+/// End, direction and queries.
 impl Timesteps {
     /// These timesteps with another level at the clean end.
     ///
     /// ```
     /// # use alphabar::{PathEnd, Timesteps};
-    /// // As Stable Diffusion's configurations have it (`set_alpha_to_one = false`).
+    /// // As in Stable Diffusion's configurations (`set_alpha_to_one = false`).
     /// let tau = Timesteps::leading(1000, 50, 1)?.ending(PathEnd::FirstLevel);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -564,7 +565,7 @@ fn check_steps(train_steps: usize, steps: usize) -> Result<usize, Error> {
     require_count("S", steps, 1, train_steps)
 }
 
-/// How many of so many steps a strength keeps.
+/// How many of `count` steps a strength keeps.
 pub(crate) fn kept_by_strength(count: usize, strength: f64) -> Result<usize, Error> {
     Ok(spacing::share(count, require((0.0..=1.0).contains(&strength), "strength", strength, "inside [0, 1]")?))
 }

@@ -1,35 +1,37 @@
-//! Noise as the increments of one Brownian motion, for any steps.
+//! Noise as the increments of one Brownian motion, whatever the steps.
 
 use crate::error::{Error, require};
 use crate::noise::{Draw, NoiseSource, NormalStream, SeededNoise, torch::elements};
 use crate::plan::Plan;
 use crate::tensor::HostTensor;
 
-/// Brownian noise: runs with other numbers of steps, or another spacing, follow the same random path.
+/// Brownian noise: runs of one seed follow one random path, whatever their number of steps and their spacing.
 ///
-/// With [`SeededNoise`] a run of 20 steps and one of 40 have different noise, and two different images. Here the noise of a step is
-/// the increment of a Brownian motion over the interval of the step, so that runs of one seed converge to one image as S grows.
+/// With [`SeededNoise`] a run of 20 steps and a run of 40 steps have different noise and give two different images. Here the
+/// noise of a step is the increment of a Brownian motion over the interval of the step. So runs of one seed converge to one
+/// image as S grows.
 ///
-/// DDIM with η = 1 and DDPM say which Brownian motion that is. In q = x·signal/noise² their step from level t to level s reads
+/// DDIM with η = 1 and DDPM determine which Brownian motion that is. In q = x·signal/noise² their step from level t to level s is
 ///
 /// ```text
 /// q_s = q_t + (SNR_s − SNR_t)·x̂₀ + √(SNR_s − SNR_t)·z,        SNR = signal²/noise²
 /// ```
 ///
-/// (Song et al. 2021, Eq. 12 with η = 1), which is Euler's method for dq = x̂₀ dτ + dB_τ in the time τ = SNR. So
+/// (Song et al. 2021, Eq. 12 with η = 1). This is Euler's method for dq = x̂₀ dτ + dB_τ in the time τ = SNR. So
 ///
 /// ```text
 /// z = (B(SNR_s) − B(SNR_t)) / √(SNR_s − SNR_t)
 /// ```
 ///
-/// and the noise of many small steps adds up to that of a large one, exactly. Other methods that add noise get a z that is
-/// as good; their runs converge as well.
+/// and the noise of many small steps adds up exactly to the noise of one large step. For other samplers that add noise, z is a
+/// standard normal as well, and their runs converge too.
 ///
-/// B is a function of (seed, sample, SNR, element), as [`SeededNoise`] is of its key: no draw depends on another. Each octave
-/// [2ᵏ, 2ᵏ⁺¹] of the SNR has a tree of Brownian bridges (Lévy 1948) from the counter-based [`NormalStream`], 32 levels deep; below, it
-/// is a straight line. Increments over a part w of an octave have a variance within 2⁻³³/w of their length, relatively.
+/// B is a function of (seed, sample, SNR, element), so no draw depends on another, as with [`SeededNoise`]. Each octave
+/// [2ᵏ, 2ᵏ⁺¹] of the SNR has a tree of Brownian bridges (Lévy 1948) from the counter-based [`NormalStream`], 32 levels deep;
+/// below that, B is a straight line. The variance of an increment over a part w of an octave is its length within a relative
+/// error of 2⁻³³/w.
 ///
-/// A draw takes about 64 normals an element; [`SeededNoise`] takes one. x_T is that of [`SeededNoise`].
+/// A draw takes about 64 normals per element; [`SeededNoise`] takes one. x_T is the same as with [`SeededNoise`].
 ///
 /// ```
 /// use alphabar::noise::Brownian;
@@ -50,6 +52,7 @@ use crate::tensor::HostTensor;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "BrownianTree")]
+#[doc(alias = "BrownianTreeNoiseSampler")]
 pub struct Brownian {
     seed: u64,
     first: u64,
@@ -58,17 +61,18 @@ pub struct Brownian {
 }
 
 impl Brownian {
-    /// The noise of a seed for the steps of this plan; row r of a batch is sample r.
+    /// The noise of a seed for the steps of this plan. Entry r of a batch is sample r of that seed.
     ///
-    /// On a path with churn ([`Path::churned`](crate::Path::churned)) the noise of the steps is independent and standard normal as
-    /// everywhere, but other steps do not keep the Brownian path: churn is no process in the log-SNR.
+    /// On a path with churn ([`Path::churned`](crate::Path::churned)) the noise of the steps is still independent and standard
+    /// normal. But a run with other steps does not follow the same Brownian path, because churn is not a process in the
+    /// log-SNR.
     #[must_use]
     pub fn new(seed: u64, plan: &Plan) -> Self {
         let intervals = plan.steps().iter().map(|step| (step.starts.snr(), step.to.snr())).collect();
         Self { seed, first: 0, intervals }
     }
 
-    /// Row r of a batch is sample `first` + r (modulo 2⁶⁴).
+    /// Numbers the samples from `first` on: entry r of a batch is sample `first` + r (modulo 2⁶⁴).
     #[must_use]
     pub fn from_sample(mut self, first: u64) -> Self {
         self.first = first;
@@ -83,13 +87,16 @@ impl<T: HostTensor> NoiseSource<T> for Brownian {
         };
         let Some((from, to)) = self.intervals.get(index).copied() else {
             let message = format!(
-                "Brownian noise was made for a plan of {} steps; there is no step {index}",
+                "Brownian noise was made for a plan of {} steps, which has no step {index}; make it from the plan that you run",
                 self.intervals.len()
             );
             return Err(Error::Noise(message.into()));
         };
         if from == to {
-            let message = format!("step {index} does not change the noise level, so it has no Brownian increment");
+            let message = format!(
+                "step {index} does not change the noise level, so it has no Brownian increment; leave the step out, or use \
+                 SeededNoise"
+            );
             return Err(Error::Noise(message.into()));
         }
         let rows = like.rows_of_batch();
@@ -121,16 +128,16 @@ pub struct BrownianPath {
     sample: u64,
 }
 
-/// The first octave starts at 2⁻⁶⁴; one interval lies below it.
+/// The exponent of the first octave, which starts at 2⁻⁶⁴. Everything below it is one interval.
 const FIRST_OCTAVE: i32 = -64;
 
-/// Bits of a position in an octave: those of an `f64` after the first.
+/// Bits of a position in an octave: the stored fraction of an `f64`.
 const BITS: u32 = 52;
 
 /// Levels of a tree.
 const DEPTH: u32 = 32;
 
-/// Sets the streams apart from those of [`SeededNoise`].
+/// Separates these streams from the streams of [`SeededNoise`].
 const TAG: u64 = 1 << 63;
 
 impl BrownianPath {
@@ -166,8 +173,8 @@ impl BrownianPath {
         Ok(())
     }
 
-    /// The increment divided by its standard deviation; towards clean data, where the SNR is infinite, the limit: a normal
-    /// of its own.
+    /// The increment divided by its standard deviation. Towards clean data the SNR is infinite, and the limit is an independent
+    /// normal.
     fn normal(&self, from: f64, to: f64, z: &mut [f64]) -> Result<(), Error> {
         if from.max(to) == f64::INFINITY {
             let mut normals = vec![0.0; z.len()];
@@ -181,14 +188,15 @@ impl BrownianPath {
         Ok(())
     }
 
-    /// The normals of a node: 0 is the increment of the octave, 1 the bridge to its middle, 2i and 2i + 1 those of the halves of i.
+    /// The normals of a node. Node 0 is the increment of the octave, node 1 the bridge to its middle; nodes 2i and 2i + 1 are the
+    /// bridges in the two halves of node i's interval.
     fn stream(&self, octave: i32, node: u64) -> NormalStream {
         let octave = (octave - FIRST_OCTAVE + 1) as u64;
         NormalStream::new(self.seed, self.sample, TAG | octave << (DEPTH + 1) | node)
     }
 }
 
-/// A time as an octave and the place in it, in units of 2⁻⁵² of its length.
+/// A time as an octave and the place in it, in units of 2⁻⁵² of the octave's length.
 #[derive(Clone, Copy)]
 struct Position {
     octave: i32,
@@ -235,7 +243,7 @@ impl Walk {
         self.left.fill(0.0);
         self.right.iter_mut().zip(&self.normals).for_each(|(right, normal)| *right = (*normal).into());
         let whole = 1_u64 << BITS;
-        // Half the standard deviation of the interval at hand; the bridge's middle has variance length/4.
+        // Half the standard deviation of the current interval: the middle of a bridge has the variance length/4.
         let (mut node, mut half_deviation, mut level) = (1_u64, 0.5, 0);
         while place != 0 && place != whole && level < DEPTH {
             self.path.stream(octave, node).fill(0, &mut self.normals);

@@ -1,10 +1,10 @@
 //! The noise of ComfyUI.
 //!
-//! By its source (`comfy/sample.py` and `comfy/k_diffusion/sampling.py`), the initial noise of a seed comes from torch's CPU
-//! generator, the whole batch at once. Samplers that add noise draw it by the default noise sampler on the device of the latents:
-//! on a GPU by a CUDA generator of the same seed, on a CPU by a generator of seed + 1. All noise is `f32`.
+//! According to its source (`comfy/sample.py` and `comfy/k_diffusion/sampling.py`), ComfyUI draws the initial noise of a seed
+//! from torch's CPU generator, the whole batch at once. Samplers that add noise use the default noise sampler on the device of
+//! the latents: on a GPU a CUDA generator of the same seed, on a CPU a generator of seed + 1. All noise is `f32`.
 //!
-//! Samplers with "sde" in their name, which take Brownian noise from the package torchsde, are not reproduced:
+//! Samplers with "sde" in their name take Brownian noise from the package torchsde. They are not reproduced;
 //! [`Brownian`](crate::noise::Brownian) is a source of that kind.
 
 use crate::error::{Error, require_count};
@@ -12,10 +12,10 @@ use crate::noise::torch::{Cpu, Cuda, Generator, Gpu, elements};
 use crate::noise::{Draw, NoiseSource};
 use crate::tensor::{ElementType, HostTensor};
 
-/// The largest batch index: each one below it costs a draw.
+/// The largest batch index. Each index up to it costs a draw.
 const MAX_BATCH_INDEX: usize = 4095;
 
-/// ComfyUI's noise of a seed.
+/// The noise that ComfyUI makes from a seed.
 ///
 /// ```
 /// use alphabar::noise::comfyui::ComfyUi;
@@ -25,41 +25,44 @@ const MAX_BATCH_INDEX: usize = 4095;
 /// let noise = ComfyUi::on_gpu(42, Gpu::RTX_4090);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[doc(alias = "KSampler")]
 pub struct ComfyUi {
     initial: Cpu,
     steps: Steps,
     batch_indices: Option<Vec<usize>>,
 }
 
-/// Where the steps draw.
+/// The source of the noise of the steps.
 #[derive(Clone, Debug, PartialEq)]
 enum Steps {
     Cpu(Box<Cpu>),
     Cuda(Cuda),
-    /// From the generator of the initial noise.
+    /// The generator of the initial noise.
     Initial,
 }
 
 impl ComfyUi {
-    /// Latents on a CPU: steps draw from a generator of seed + 1.
+    /// The noise for latents on a CPU: steps draw from a generator of seed + 1.
     #[must_use]
     pub fn on_cpu(seed: u64) -> Self {
         Self::new(seed, Steps::Cpu(Box::new(in_f32(seed.wrapping_add(1)))))
     }
 
-    /// Latents on a GPU: steps draw from a CUDA generator.
+    /// The noise for latents on a GPU: steps draw from a CUDA generator.
     #[must_use]
     pub fn on_gpu(seed: u64, gpu: Gpu) -> Self {
         Self::new(seed, Steps::Cuda(Cuda::new(seed).on(gpu)))
     }
 
-    /// Latents on a CPU, in versions that do not add 1 to the seed: steps go on with the generator of the initial noise.
+    /// The noise for latents on a CPU in versions of ComfyUI that do not add 1 to the seed: steps continue with the generator
+    /// of the initial noise.
     #[must_use]
     pub fn on_cpu_with_one_generator(seed: u64) -> Self {
         Self::new(seed, Steps::Initial)
     }
 
-    /// The batch indices that "Latent From Batch" leaves: row r has the noise of sample `indices[r]` of a batch drawn one by one.
+    /// Sets the batch indices, as the node "Latent From Batch" does. Entry r of the batch then has the noise of sample
+    /// `indices[r]` of a batch whose samples are drawn one by one.
     ///
     /// # Errors
     /// [`Error::Count`] for an index above 4095.
@@ -74,7 +77,7 @@ impl ComfyUi {
         Self { initial: in_f32(seed), steps, batch_indices: None }
     }
 
-    /// Each sample drawn on its own, also those that no row has.
+    /// Draws every sample up to the largest index one by one, also those that are not in the batch.
     fn indexed<T: HostTensor>(&mut self, like: &T, indices: &[usize]) -> Result<T, Error> {
         let rows = like.rows_of_batch();
         if indices.len() != rows.count {

@@ -1,26 +1,27 @@
-//! The Mersenne Twister MT19937 (Matsumoto & Nishimura 1998), the generator below torch's CPU generator and numpy's `RandomState`.
+//! The Mersenne Twister MT19937 (Matsumoto & Nishimura 1998), on which torch's CPU generator and numpy's `RandomState` are built.
 //!
 //! ```text
 //! state[0] = seed,   state[j] = 1812433253·(state[j−1] xor state[j−1] >> 30) + j                                 (seeding)
 //! state[j] ← state[j + 397] xor twist(upper bit of state[j], lower 31 bits of state[j + 1])                      (j mod 624)
 //! ```
 //!
-//! It is written out here because no crate fits: torch's and numpy's states must be read and written, words are needed by the
-//! block, and `rand_mt` needs a newer Rust than this crate.
+//! It is written out here because no crate fits: torch's states must be read and written, words are needed in blocks, and
+//! `rand_mt` needs a newer Rust than this crate.
 
 #![allow(clippy::indexing_slicing, reason = "every index is below the length of a fixed array")]
 
 /// Words of a block.
 pub(crate) const LEN: usize = 624;
 
-/// Distance of the word that is mixed in.
+/// The distance to the word that is mixed in.
 const SHIFT: usize = 397;
 
 /// The state and the place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mt19937 {
     pub(crate) state: [u32; LEN],
-    /// Words handed out of this block. 0 only after seeding: the state is then the seed's, and the first block is still to be made.
+    /// The number of words of this block that were handed out. It is 0 only after seeding: the state is then the seed's, and
+    /// the first block is still to be made.
     pub(crate) next: usize,
 }
 
@@ -73,7 +74,8 @@ impl Mt19937 {
         }
     }
 
-    /// The next block, in three parts: in each of them nothing that is read has been written, so that the loops become vectors.
+    /// Makes the next block in three parts. No part reads a word that it has already written, so that the compiler can
+    /// vectorise the loops.
     #[inline(always)]
     fn twist(&mut self) {
         const FIRST: usize = LEN - SHIFT;

@@ -1,6 +1,6 @@
 //! The noise of numpy: `np.random.seed` with `np.random.randn`, and `np.random.default_rng` with `standard_normal`.
 //!
-//! Both draw `f64`, element by element; numpy code then casts. [`Numpy`] makes a noise source of either.
+//! Both draw `f64`, element by element; numpy code then casts. [`Numpy`] makes a noise source from either.
 //!
 //! ```
 //! use alphabar::noise::numpy::{Numpy, RandomState};
@@ -23,7 +23,7 @@ use crate::noise::torch::elements;
 use crate::noise::{Draw, NoiseSource};
 use crate::tensor::HostTensor;
 
-/// numpy's legacy generator, `np.random.RandomState(seed)`, which is also what `np.random.seed` sets.
+/// numpy's legacy generator, `np.random.RandomState(seed)`, which `np.random.seed` sets too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomState {
     words: Mt19937,
@@ -32,7 +32,7 @@ pub struct RandomState {
 }
 
 impl RandomState {
-    /// The generator of a seed; numpy has no larger ones.
+    /// The generator of a seed. numpy accepts no larger seed here.
     #[must_use]
     #[doc(alias = "seed")]
     pub fn new(seed: u32) -> Self {
@@ -119,14 +119,14 @@ impl From<u32> for DefaultRng {
 
 /// A generator of standard normals in `f64`, one by one.
 pub trait StandardNormal {
-    /// The next.
+    /// The next number.
     fn standard_normal(&mut self) -> f64;
 }
 
-/// The noise of a generator of numpy's, which draws the whole batch in row-major order.
+/// The noise of a numpy generator, which draws the whole batch in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Numpy<G> {
-    /// The generator with its state, to be saved or drawn from elsewhere.
+    /// The generator with its state. Save it, or draw other numbers from it.
     pub generator: G,
 }
 

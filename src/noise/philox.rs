@@ -1,6 +1,6 @@
-//! Philox4x32-10 (Salmon et al. 2011), the counter-based generator of CUDA's cuRAND and so of torch on a GPU.
+//! Philox4x32-10 (Salmon et al. 2011), the counter-based generator of CUDA's cuRAND, and therefore of torch on a GPU.
 //!
-//! Twenty lines, written out here: a block of a counter and a key is all that is needed.
+//! It is written out here: it takes twenty lines, and only the block of a counter and a key is needed.
 
 /// The four words of a counter under a key.
 #[inline(always)]
@@ -13,7 +13,7 @@ pub(crate) fn philox4x32_10([mut a, mut b, mut c, mut d]: [u32; 4], [mut k, mut 
     [a, b, c, d]
 }
 
-/// The block that a thread of CUDA's draws: the key is the seed, the counter is (offset, subsequence).
+/// The block that a CUDA thread draws: the key is the seed, the counter is (offset, subsequence).
 #[inline(always)]
 pub(crate) fn of_thread(seed: u64, subsequence: u64, offset: u64) -> [u32; 4] {
     let halves = |value: u64| (value as u32, (value >> 32) as u32);

@@ -1,15 +1,17 @@
 //! The noise of torch: `torch.randn` of a seed, on the CPU and on CUDA GPUs.
 //!
-//! diffusers, ComfyUI and most published code take their noise from torch. These sources give a run in this crate the noise of
-//! the same seed there. `docs/seeds.md` says which source belongs to which program, and what agrees to the last bit.
+//! diffusers, ComfyUI and most published code take their noise from torch. With these sources, a run in this crate gets the
+//! noise that torch draws for the same seed. `docs/seeds.md` says which source belongs to which program, and what agrees to the
+//! last bit.
 //!
 //! | torch | here | agrees |
 //! |---|---|---|
 //! | `torch.Generator("cpu")` | [`Generator`], [`Cpu`] | every bit of torch 2.15 on x86-64 with AVX2 |
 //! | `torch.Generator("cuda")` | [`CudaGenerator`], [`Cuda`] | uniforms to the last bit, normals within 1e-6 |
 //!
-//! torch's generators are sequential: noise depends on the draws made before it. Ask for x_T first, then for the steps in their
-//! order, as [`sample`](crate::sample()) does. [`SeededNoise`](crate::SeededNoise) has no such order and stays the default.
+//! torch's generators are sequential: noise depends on the draws made before it. Draw x_T first, then the noise of the steps in
+//! their order, as [`sample`](crate::sample()) does. [`SeededNoise`](crate::SeededNoise) needs no such order and is the
+//! default.
 //!
 //! ```
 //! use alphabar::noise::torch;
@@ -40,8 +42,8 @@ use crate::tensor::{ElementType, HostTensor, Rows};
 
 /// The noise of torch's CPU generator, drawn as diffusers' `randn_tensor` draws it.
 ///
-/// Noise has the element type of the tensor that it is for, as `torch.randn_like` has; [`Cpu::drawn_as`] sets another, for programs
-/// that draw in `f32` and then cast.
+/// Noise is drawn in the element type of the tensor that it is for, as with `torch.randn_like`. [`Cpu::drawn_as`] sets another
+/// type, for programs that draw in `f32` and then cast.
 ///
 /// ```
 /// use alphabar::noise::torch::Cpu;
@@ -49,7 +51,7 @@ use crate::tensor::{ElementType, HostTensor, Rows};
 /// use ndarray::Array2;
 ///
 /// let like = Array2::<f32>::zeros((2, 100));
-/// // One generator for the whole batch, or a list of generators, one a sample: different noise, as in diffusers.
+/// // One generator for the whole batch and a list of generators, one per sample, give different noise, as in diffusers.
 /// let batch = Cpu::new(7).noise(&like, Draw::Initial)?;
 /// let listed = Cpu::per_sample([7, 8]).noise(&like, Draw::Initial)?;
 /// assert_ne!(batch, listed);
@@ -57,6 +59,7 @@ use crate::tensor::{ElementType, HostTensor, Rows};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "generator")]
+#[doc(alias = "randn_tensor")]
 pub struct Cpu {
     generators: Generators<Generator>,
     drawn_as: Option<ElementType>,
@@ -70,19 +73,19 @@ impl Cpu {
         Generator::new(seed).into()
     }
 
-    /// A list of generators, one a sample: `generator=[torch.Generator().manual_seed(s) for s in seeds]` in diffusers.
+    /// A list of generators, one per sample: `generator=[torch.Generator().manual_seed(s) for s in seeds]` in diffusers.
     #[must_use]
     pub fn per_sample(seeds: impl IntoIterator<Item = u64>) -> Self {
         Self::from_generators(seeds.into_iter().map(Generator::new))
     }
 
-    /// A list of generators that may have drawn before, one a sample.
+    /// A list of generators that may have drawn before, one per sample.
     #[must_use]
     pub fn from_generators(generators: impl IntoIterator<Item = Generator>) -> Self {
         Self { generators: Generators::PerSample(generators.into_iter().collect()), drawn_as: None }
     }
 
-    /// Draws in this type and casts to the tensor's type.
+    /// Sets the type to draw in. The noise is then cast to the tensor's type.
     #[must_use]
     #[doc(alias = "dtype")]
     pub fn drawn_as(mut self, element_type: ElementType) -> Self {
@@ -90,22 +93,22 @@ impl Cpu {
         self
     }
 
-    /// The generators with their state, to be saved: the one of the batch, or those of the samples.
+    /// The generators with their state, for saving: one for the batch, or one per sample.
     #[must_use]
     pub fn generators(&self) -> &[Generator] {
         self.generators.as_slice()
     }
 
-    /// The generators, for other draws between those of a run, such as that of a VAE's latents.
+    /// The generators, for other draws between the draws of a run, such as sampling a VAE's latents.
     pub fn generators_mut(&mut self) -> &mut [Generator] {
         self.generators.as_mut_slice()
     }
 
-    /// Skips the noise of `draws` draws for tensors like this one. To resume a run after k steps that added noise, skip 1 + k draws:
-    /// x_T, and one a step.
+    /// Skips `draws` draws for tensors like this one. To resume a run after k steps that added noise, skip 1 + k draws: one for
+    /// x_T, and one per step.
     ///
     /// # Errors
-    /// Those of [`NoiseSource::noise`].
+    /// The errors of [`NoiseSource::noise`].
     ///
     /// ```
     /// use alphabar::noise::torch::Cpu;
@@ -125,7 +128,7 @@ impl Cpu {
         })
     }
 
-    /// Noise of any type but `f64`, before it is rounded to it.
+    /// Noise for any type except `f64`, before it is rounded to that type.
     pub(super) fn in_f32(&mut self, rows: Rows, element_type: ElementType) -> Result<Vec<f32>, Error> {
         let mut z = vec![0.0_f32; elements(rows)?];
         self.generators.for_each(rows, |generator, part| {
@@ -183,7 +186,7 @@ impl<G> Generators<G> {
         }
     }
 
-    /// Calls `draw(generator, elements)` for each generator with the range of the elements that are its.
+    /// Calls `draw(generator, elements)` for each generator with the range of its elements.
     fn for_each(
         &mut self,
         rows: Rows,
@@ -206,7 +209,7 @@ pub(super) fn elements(rows: Rows) -> Result<usize, Error> {
     let shape = || vec![rows.count, rows.len];
     match rows.count.checked_mul(rows.len) {
         Some(0) => Err(Error::Empty { operand: "the tensor to make noise for", shape: shape() }),
-        // As many bytes as an allocation may have.
+        // As `f64`, the elements must fit into the largest allocation.
         Some(elements) if elements <= isize::MAX as usize / 8 => Ok(elements),
         _ => Err(Error::TooManyElements { operand: "the tensor to make noise for", shape: shape() }),
     }

@@ -1,7 +1,8 @@
 //! The noise of AUTOMATIC1111's Stable Diffusion web UI.
 //!
-//! By its source (`modules/rng.py` and `modules/rng_philox.py`), each image has its own generator; the images of a batch have the seeds
-//! s, s + 1, s + 2 …. The generator makes the initial noise and then the noise of the steps, all in `f32`. The settings:
+//! According to its source (`modules/rng.py` and `modules/rng_philox.py`), each image has its own generator. The images of a
+//! batch have the seeds s, s + 1, s + 2 …. A generator makes the initial noise and then the noise of the steps, all in `f32`.
+//! These settings change the noise:
 //!
 //! | setting | here |
 //! |---|---|
@@ -9,8 +10,8 @@
 //! | eta noise seed delta (ENSD) | [`WebUi::eta_noise_seed_delta`] |
 //! | variation seed and strength | [`WebUi::variations`] |
 //!
-//! "Resize seed from" is not reproduced, nor are samplers with "SDE" in their name, which take their noise from the package
-//! torchsde.
+//! Two things are not reproduced: "Resize seed from", and samplers with "SDE" in their name, which take their noise from the
+//! package torchsde.
 
 use crate::error::{Error, require};
 use crate::noise::torch::{Cpu, Cuda, Gpu, elements};
@@ -23,17 +24,18 @@ use crate::tensor::{ElementType, HostTensor, Rows};
 pub enum RandomSource {
     /// torch's CPU generator.
     Cpu,
-    /// The web UI's own imitation of a CUDA generator: element i of draw k is made of Philox's subsequence i at offset k, for every
-    /// tensor size.
+    /// The web UI's own imitation of a CUDA generator. Element i of draw k is made from Philox's subsequence i at offset k, for
+    /// every tensor size.
     Nv,
-    /// torch's CUDA generator, on this GPU.
+    /// torch's CUDA generator on this GPU.
     Gpu(Gpu),
-    /// The default setting, "GPU", for latents that are the same on every GPU: up to 40,960 elements an image.
+    /// The default setting, "GPU", for latents of up to 40,960 elements per image, which are equal on every GPU from a T4
+    /// upwards.
     #[default]
     AnyGpu,
 }
 
-/// The web UI's noise of a list of seeds, one an image.
+/// The noise that the web UI makes from a list of seeds, one per image.
 ///
 /// ```
 /// use alphabar::noise::webui::{RandomSource, WebUi};
@@ -42,6 +44,8 @@ pub enum RandomSource {
 /// let noise = WebUi::batch(42, 4).source(RandomSource::Nv).eta_noise_seed_delta(31337);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[doc(alias = "AUTOMATIC1111")]
+#[doc(alias = "A1111")]
 pub struct WebUi {
     seeds: Vec<u64>,
     source: RandomSource,
@@ -66,27 +70,28 @@ struct Variations {
 }
 
 impl WebUi {
-    /// The noise of these seeds, one an image.
+    /// The noise of these seeds, one per image.
     #[must_use]
     pub fn new(seeds: impl IntoIterator<Item = u64>) -> Self {
         let seeds = seeds.into_iter().collect();
         Self { seeds, source: RandomSource::default(), generators: None, seed_delta: 0, variations: None }
     }
 
-    /// A batch: image i has the seed `seed` + i.
+    /// The noise of a batch: image i has the seed `seed` + i.
     #[must_use]
     pub fn batch(seed: u64, images: usize) -> Self {
         Self::new((0..images as u64).map(|image| seed.wrapping_add(image)))
     }
 
-    /// Where random numbers come from.
+    /// Sets the source of the random numbers.
     #[must_use]
     pub fn source(mut self, source: RandomSource) -> Self {
         self.source = source;
         self
     }
 
-    /// The steps draw from new generators of seed + delta; 0 is the default and has them go on with those of the initial noise.
+    /// Sets the eta noise seed delta (ENSD): the steps draw from new generators of seed + delta. With 0, the default, they
+    /// continue with the generators of the initial noise.
     #[must_use]
     #[doc(alias = "ENSD")]
     pub fn eta_noise_seed_delta(mut self, delta: i64) -> Self {
@@ -94,18 +99,19 @@ impl WebUi {
         self
     }
 
-    /// Mixes the initial noise with that of other seeds, spherically, by the columns of each channel:
+    /// Mixes the initial noise with the noise of other seeds, spherically, column by column of each channel:
     ///
     /// ```text
     /// z = (sin((1−w)·ω)·a + sin(w·ω)·b) / sin ω,   cos ω = ⟨a, b⟩/(‖a‖·‖b‖)
     /// ```
     ///
-    /// with a strength w in [0, 1]; `shape` is that of an image's latents, (channels, height, width). If the mean of cos ω is above
-    /// 0.9995 the web UI adds w·a + (1−w)·b instead, with the weights the wrong way round; so does this.
+    /// with a strength w in [0, 1]. `shape` is the shape of one image's latents, (channels, height, width). If the mean of
+    /// cos ω is above 0.9995, the web UI uses w·a + (1−w)·b instead (with the two weights swapped), and so does this source.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ w ≤ 1.
     #[doc(alias = "subseed")]
+    #[doc(alias = "subseed_strength")]
     pub fn variations(
         mut self,
         seeds: impl IntoIterator<Item = u64>,
@@ -165,7 +171,7 @@ impl Generators {
     }
 }
 
-/// Box and Muller's first number, in `f64` but for a constant that is an `f32`.
+/// The first normal of Box & Muller (1958), in `f64` except for one constant, which is an `f32`.
 fn nv_normal(seed: u64, element: u64, offset: u32) -> f32 {
     const PER_WORD: f64 = 1.0 / 4_294_967_296.0;
     let turn_per_word = f64::from(core::f32::consts::TAU / 4_294_967_296.0);
@@ -180,7 +186,7 @@ impl Variations {
         let image = channels.saturating_mul(height).saturating_mul(width);
         if image != rows.len || image == 0 {
             let (expected, found) = (vec![rows.len], self.shape.to_vec());
-            return Err(Error::Shape { operand: "an image's latents, for variation seeds,", expected, found });
+            return Err(Error::Shape { operand: "an image, as given to WebUi::variations,", expected, found });
         }
         for (a, b) in z.chunks_exact_mut(rows.len).zip(other.chunks_exact(rows.len)) {
             self.mix_image(a, b, height, width);

@@ -7,7 +7,7 @@ use rand_core::Rng;
 use crate::error::{Error, require};
 use crate::objective::sampler::{check_batch, unit};
 
-/// A distribution of the flow's σ to train at. [`Flow::shift_sigma`](crate::Flow::shift_sigma) moves a drawn σ as a model's shift does.
+/// A distribution of the flow's σ for training. [`Flow::shift_sigma`](crate::Flow::shift_sigma) applies a model's shift to a drawn σ.
 ///
 /// ```
 /// use alphabar::objective::FlowSigma;
@@ -17,6 +17,7 @@ use crate::objective::sampler::{check_batch, unit};
 /// assert!(sigmas.iter().all(|sigma| *sigma > 0.0 && *sigma < 1.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("compute_density_for_timestep_sampling", "weighting_scheme"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FlowSigma {
     law: Law,
@@ -29,11 +30,11 @@ enum Law {
     Mode { scale: f64 },
 }
 
-/// The largest scale at which the mode's map still rises: 2/(π − 2).
+/// The largest scale for which σ still falls with u: 2/(π − 2).
 const LARGEST_MODE_SCALE: f64 = 2.0 / (PI - 2.0);
 
 impl FlowSigma {
-    /// Uniform in (0, 1): rectified flows (Liu et al. 2023).
+    /// Uniform in (0, 1), as for rectified flows (Liu et al. 2023).
     #[must_use]
     pub fn uniform() -> Self {
         Self { law: Law::Uniform }
@@ -49,10 +50,10 @@ impl FlowSigma {
         Ok(Self { law: Law::LogitNormal { mean, std } })
     }
 
-    /// With heavy tails, σ = 1 − u − c·(cos²(π·u/2) − 1 + u) for a uniform u (Esser et al. 2024, Eq. 20); c = 1.29 there.
+    /// Mode sampling with heavy tails, σ = 1 − u − c·(cos²(π·u/2) − 1 + u) for a uniform u (Esser et al. 2024, Eq. 20); c = 1.29 there.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless −1 ≤ c ≤ 2/(π − 2), where σ falls with u.
+    /// [`Error::Parameter`] unless −1 ≤ c ≤ 2/(π − 2), for which σ falls with u.
     pub fn mode(scale: f64) -> Result<Self, Error> {
         require((-1.0..=LARGEST_MODE_SCALE).contains(&scale), "c", scale, "inside [−1, 2/(π − 2)]")?;
         Ok(Self { law: Law::Mode { scale } })
@@ -90,6 +91,7 @@ impl FlowSigma {
 ///
 /// # Errors
 /// [`Error::Parameter`] unless 1e-45 ≤ σ ≤ 1.
+#[doc(alias = "compute_loss_weighting_for_sd3")]
 pub fn sigma_sqrt_weight(sigma: f64) -> Result<f64, Error> {
     require((1e-45..=1.0).contains(&sigma), "σ", sigma, "inside [1e-45, 1]")?;
     Ok(1.0 / (sigma * sigma))
@@ -100,6 +102,7 @@ pub fn sigma_sqrt_weight(sigma: f64) -> Result<f64, Error> {
 ///
 /// # Errors
 /// [`Error::Parameter`] unless 0 ≤ σ ≤ 1.
+#[doc(alias = "compute_loss_weighting_for_sd3")]
 pub fn cosmap_weight(sigma: f64) -> Result<f64, Error> {
     require((0.0..=1.0).contains(&sigma), "σ", sigma, "inside [0, 1]")?;
     Ok(2.0 / (PI * (1.0 - 2.0 * sigma + 2.0 * sigma * sigma)))

@@ -1,4 +1,4 @@
-//! Distributions of the t to train at.
+//! Distributions of t for training.
 
 use rand_core::Rng;
 
@@ -92,7 +92,7 @@ impl Antithetic {
 
 /// Importance sampling of t, p_t ∝ √E\[L_t²\] over the last ten losses at each t (Nichol and Dhariwal 2021, Eq. 18).
 ///
-/// It is uniform until every t has ten losses, and while all of these are 0. Later, a thousandth of the probability stays
+/// It is uniform until every t has ten losses, and as long as all of these are 0. After that, a thousandth of the probability stays
 /// uniform, so that every t can still be drawn.
 ///
 /// ```
@@ -110,6 +110,7 @@ impl Antithetic {
 /// assert!(drawn.iter().all(|drawn| (drawn.weight - 0.5 / p[drawn.t]).abs() < 1e-15));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
+#[doc(alias("LossSecondMomentResampler", "importance sampling"))]
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossAware {
     /// Squares of the latest losses at each t.
@@ -118,9 +119,9 @@ pub struct LossAware {
     full: usize,
 }
 
-/// The number of losses kept for each t, as in the original.
+/// The number of losses kept for each t, as in the authors' code.
 const REMEMBERED: usize = 10;
-/// The part of the probability that stays uniform, as in the original.
+/// The part of the probability that stays uniform, as in the authors' code.
 const UNIFORM_SHARE: f64 = 1e-3;
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! The legs of a path: what a sampler makes its rows of.
+//! The legs of a path, from which a sampler makes its rows.
 
 use core::fmt;
 use core::ops::Deref;
@@ -31,7 +31,7 @@ pub struct Leg {
     /// The point at which the network is called: where the leg starts, except in encoding with
     /// [`Conditioning::Destination`](crate::Conditioning::Destination).
     pub call: Point,
-    /// What the network receives where the leg arrives, for methods that call it there. `None` if nothing is known of that point.
+    /// The point at which the leg arrives, for methods that call the network there; `None` if the network cannot be called there.
     pub arrives: Option<Point>,
     /// The level of x; t in the formulas.
     pub from: NoiseLevel,
@@ -39,12 +39,12 @@ pub struct Leg {
     pub to: NoiseLevel,
     /// The time of the level of x′; `None` for clean data.
     pub s: Option<f64>,
-    /// Whether x was noised anew before this leg, so that outputs from before belong to another trajectory.
+    /// Whether x starts on a new trajectory here (after a restart, for example), so that earlier outputs must not be used.
     pub starts_over: bool,
     pub(crate) lift: Option<Lift>,
 }
 
-/// Noise that is added after a step: churn.
+/// Noise that is added after a step: churn, or a restart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Lift {
     pub(crate) to: NoiseLevel,
@@ -95,7 +95,8 @@ impl Leg {
     }
 }
 
-/// All legs of a path, in the order in which they are walked: a slice of [`Leg`], and what the network is told between their ends.
+/// All legs of a path, in the order in which they are walked: a slice of [`Leg`], with the process that gives the points between
+/// their ends.
 #[derive(Clone)]
 pub struct Legs<'a> {
     legs: Vec<Leg>,
@@ -115,19 +116,19 @@ impl<'a> Legs<'a> {
         Self::new(legs, self.process)
     }
 
-    /// What the network receives at σ = noise/signal, for methods that call it between the points of the path.
+    /// The point at which σ = noise/signal has a given value, for methods that call the network between the points of the path.
     ///
     /// # Errors
-    /// [`Error::NoProcess`] if the path was made from points alone ([`Path::of_process`](crate::Path::of_process) tells it more); those of
+    /// [`Error::NoProcess`] if the path was made from points alone (add [`Path::of_process`](crate::Path::of_process)), and those of
     /// [`Process::at_sigma`].
     pub fn at_sigma(&self, sigma: f64) -> Result<Point, Error> {
         self.process.ok_or(Error::NoProcess)?.at_sigma(sigma)
     }
 
-    /// What the network receives at a time of its own.
+    /// The point at which the network receives a given t, for methods that divide a step in t.
     ///
     /// # Errors
-    /// [`Error::NoProcess`] as [`Legs::at_sigma`], and for a process without [`Process::at_time`]; those of that function.
+    /// [`Error::NoProcess`] if the path was made from points alone, and those of [`Process::at_time`].
     pub fn at_time(&self, t: f64) -> Result<Point, Error> {
         self.process.ok_or(Error::NoProcess)?.at_time(t)
     }

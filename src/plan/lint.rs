@@ -1,4 +1,4 @@
-//! Warnings about plans that are legal and often mistakes.
+//! Warnings about plans: settings that are legal but often mistakes.
 
 use core::fmt;
 
@@ -11,21 +11,21 @@ use crate::level::NoiseLevel;
 const LITTLE_SIGNAL: f64 = 1e-3;
 /// 1−ᾱ up to which a level counts as clean: 3 % of the amplitude. Stable Diffusion's first level has 8.5e-4.
 const LITTLE_NOISE: f64 = 1e-3;
-/// A factor from which the rounding of `f32` is visible in eight bits: 2⁻²⁴·1000·128 is about 1/130.
+/// The factor above which the rounding of `f32` is visible in eight bits: 2⁻²⁴·1000·128 is about 1/130.
 const LARGE_FACTOR: f64 = 1e3;
 
-/// The relative error of a sum of weights that f32 tables do not explain.
+/// The relative error of a sum of weights above which f32 tables do not explain it.
 const WRONG_SUM: f64 = 1e-2;
-/// σ from which the last step, to clean data, is of the first order and longer than all that a higher order gains before.
+/// The σ above which the last step, to clean data and of the first order, loses more than a higher order gains before it.
 const LONG_LAST_STEP: f64 = 0.15;
-/// How much longer than the one before it a step may be, in λ, to extrapolate.
+/// How many times longer in λ than the previous step a step that extrapolates may be.
 const UNEVEN: f64 = 5.0;
 
 impl Plan {
     /// Warnings: legal settings that often turn out to be mistakes. Empty if there are none.
     ///
-    /// Plans as released models use them have none: Stable Diffusion's with leading or trailing spacing, DDPM's, and those of
-    /// diffusion policies, for example.
+    /// Plans with the settings of released models have none, for example Stable Diffusion's with leading or trailing spacing, DDPM's,
+    /// and those of diffusion policies.
     ///
     /// ```
     /// # use alphabar::{Ddim, Lint, NoiseSchedule, Plan, Timesteps};
@@ -56,7 +56,7 @@ impl Plan {
             if let Some(eta) = step.eta.filter(|&eta| eta > 1.0) {
                 found.push(Lint::EtaAboveOne { index, eta });
             }
-            // With earlier outputs, a row may correct x where it is.
+            // A row that reads earlier outputs may correct x without changing its level.
             if step.from == step.to && step.coefficients.history.is_empty() {
                 found.push(Lint::StandsStill { index, t: step.t });
             }
@@ -85,8 +85,8 @@ impl Plan {
         (alpha_bar > LITTLE_SIGNAL && !self.from_noise).then_some(Lint::StartsWithSignal { t, alpha_bar })
     }
 
-    /// Whether the weights of a step do not sum to the signal of the level where it arrives. With clean data 1 and ε = 0 at all levels,
-    /// x, the outputs and x′ are known.
+    /// A warning if the weights of a step do not sum to the signal of the level where it arrives. If the clean data is 1 and ε is 0 at
+    /// all levels, x, the outputs and x′ are known.
     fn loses_signal(&self, step: &Step) -> Option<Lint> {
         let k = &step.coefficients;
         let (m, _) = self.prediction.of_x0_and_epsilon(&step.from).ok()?;
@@ -114,7 +114,7 @@ impl Plan {
         (sigma > LONG_LAST_STEP).then_some(Lint::LongLastStep { index: last.index, sigma })
     }
 
-    /// Steps that extrapolate earlier outputs far beyond them.
+    /// Warnings for steps that extrapolate earlier outputs too far.
     fn uneven_steps(&self) -> impl Iterator<Item = Lint> + '_ {
         self.steps.iter().zip(self.steps.iter().skip(1)).filter_map(|(before, step)| {
             let reads = !step.coefficients.history.is_empty() && before.to == step.from;
@@ -124,10 +124,11 @@ impl Plan {
         })
     }
 
-    /// What multiplies an error of x from some step to the end, at the step from which this is largest.
+    /// A warning if the steps from some step to the end together multiply an error of x too much. It names the step from which the factor
+    /// is largest.
     fn amplifies_along(&self) -> Option<Lint> {
         let last = self.steps.last()?.to.scale().to_f64();
-        // From the end: how much the result moves with x at each step, and with the output that the step keeps.
+        // Backwards from the end: the derivatives of the result with respect to x at each step, and to the output that the step keeps.
         let mut moved: Vec<f64> = vec![1.0; self.steps.len() + 1];
         let mut by_output: Vec<f64> = vec![0.0; self.steps.len()];
         let mut worst = (0, 0.0);
@@ -145,7 +146,7 @@ impl Plan {
             let y_x = k.kept.map_or(0.0, |kept| if bounded { kept.x } else { kept.folded_x });
             let here = k_x * after + y_x * by_output.get(index).copied().unwrap_or(0.0);
             moved.get_mut(index).into_iter().for_each(|moved| *moved = here);
-            // In the scale in which x has the size of data.
+            // In the variance-preserving scale, in which x has the size of data.
             let factor = here.abs() * step.from.scale().to_f64() / last;
             if factor > worst.1 {
                 worst = (index, factor);
@@ -160,7 +161,7 @@ fn noisier_end(step: &Step) -> NoiseLevel {
     if step.from.gap_to(&step.to).to_f64() > 0.0 { step.to } else { step.from }
 }
 
-/// By what the step multiplies the errors of its operands, in the form that is used: with a threshold or without.
+/// The factors by which the step multiplies errors of its operands, in the form that is used: with a threshold or without.
 fn factors(step: &Step) -> Vec<(&'static str, f64)> {
     let k = &step.coefficients;
     let (of_x, of_rest) = scales(step);
@@ -177,8 +178,8 @@ fn factors(step: &Step) -> Vec<(&'static str, f64)> {
     }
 }
 
-/// What makes a coefficient of x, and one of what has the size of data, that of the variance-preserving scale, in which x has the size
-/// of data too.
+/// The factors that convert coefficients to the variance-preserving scale, in which x has the size of data: one for coefficients of x, one
+/// for coefficients of quantities that have the size of data in every scale.
 fn scales(step: &Step) -> (f64, f64) {
     let (from, to) = (step.from.scale().to_f64(), step.to.scale().to_f64());
     (from / to, 1.0 / to)
@@ -232,8 +233,9 @@ pub enum Lint {
         /// ᾱ from which the next step starts.
         leaves: f64,
     },
-    /// The weights of a step do not sum to the signal where it arrives, so that even a network that knows the datum misses it. A mistake in
-    /// a custom sampler.
+    /// The weights of a step do not sum to the signal of the level where it arrives. A mistake in a custom sampler.
+    ///
+    /// Even a network that predicts the clean data exactly does not reach it with such a step.
     LosesSignal {
         /// The index of the step.
         index: usize,
@@ -242,19 +244,21 @@ pub enum Lint {
         /// The signal of the level where the step arrives.
         expected: f64,
     },
-    /// The last step goes to clean data from much noise. It is of the first order in every method, and its error against the ODE is larger
-    /// than what a method that remembers gains before. With few calls that can be the better choice all the same.
+    /// The last step goes to clean data from much noise.
+    ///
+    /// This step is of the first order in every sampler. Its error against the ODE exceeds what a sampler with memory gains before it.
+    /// With few calls it can still be the better choice.
     LongLastStep {
         /// The index of the step.
         index: usize,
-        /// σ = noise/signal from which it starts.
+        /// σ = noise/signal at the start of the step.
         sigma: f64,
     },
-    /// A step of a method that remembers is much longer than the one before it, so that it extrapolates far.
+    /// A step of a sampler with memory is much longer than the previous one, so it extrapolates far.
     UnevenSteps {
         /// The index of the step.
         index: usize,
-        /// How many times longer it is, in λ = ln(signal/noise).
+        /// Length of the step divided by that of the previous one, in λ = ln(signal/noise).
         ratio: f64,
     },
     /// A coefficient so large that the rounding errors of `f32` become visible.
@@ -266,17 +270,17 @@ pub enum Lint {
         /// The coefficient.
         factor: f64,
     },
-    /// The steps from one on together multiply errors of x so much that the rounding errors of `f32` become visible, though none of
-    /// them does so alone.
+    /// Several steps together multiply errors of x so much that the rounding errors of `f32` become visible, though none of them does so
+    /// alone.
     AmplifiesAlong {
-        /// The index of the first of these steps.
+        /// The index of the first of these steps; the last one is the last of the plan.
         index: usize,
         /// The product of their coefficients of x.
         factor: f64,
     },
 }
 
-/// What to do about rounding errors that grow.
+/// The advice about rounding errors that grow.
 const CURE: &str = "f32 rounding may become visible. Use f64 for x, v- or x₀-prediction, or clipping";
 
 impl fmt::Display for Lint {
@@ -313,19 +317,19 @@ impl fmt::Display for Lint {
             ),
             Self::LosesSignal { index, found, expected } => write!(
                 f,
-                "step {index} makes {found:.6} of the clean data where the level holds {expected:.6}: its weights of x̂₀, x and earlier \
-                 outputs do not sum to the first-order weight. Correct the sampler"
+                "step {index} ends with signal {found:.6}, but its level has {expected:.6}: the weights of x̂₀, x and earlier outputs \
+                 do not sum to the first-order weight. Correct these weights in the sampler"
             ),
             Self::LongLastStep { index, sigma } => write!(
                 f,
-                "step {index} goes to clean data from σ = {}, in one step of the first order, whose error is more than a higher order gains \
-                 before it. To follow the ODE closely use a spacing in λ that ends lower (Path::karras, Path::exponential)",
+                "step {index} goes from σ = {} to clean data in one step of the first order. Its error exceeds what a higher order gains \
+                 before it. To follow the ODE closely, use a spacing in λ that ends at a lower σ (Path::karras, Path::exponential)",
                 Digits::few(*sigma)
             ),
             Self::UnevenSteps { index, ratio } => write!(
                 f,
-                "step {index} is {ratio:.1} times as long as the one before it, in λ, and extrapolates its outputs that far. Use an even \
-                 spacing in λ, or a lower order there (Orders)"
+                "step {index} is {ratio:.1} times as long in λ as the previous step, so it extrapolates earlier outputs too far. Use an \
+                 even spacing in λ, or a lower order at this step (Orders)"
             ),
             Self::Amplifies { index, of, factor } => write!(f, "step {index} multiplies {of} by {factor:.3e}: {CURE}"),
             Self::AmplifiesAlong { index, factor } => {

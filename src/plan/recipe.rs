@@ -1,4 +1,4 @@
-//! The choices behind a plan, as a value of their own.
+//! The choices behind a plan, as a value that can be stored.
 
 use super::{Plan, PlanBuilder};
 use crate::coefficients::{EpsilonAfter, Threshold};
@@ -8,7 +8,7 @@ use crate::schedule::NoiseSchedule;
 use crate::solver::BuiltinSolver;
 use crate::timesteps::Timesteps;
 
-/// Everything that makes a [`Plan`], as a value that owns it: to store, send and compare settings instead of coefficients.
+/// All choices that make a [`Plan`], as an owned value: stores, sends and compares settings instead of coefficients.
 ///
 /// ```
 /// use alphabar::{Ddim, NoiseSchedule, PlanRecipe, Prediction, Threshold, Timesteps};
@@ -52,21 +52,21 @@ impl PlanRecipe {
         }
     }
 
-    /// This recipe for a network that predicts something else than ε.
+    /// Sets what the network predicts; ε by default.
     #[must_use]
     pub fn prediction(mut self, prediction: Prediction) -> Self {
         self.prediction = prediction;
         self
     }
 
-    /// This recipe with clipping or dynamic thresholding.
+    /// Sets clipping or dynamic thresholding of x̂₀; none by default.
     #[must_use]
     pub fn threshold(mut self, threshold: Threshold) -> Self {
         self.threshold = threshold;
         self
     }
 
-    /// This recipe with another ε after a threshold.
+    /// Sets which ε goes with a thresholded x̂₀; the network's by default.
     #[must_use]
     pub fn epsilon_after(mut self, epsilon: EpsilonAfter) -> Self {
         self.epsilon_after = epsilon;

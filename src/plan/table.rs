@@ -10,8 +10,8 @@ use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
 
 impl fmt::Display for Plan {
-    /// A table with one line a step: t, s, their ᾱ (their noise, on levels that are not variance-preserving), the coefficients in use,
-    /// and σ = d.
+    /// Prints a table with one line per step: t, s, their ᾱ (or their noise, if levels are not variance-preserving), the coefficients in
+    /// use, and σ = d.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let thresholded = self.steps.iter().any(|step| step.coefficients.threshold != Threshold::None);
         writeln!(f, "{}, {}, {} steps", self.method, self.prediction, self.len())?;
@@ -28,7 +28,7 @@ impl fmt::Display for Plan {
         if let Some(kept) = self.steps.iter().find_map(|step| step.coefficients.kept) {
             writeln!(f, "y₋ⱼ: the {} of j calls before", of_network(kept.output))?;
         }
-        // ᾱ tells all of a variance-preserving level; of other levels the noise is what their users know.
+        // ᾱ determines a variance-preserving level. For levels in other scales, users know the noise (their σ).
         let preserving = self.steps.iter().all(|step| step.from.scale() == Dd::ONE && step.to.scale() == Dd::ONE);
         let shown = |level: &NoiseLevel| if preserving { level.alpha_bar() } else { level.noise() };
         let [t, s] = if preserving { ["ᾱ_t", "ᾱ_s"] } else { ["noise_t", "noise_s"] };
@@ -61,7 +61,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The output that is kept, in a few letters.
+/// A short name of the output that is kept.
 fn of_network(output: Option<Prediction>) -> String {
     match output {
         None => "x".to_owned(),

@@ -1,4 +1,4 @@
-//! Classifier-free guidance: a conditional and an unconditional prediction made one.
+//! Classifier-free guidance: combines a conditional and an unconditional prediction.
 
 use core::ops::RangeInclusive;
 
@@ -8,15 +8,15 @@ use crate::prediction::Prediction;
 use crate::predictor::Predictor;
 use crate::tensor::{RowReduce, Tensor, Weights};
 
-/// Classifier-free guidance (CFG, Ho and Salimans 2022, Eq. 6) of two networks, a conditional and an unconditional one:
+/// Classifier-free guidance (CFG) of two networks, a conditional and an unconditional one (Ho and Salimans 2022, Eq. 6):
 ///
 /// ```text
 /// m = m_uncond + w·(m_cond − m_uncond)
 /// ```
 ///
-/// A negative prompt takes the place of the unconditional network. With a scale of w = 1 the result is the conditional
-/// prediction, and the unconditional network is not called. For networks that make both predictions in one batched call, call
-/// [`guide`] in a closure.
+/// For a negative prompt, pass the network with that prompt as the unconditional network. With w = 1 the result is the conditional
+/// prediction, and the unconditional network is not called. If your network makes both predictions in one batched call, call [`guide`] in
+/// a closure.
 ///
 /// **Learned variance**: if the networks return twice the channels of x, m is guided and the v of the conditional network is
 /// kept, as DiT, DeepFloyd IF and GLIDE do.
@@ -32,7 +32,7 @@ use crate::tensor::{RowReduce, Tensor, Weights};
 /// # let point = Point::new(0.0, level);
 /// assert_eq!(guided.predict(&vec![0.0_f32; 2], point)?, [4.25, 4.25]);
 ///
-/// // Only at noise levels σ from 0.3 to 1; elsewhere the conditional network alone.
+/// // Guidance only at noise levels σ from 0.3 to 1; at others only the conditional network is called.
 /// let scale = GuidanceScale::Interval { scale: 7.5, sigma: 0.3..=1.0 };
 /// let mut guided = Guidance::new(conditional, unconditional, scale)?;
 /// assert_eq!(guided.predict(&vec![0.0_f32; 2], point)?, [1.0, 1.0]);
@@ -50,18 +50,19 @@ pub struct Guidance<C, U> {
 }
 
 impl<C, U> Guidance<C, U> {
-    /// Guidance with a scale w, which may change along the way: a number, or a [`GuidanceScale`]. Stable Diffusion uses 7.5.
+    /// Guidance with a guidance scale w: a number, or a [`GuidanceScale`] that changes from step to step. Stable Diffusion uses 7.5.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a scale that is not finite or an interval that is none, [`Error::Length`] for an empty list.
+    /// [`Error::Parameter`] for a scale that is not finite or an invalid interval, [`Error::Length`] for an empty list.
     pub fn new(conditional: C, unconditional: U, scale: impl Into<GuidanceScale>) -> Result<Self, Error> {
         let scale = scale.into();
         scale.check()?;
         Ok(Self { conditional, unconditional, scale })
     }
 
-    /// Guidance that is pulled back towards the standard deviation of the conditional prediction (Lin et al. 2023, section
-    /// 3.4): [`guide_rescaled`] with φ = `rescale`. They recommend 0.7; 0 is no rescaling. It is diffusers' `guidance_rescale`.
+    /// Pulls the guided prediction back towards the standard deviation of the conditional one: diffusers' `guidance_rescale`.
+    ///
+    /// This is [`guide_rescaled`] with φ = `rescale` (Lin et al. 2023, section 3.4). The authors recommend 0.7; 0 is no rescaling.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ φ ≤ 1.
@@ -79,7 +80,7 @@ impl<C, U> Guidance<C, U> {
         Ok(RescaledGuidance { guidance: self, rescale })
     }
 
-    /// Both predictions and the scale there, given to `combine`; the conditional one alone if the scale is 1.
+    /// Calls `combine` with both predictions and the scale at this point. If the scale is 1, returns the conditional prediction.
     fn combined<T>(
         &mut self,
         x: &T,
@@ -153,7 +154,7 @@ where
     }
 }
 
-/// The scale w of guidance, along the way.
+/// The guidance scale w: constant, or different from step to step.
 ///
 /// ```
 /// use alphabar::{GuidanceScale, NoiseSchedule, Point};
@@ -171,11 +172,10 @@ where
 pub enum GuidanceScale {
     /// One scale for all steps.
     Constant(f64),
-    /// A scale for the noise levels σ in an interval, and 1 elsewhere: the conditional network alone, at half the cost
-    /// (Kynkäänniemi et al. 2024).
+    /// A scale for the noise levels σ in an interval, and 1 at all others (Kynkäänniemi et al. 2024).
     ///
-    /// σ = √(1−ᾱ)/√ᾱ, the noise-to-signal ratio of the level that the network receives. Both ends belong to the interval (in the
-    /// paper the upper one only).
+    /// Outside the interval only the conditional network is called, at half the cost. σ = √(1−ᾱ)/√ᾱ is the noise-to-signal ratio of the
+    /// level that the network receives. Both ends belong to the interval (in the paper only the upper end).
     #[doc(alias = "guidance interval")]
     Interval {
         /// The scale inside.
@@ -183,13 +183,13 @@ pub enum GuidanceScale {
         /// The interval in σ; the upper end may be infinite.
         sigma: RangeInclusive<f64>,
     },
-    /// One scale for each step of the plan, in order. It needs points with the index of their step, as
-    /// [`Step::point`](crate::Step::point) gives them.
+    /// One scale for each step of the plan, in order. It needs points that hold the index of their step, as those of
+    /// [`Step::point`](crate::Step::point) do.
     PerStep(Vec<f64>),
 }
 
 impl GuidanceScale {
-    /// The scale at a point of the path. 1 means: the conditional network alone.
+    /// The scale at a point of the path. At 1 only the conditional network is called.
     ///
     /// # Errors
     /// [`Error::Length`] if the list ends before this step, [`Error::Parameter`] as for [`Guidance::new`].
@@ -219,7 +219,7 @@ impl GuidanceScale {
     }
 }
 
-const LIST: &str = "guidance scales, one a step";
+const LIST: &str = "guidance scales (one per step)";
 
 impl From<f64> for GuidanceScale {
     fn from(scale: f64) -> Self {
@@ -249,8 +249,8 @@ fn check_interval(sigma: &RangeInclusive<f64>) -> Result<(), Error> {
 
 /// Classifier-free guidance of two outputs: w·m_cond + (1 − w)·m_uncond (Ho and Salimans 2022, Eq. 6).
 ///
-/// x is the tensor that was predicted for: an output with twice its channels holds m and the v of a learned variance. m is
-/// guided, and the conditional v is kept.
+/// x is the network's input. If an output has twice the channels of x, it holds m and the v of a learned variance: m is guided, and the
+/// conditional v is kept.
 ///
 /// # Errors
 /// [`Error::Parameter`] unless the scale is finite, [`Error::Shape`] for an output that has neither the shape of x nor twice its
@@ -276,14 +276,15 @@ pub fn guide<T: Tensor>(x: &T, conditional: &T, unconditional: &T, scale: f64) -
     })
 }
 
-/// [`guide`], then each sample pulled towards the standard deviation of its conditional prediction (Lin et al. 2023, Eq. 15
-/// and 16):
+/// Classifier-free guidance with rescaling: pulls each sample towards the standard deviation of its conditional prediction.
+///
+/// m is the result of [`guide`] (Lin et al. 2023, Eq. 15 and 16):
 ///
 /// ```text
 /// m ← φ·m·std(m_cond)/std(m) + (1 − φ)·m
 /// ```
 ///
-/// The v of a learned variance takes no part in it.
+/// The standard deviations do not include the v of a learned variance, and v is not rescaled.
 ///
 /// # Errors
 /// [`Error::Parameter`] unless φ is in [0, 1] and the scale finite, those of [`guide`] and of [`RowReduce`]. If a guided
@@ -292,7 +293,7 @@ pub fn guide<T: Tensor>(x: &T, conditional: &T, unconditional: &T, scale: f64) -
 /// ```
 /// use alphabar::predictor::guide_rescaled;
 ///
-/// // The guided prediction (4, −4) is pulled all the way back to the conditional one's standard deviation.
+/// // The guided prediction (4, −4) is pulled fully back to the standard deviation of the conditional one.
 /// let x = vec![0.0_f64; 2];
 /// assert_eq!(guide_rescaled(&x, &vec![2.0, -2.0], &vec![0.0, 0.0], 2.0, 1.0)?, [2.0, -2.0]);
 /// # Ok::<(), alphabar::Error>(())
@@ -343,7 +344,7 @@ fn on_predictions<T: Tensor>(
     }
 }
 
-/// A network's output, taken apart.
+/// A network's output, split into its parts.
 enum Output<'a, T> {
     Prediction(&'a T),
     /// The prediction and v.
@@ -358,7 +359,7 @@ impl<'a, T: Tensor> Output<'a, T> {
         match output.halve_channels() {
             Ok((m, v)) if x.same_shape(&m)? => Ok(Self::WithVariance(m, v)),
             Err(error @ (Error::Unsupported { .. } | Error::Empty { .. })) => Err(error),
-            // Another shape altogether, which the backend can name.
+            // Any other shape: the backend makes the error that names it.
             _ => match T::linear_combination(&[(1.0.into(), x), (1.0.into(), output)]) {
                 Err(error) => Err(error),
                 Ok(_) => Err(Error::Unsupported { operation: "Tensor::same_shape correctly" }),

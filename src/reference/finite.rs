@@ -7,7 +7,7 @@ use crate::level::NoiseLevel;
 use crate::prediction::Prediction;
 use crate::reference::{DataDistribution, Exact, LEAST_SPREAD, check_finite, score_of_epsilon, softmax, towards};
 
-/// x₀ drawn evenly from a finite set of samples y_1, …, y_N, each optionally blurred by N(0, h²·I).
+/// x₀ drawn uniformly from a finite set of samples y_1, …, y_N, each optionally blurred by N(0, h²·I).
 ///
 /// The denoiser that fits a training set perfectly is a softmax over its samples:
 ///
@@ -15,8 +15,9 @@ use crate::reference::{DataDistribution, Exact, LEAST_SPREAD, check_finite, scor
 /// E[x₀ | x] = Σ_i w_i·E_i[x₀ | x],    w = softmax_i(−‖x − √ᾱ·y_i‖²/(2·(ᾱ·h² + 1−ᾱ)))
 /// ```
 ///
-/// with E_i = y_i for h = 0. It generates the training set and nothing else. With a bandwidth h > 0 the data have a density, and
-/// the ODE between data and noise has a solution through every image, not only through the training images.
+/// E_i\[x₀ | x\] is the mean for the blurred sample i; for h = 0 it is y_i. This denoiser generates only the training set. With a
+/// bandwidth h > 0 the data has a density, and the ODE between data and noise has a solution through every image, not only through the
+/// training images.
 ///
 /// ```
 /// use alphabar::{NoiseLevel, reference::{DataDistribution, FiniteData}};
@@ -31,7 +32,7 @@ use crate::reference::{DataDistribution, Exact, LEAST_SPREAD, check_finite, scor
 pub struct FiniteData {
     /// One sample a row.
     samples: Array2<f64>,
-    /// c, the mean of the samples, from which distances are measured: data far from the origin would lose them in rounding.
+    /// c, the mean of the samples. Distances are measured from c, because rounding would lose them for data far from the origin.
     centre: Array1<f64>,
     /// ‖y_i − c‖².
     squared_norms: Array1<f64>,
@@ -120,7 +121,7 @@ impl DataDistribution for FiniteData {
         let (signal, blur) = (level.signal(), self.bandwidth * self.bandwidth);
         let spread = self.spread(level);
         let Some(mean) = self.mean(rows, level) else { return };
-        // Within the component of y the posterior mean leans from y towards x, as for any Gaussian.
+        // In the component of y, the posterior mean lies between y and x, as for any Gaussian.
         let lean = if spread == 0.0 { 0.0 } else { signal * blur / spread };
         for (x, y) in rows.iter_mut().zip(&mean) {
             *x = y + lean * (*x - signal * y);
@@ -153,11 +154,11 @@ impl FiniteData {
         let x = ArrayView2::from_shape((rows.len() / dim, dim), rows).ok()?;
         // With u = x − s·c, −‖x − s·y‖²/2 = s·⟨u, y⟩ − s²·‖y − c‖²/2 plus a term that is equal for all y.
         let logits = (&x - &(&self.centre * signal)).dot(&self.samples.t());
-        // In one dimension both factors count as column-major, and then so does their product.
+        // In one dimension both factors count as column-major, so their product is column-major.
         let mut logits = if logits.is_standard_layout() { logits } else { logits.as_standard_layout().into_owned() };
         for mut row in logits.rows_mut() {
             for (logit, squared_norm) in row.iter_mut().zip(&self.squared_norms) {
-                // Without any spread the nearest sample has all the weight.
+                // If the spread is 0, the nearest sample has all the weight.
                 *logit = (signal * *logit - 0.5 * level.signal_squared() * squared_norm) / spread.max(LEAST_SPREAD);
             }
             if let Some(row) = row.as_slice_mut() {

@@ -1,4 +1,4 @@
-//! Data of a diagonal Gaussian, or a single point.
+//! Data from a diagonal Gaussian, or a single point.
 
 use crate::error::Error;
 use crate::level::NoiseLevel;
@@ -75,7 +75,7 @@ impl Gaussian {
         self.each(rows, |x, mean, variance| {
             let centre = to.signal() * mean;
             let (spread_from, spread_to) = (spread(from, variance), spread(to, variance));
-            // A point at a clean level has no spread, and x is the point.
+            // A single point at a clean level has no spread, and x is that point.
             if spread_from == 0.0 {
                 centre
             } else {
@@ -113,7 +113,7 @@ impl DataDistribution for Gaussian {
         });
     }
 
-    /// ε = √(1−ᾱ)·(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), directly and not through x̂₀.
+    /// ε = √(1−ᾱ)·(x − √ᾱ·μ)/(ᾱ·v + 1−ᾱ), computed directly and not from x̂₀.
     fn epsilon(&self, rows: &mut [f64], level: &NoiseLevel) {
         let (signal, noise, noise_variance) = (level.signal(), level.noise(), level.noise_squared());
         self.each(rows, |x, mean, variance| {

@@ -1,4 +1,4 @@
-//! Data of a mixture of diagonal Gaussians.
+//! Data from a mixture of diagonal Gaussians.
 
 use core::f64::consts::PI;
 
@@ -76,7 +76,7 @@ impl GaussianMixture {
             softmax(&mut responsibilities);
             mean.fill(0.0);
             for (responsibility, component) in responsibilities.iter().zip(&self.components) {
-                // The value of a component without any share may be infinite.
+                // The value of a component with responsibility 0 may be infinite.
                 if *responsibility == 0.0 {
                     continue;
                 }
@@ -109,7 +109,7 @@ impl DataDistribution for GaussianMixture {
 }
 
 impl Gaussian {
-    /// ln N(x; √ᾱ·μ, ᾱ·v + 1−ᾱ). At a clean level, a dimension without any spread has the least one, so that the nearest of
+    /// ln N(x; √ᾱ·μ, ᾱ·v + 1−ᾱ). A spread of 0, possible at a clean level, is replaced by [`LEAST_SPREAD`], so that the nearest of
     /// several points wins.
     fn log_density(&self, x: &[f64], level: &NoiseLevel) -> f64 {
         let signal = level.signal();

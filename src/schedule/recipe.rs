@@ -1,17 +1,17 @@
-//! How a schedule was made: for display, and to store it in a few words.
+//! How a schedule was made, for display and for storage.
 
 use core::fmt;
 
 use crate::error::{Error, require_count};
 
-/// A family with its parameters, and what was changed afterwards, in order.
+/// A family with its parameters, and the changes made afterwards, in their order.
 #[derive(Clone)]
 pub(super) struct Recipe {
     pub(super) family: Family,
     pub(super) then: Vec<Change>,
 }
 
-/// The most changes of a schedule.
+/// The largest number of changes of a schedule.
 pub(super) const MAX_CHANGES: usize = 100;
 
 /// A constructor of schedules.
@@ -28,7 +28,7 @@ pub(super) enum Family {
     AlphaBars(Vec<f64>),
 }
 
-/// Parameters of the families between two β.
+/// Parameters of the families that go from one β to another.
 #[derive(Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(super) struct Ramp {
@@ -66,7 +66,7 @@ pub(super) struct Laplace {
     pub(super) b: f64,
 }
 
-/// A schedule made from another.
+/// A change that makes one schedule from another.
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(super) enum Change {
@@ -119,15 +119,15 @@ impl From<Family> for Recipe {
 }
 
 impl Recipe {
-    /// This recipe with one change more.
+    /// This recipe with one more change.
     pub(super) fn then(&self, change: Change) -> Result<Self, Error> {
-        require_count("the changes of a schedule", self.then.len() + 1, 0, MAX_CHANGES)?;
+        require_count("the number of changes of a schedule", self.then.len() + 1, 0, MAX_CHANGES)?;
         let then = self.then.iter().copied().chain([change]).collect();
         Ok(Self { family: self.family.clone(), then })
     }
 }
 
-/// As the calls that made it.
+/// Shows the calls that make the schedule.
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ramp = |f: &mut fmt::Formatter<'_>, name, Ramp { train_steps, beta_start, beta_end }: &Ramp| {
@@ -146,7 +146,7 @@ impl fmt::Display for Recipe {
             Family::Betas(list) => write!(f, "from_betas(<{} values>)", list.len()),
             Family::AlphaBars(list) => write!(f, "from_alpha_bars(<{} values>)", list.len()),
         }?;
-        // Of many changes the last two, so that the line stays short.
+        // Shows at most the last two changes, so that the line stays short.
         let skipped = self.then.len().saturating_sub(2);
         if skipped > 0 {
             write!(f, ".<{skipped} changes>")?;

@@ -1,4 +1,4 @@
-//! A stored schedule: a map of one family, `{"linear": {…}}`, and of `"then": […]` if there were changes.
+//! The stored form of a schedule: a map with one family, `{"linear": {…}}`, and with `"then": […]` if the schedule was changed.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! The tables of β and of levels, and the checks of what they are made of.
+//! The tables of β and of levels, and the checks of their input.
 
 use crate::dd::Dd;
 use crate::error::{Error, require, require_count};
@@ -24,7 +24,7 @@ impl Tables {
                 level.one_minus_alpha_bar + Dd::from(beta) * level.alpha_bar, // 1−ᾱ_t = (1−ᾱ_{t−1}) + β_t·ᾱ_{t−1}
             );
             check_level(t, &level)?;
-            // A β below 1e-32 leaves no trace in an ᾱ of 32 digits.
+            // A β below 1e-32 does not change an ᾱ of 32 digits.
             if !(previous.gap_to(&level) > Dd::ZERO) {
                 return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
             }
@@ -45,7 +45,7 @@ impl Tables {
                 check_level(t, level)?;
             }
             let beta = previous.transition_variance_to(level);
-            // Written so that NaN, and a level after one of pure noise, fail.
+            // Written so that NaN fails, and so does a level after one of pure noise.
             if !(beta > Dd::ZERO) {
                 return Err(Error::AlphaBarNotFalling { t, value: level.alpha_bar(), previous: previous.alpha_bar() });
             }
@@ -57,7 +57,7 @@ impl Tables {
     }
 }
 
-/// Even steps from `start` to `end`, counted from the nearer end, so that both ends are met to the last bit.
+/// Even steps from `start` to `end`, counted from the nearer end, so that both ends are exact to the last bit.
 pub(super) fn ramp(train_steps: usize, start: f64, end: f64) -> Result<impl Iterator<Item = f64>, Error> {
     let last = check_train_steps(train_steps)? - 1;
     Ok((0..train_steps).map(move |t| {
@@ -83,7 +83,7 @@ pub(super) fn check_ends(train_steps: usize, beta_start: f64, beta_end: f64) -> 
     Ok(())
 }
 
-/// `Ok` for a level of the domain with signal and noise.
+/// `Ok` for a level in the domain that has both signal and noise.
 fn check_level(t: usize, level: &NoiseLevel) -> Result<(), Error> {
     let refused = |what, value, remedy| Err(Error::LevelRange { what, t, value, remedy });
     let (alpha_bar, variance) = (level.alpha_bar(), level.one_minus_alpha_bar());

@@ -1,4 +1,4 @@
-//! Adams–Bashforth methods: LMS, iPNDM, DEIS (Zhang and Chen 2023, arXiv 2204.13902), and that for flows.
+//! Adams–Bashforth samplers: LMS, iPNDM, DEIS (Zhang and Chen 2023, arXiv 2204.13902), and one for flows.
 
 use crate::dd::Dd;
 use crate::error::Error;
@@ -11,14 +11,14 @@ use crate::solver::{Row, Solver};
 
 /// The linear multistep method: ε is interpolated in σ = noise/signal.
 ///
-/// For a step from level t to level s, with outputs at σ_j, of which the newest is at σ_t:
+/// For a step from level t to level s, with outputs at σ_j (the newest at σ_t):
 ///
 /// ```text
 /// x_s/signal_s = x/signal_t + Σ_j ε_j·∫ Π_{k≠j} (σ − σ_k)/(σ_j − σ_k) dσ      from σ_t to σ_s
 /// ```
 ///
-/// The integrals are exact. Order 1 is [`Ddim`](crate::Ddim) with η = 0. Zhang and Chen (2023) call it ρAB-DEIS. It costs one call a step;
-/// the order rises with the outputs that there are.
+/// The integrals are exact. Order 1 is [`Ddim`](crate::Ddim) with η = 0. Zhang and Chen (2023) call the method ρAB-DEIS. It costs one
+/// network call per step. The order rises over the first steps, as outputs become available.
 ///
 /// ```
 /// use alphabar::{Lms, NoiseSchedule, Path, Plan};
@@ -48,8 +48,8 @@ pub struct Lms {
 /// order 4: (55·ε₀ − 59·ε₁ + 37·ε₂ − 9·ε₃)/24
 /// ```
 ///
-/// ε_j is that of j calls ago (Zhang and Chen 2023, iPNDM). The first steps have lower orders. The steps are those in σ = noise/signal; where they differ, all orders
-/// above 1 are of order 2. [`Lms`] has the weights that fit.
+/// ε_j is the ε of j calls ago (Zhang and Chen 2023, iPNDM). The first steps have lower orders. The weights assume equal steps in
+/// σ = noise/signal; if the steps differ, every order above 1 has order 2. [`Lms`] has the weights that fit unequal steps.
 ///
 /// ```
 /// use alphabar::{Ipndm, NoiseSchedule, Path, Plan};
@@ -70,15 +70,15 @@ pub struct Ipndm {
 
 /// The Adams–Bashforth method for flows: the velocity u = ε − x₀ is interpolated in σ = noise/(signal + noise).
 ///
-/// For a step from level t to level s on flow levels, where signal + noise = 1, at order 2, with D = σ_s − σ_t, and H the D of the step
-/// before:
+/// For a step from level t to level s on flow levels (signal + noise = 1), at order 2, with D = σ_s − σ_t, and H the D of the previous
+/// step:
 ///
 /// ```text
 /// x_s = x + (D + D²/(2H))·u₀ − D²/(2H)·u₁
 /// ```
 ///
-/// On other levels it is the same for x/(signal + noise). Order 1 is Euler's step of a flow, which is [`Ddim`](crate::Ddim) with η = 0. Pure
-/// noise has an output like any other level.
+/// On other levels the formula holds for x/(signal + noise). Order 1 is Euler's step of a flow, which is [`Ddim`](crate::Ddim) with
+/// η = 0. u is finite at pure noise, so the output of a call at pure noise is used like any other.
 ///
 /// ```
 /// use alphabar::{Flow, FlowAdamsBashforth, Plan, Prediction};
@@ -99,7 +99,7 @@ pub struct FlowAdamsBashforth {
 macro_rules! adams {
     ($method:ident) => {
         impl $method {
-            /// This method with an order from 1 to 4, held to the end.
+            /// The sampler of this order, from 1 to 4. The order is not lowered towards the end, except for a last step to clean data.
             ///
             /// # Errors
             /// [`Error::Count`] for another order.
@@ -107,13 +107,13 @@ macro_rules! adams {
                 Ok(Self { orders: Orders::new(order)?, full_to_clean: false })
             }
 
-            /// This method with other orders at the start and at the end.
+            /// Sets other orders at the start and at the end.
             #[must_use]
             pub fn orders(self, orders: Orders) -> Self {
                 Self { orders, ..self }
             }
 
-            /// This method with its order also in the last step to clean data, as in Python. By default that step is of order 1 and returns x̂₀.
+            /// Keeps the full order in the last step to clean data, as diffusers does. By default that step has order 1 and returns x̂₀.
             #[must_use]
             pub fn full_order_to_clean(self) -> Self {
                 Self { full_to_clean: true, ..self }
@@ -163,7 +163,7 @@ impl Solver for FlowAdamsBashforth {
     }
 }
 
-/// The weights of Adams and Bashforth for so many outputs at equal steps of length 1, from the newest; 4 outputs at most.
+/// The Adams–Bashforth weights of this many outputs, from the newest, for equal steps of length 1; 4 outputs at most.
 pub(crate) fn equal_step_weights(outputs: usize) -> [Dd; 4] {
     let (weights, divisor) = match outputs {
         0 | 1 => ([1.0, 0.0, 0.0, 0.0], 1.0),
@@ -174,7 +174,7 @@ pub(crate) fn equal_step_weights(outputs: usize) -> [Dd; 4] {
     weights.map(|weight| Dd::quotient(weight, divisor))
 }
 
-/// The Adams–Bashforth weights for equal steps, of so many outputs.
+/// The rule for this leg with the Adams–Bashforth weights of this many outputs for equal steps.
 pub(crate) fn equal_steps(leg: &Leg, outputs: usize) -> Rule {
     let [step, ..] = Kernel::Rho.moments(leg);
     let mut all = [Dd::ZERO; MAX_NODES];
@@ -182,19 +182,19 @@ pub(crate) fn equal_steps(leg: &Leg, outputs: usize) -> Rule {
     Kernel::Rho.weighted(leg, &all)
 }
 
-/// The diffusion exponential integrator sampler (Zhang and Chen 2023), by the variable in which ε is interpolated.
+/// DEIS, the diffusion exponential integrator sampler (Zhang and Chen 2023), with ε interpolated in ρ or in ln ρ.
 ///
-/// In the solution of the probability flow ODE, whose linear part is exact, ε is replaced by the polynomial through its last values. With
-/// ρ = noise/signal and λ = −ln ρ:
+/// The linear part of the probability flow ODE is solved exactly. In the rest, the polynomial through the last values of ε replaces ε.
+/// With ρ = noise/signal and λ = −ln ρ:
 ///
 /// ```text
 /// x_s = (signal_s/signal_t)·x + signal_s·∫ P(ρ) dρ        from ρ_t to ρ_s
 /// ```
 ///
-/// - [`Deis::log_rho`], P a polynomial in ln ρ: the same steps as [`DpmSolver::multistep`] with exact weights.
-/// - [`Deis::rho`], P a polynomial in ρ: the same steps as [`Lms`].
+/// - [`Deis::log_rho`]: P is a polynomial in ln ρ. The steps equal those of [`DpmSolver::multistep`] with exact weights.
+/// - [`Deis::rho`]: P is a polynomial in ρ. The steps equal those of [`Lms`].
 ///
-/// The paper's tAB-DEIS, a polynomial in t, depends on the schedule between the points and is not here.
+/// The paper's tAB-DEIS, with a polynomial in t, is not implemented: it depends on the schedule between the points.
 ///
 /// ```
 /// use alphabar::{Deis, DpmSolver, NoiseSchedule, Path, Plan};
@@ -220,7 +220,7 @@ enum Variable {
 }
 
 impl Deis {
-    /// DEIS in log ρ, of an order from 1 to 4: [`DpmSolver::multistep`], with its orders at the start and at the end.
+    /// DEIS in ln ρ, of an order from 1 to 4: [`DpmSolver::multistep`], including its orders at the start and at the end.
     ///
     /// # Errors
     /// [`Error::Count`] for another order.
@@ -237,7 +237,7 @@ impl Deis {
         Ok(Self { of: Variable::Rho(Lms::new(order)?) })
     }
 
-    /// This method with other orders at the start and at the end.
+    /// Sets other orders at the start and at the end.
     #[must_use]
     pub fn orders(self, orders: Orders) -> Self {
         let of = match self.of {

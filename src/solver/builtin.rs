@@ -7,7 +7,7 @@ use super::{
 use crate::error::Error;
 use crate::path::{Leg, Legs};
 
-/// Makes the enum of these samplers, and passes the methods of [`Solver`] on.
+/// Makes the enum of these samplers. It forwards the methods of [`Solver`] to the sampler inside.
 macro_rules! samplers {
     ($($name:ident),+ $(,)?) => {
         /// One of this crate's samplers: a [`Solver`] that can be stored and compared.

@@ -1,4 +1,4 @@
-//! Samplers of networks that jump to x̂₀ and are noised anew: consistency models, LCM, TCD, and few-step flows.
+//! Samplers that jump to x̂₀ and add new noise, for few-step networks: consistency models, LCM, TCD, and few-step flows.
 
 use crate::dd::Dd;
 use crate::error::{Error, require};
@@ -13,7 +13,7 @@ use crate::solver::{Combination, Solver};
 /// ```
 ///
 /// On flow levels this is x′ = (1−σ′)·x̂₀ + σ′·z, the sampler of few-step flows: `FlowMatchLCMScheduler`, and `stochastic_sampling` of
-/// `FlowMatchEulerDiscreteScheduler`. It is [`Ddim`](crate::Ddim) with all its noise made anew.
+/// `FlowMatchEulerDiscreteScheduler`. It is [`Ddim`](crate::Ddim) with only new noise, nothing of the predicted ε.
 ///
 /// ```
 /// use alphabar::{Flow, Plan, Prediction, Renoise};
@@ -49,8 +49,8 @@ impl Solver for Renoise {
 /// x_s = signal_s·D + noise_s·z;  the last step returns D
 /// ```
 ///
-/// σ_d is ½ and the scaling 10 in released models; c_skip is 4e-8 at t = 259, so D is x̂₀ but for the smallest t. x is
-/// variance-preserving in the formula for D; levels in other scales are brought into it.
+/// Released models have σ_d = ½ and a scaling of 10. c_skip is then 4e-8 at t = 259, so D differs from x̂₀ only at the smallest t.
+/// The formula for D holds for a variance-preserving x; levels in other scales are converted to it.
 ///
 /// ```
 /// use alphabar::{Lcm, NoiseSchedule, Path, Plan};
@@ -75,7 +75,7 @@ impl Lcm {
     /// LCM with this scaling of t in its boundary condition (`timestep_scaling`).
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless it lies in (0, 1e6].
+    /// [`Error::Parameter`] unless the scaling lies in (0, 1e6].
     #[doc(alias = "timestep_scaling")]
     pub fn new(scaling: f64) -> Result<Self, Error> {
         require(scaling > 0.0 && scaling <= 1e6, "the scaling of t", scaling, "inside (0, 1e6]")?;
@@ -117,8 +117,8 @@ impl Solver for Lcm {
 /// x_s = √(ᾱ_s/ᾱ_q)·x_q + √(1−ᾱ_s/ᾱ_q)·z;  the last step returns x_q, with q = s
 /// ```
 ///
-/// γ = 0 is [`Ddim`](crate::Ddim) with η = 0. With γ = 1, q is the first level of the table, so that nearly all noise is made anew
-/// ([`Renoise`]). Paths end at the first level of the table in released configurations (`set_alpha_to_one = false`).
+/// γ = 0 is [`Ddim`](crate::Ddim) with η = 0. With γ = 1, q is the first level of the table, so nearly all noise is new, as in
+/// [`Renoise`]. In released configurations the path ends at the first level of the table (`set_alpha_to_one = false`).
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, PathEnd, Plan, Tcd, Timesteps};
@@ -142,7 +142,7 @@ pub struct Tcd {
 }
 
 impl Tcd {
-    /// TCD with this γ, for a network of this table.
+    /// TCD with this γ, for a network trained on this schedule.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ γ ≤ 1.
@@ -163,7 +163,7 @@ impl Solver for Tcd {
             leg.require_denoising(self.name())?;
         }
         let (s, zero) = (&leg.to, Dd::ZERO);
-        // A t that is not whole is taken down, as q is.
+        // A fractional t is rounded down, as q is.
         let q = match leg.s {
             Some(t) if self.gamma > 0.0 && leg.index + 1 < leg.steps => {
                 self.schedule.level(((1.0 - self.gamma) * t) as usize)?

@@ -1,11 +1,12 @@
 //! Predictor and corrector of one step as one row of the table.
 //!
-//! A corrector repeats a step as soon as the network was called where it arrived: with the new output, from the same x, with the same
-//! factor A and the same noise. So predicted and corrected x differ by earlier outputs alone, and no second x has to be kept. With P and C the
-//! weights of predictor and corrector, A′ and P′ those of the predictor of the next step, and y_j the output of the leg j:
+//! A corrector repeats a step after the network was called where the step arrived. It uses the new output, but the same x, the same
+//! factor A and the same noise. The predicted and the corrected x therefore differ only by outputs, and no second x has to be kept.
+//! P and C are the weights of predictor and corrector, A′ and P′ those of the predictor of the next step, and y_j is the output of
+//! leg j:
 //!
 //! ```text
-//! x      = A·x^c_before + Σ P_j·y_j + d·z                    what the network is called with
+//! x      = A·x^c_before + Σ P_j·y_j + d·z                    the x of the network call
 //! x^c    = A·x^c_before + Σ C_j·y_j + d·z  =  x + Σ (C_j − P_j)·y_j
 //! x′     = A′·x^c + Σ P′_j·y_j             =  A′·x + Σ (A′·(C_j − P_j) + P′_j)·y_j
 //! ```
@@ -18,7 +19,7 @@ use crate::phi::{self, MAX_NODES};
 use crate::solver::rule::{Kernel, Rule};
 use crate::solver::{Row, each_leg};
 
-/// What a method with a corrector interpolates.
+/// The quantity that a sampler with a corrector interpolates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(crate) enum Form {
@@ -38,15 +39,15 @@ impl Form {
     }
 }
 
-/// What a method with a corrector does at one leg.
+/// The choices of a sampler with a corrector at one leg.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
     pub(crate) kernel: Kernel,
-    /// How many outputs the predictor interpolates, as far as there are so many.
+    /// How many outputs the predictor interpolates; it takes fewer if fewer exist.
     pub(crate) predictor: usize,
-    /// How many outputs the corrector interpolates, with the new one; 0 for no corrector.
+    /// How many outputs the corrector interpolates, the new one included; 0 for no corrector.
     pub(crate) corrector: usize,
-    /// The first moment of a rule of two outputs, where it is not the exact one.
+    /// The first moment of a rule of two outputs, if it is not the exact one.
     pub(crate) first_moment: Option<Dd>,
 }
 
@@ -62,7 +63,7 @@ impl Choice {
     }
 }
 
-/// The index of the leg and the level of this many outputs, the youngest first: that of the call at the start of the leg, and earlier ones.
+/// The leg index and the level of up to `count` outputs, newest first: the output of the call at the start of this leg, then earlier ones.
 fn outputs(kernel: Kernel, legs: &Legs<'_>, leg: &Leg, count: usize) -> Vec<(usize, NoiseLevel)> {
     let earlier = kernel.earlier(legs, leg, count.saturating_sub(1));
     let earlier = earlier.into_iter().map(|(age, level)| (leg.index.saturating_sub(age), level));
@@ -86,13 +87,13 @@ impl Terms {
     }
 }
 
-/// One row a leg, of a predictor with a corrector.
+/// One row per leg, for a predictor with a corrector.
 pub(crate) fn predict_and_correct(
     legs: &Legs<'_>,
     name: &'static str,
     choose: impl Fn(&Leg) -> Choice,
 ) -> Result<Vec<Row>, Error> {
-    // C − P of the step that arrived where the leg starts.
+    // C − P of the step that arrived at the start of this leg.
     let mut arrived = Terms::default();
     each_leg(legs, |leg| {
         let correction = core::mem::take(&mut arrived);
@@ -100,13 +101,13 @@ pub(crate) fn predict_and_correct(
         let kernel = choice.kernel;
         kernel.require_denoising(leg, name)?;
         let mut terms = Terms::default();
-        terms.add(leg.index, Dd::ZERO); // the own output first
+        terms.add(leg.index, Dd::ZERO); // this leg's output comes first
         let (x, z) = match kernel.irregular(leg) {
-            // Also to clean data, where nothing of x is left that could be corrected.
+            // Nothing to correct: no correction is due, or the step drops x, as a step to clean data does.
             Some(combination) if correction.0.is_empty() || combination.x.is_zero() => {
                 return Ok(Row::new(leg, combination).keeping(kernel.output()));
             }
-            // Between equal levels, and to pure noise: a multiple of x.
+            // Between equal levels, and to pure noise: x′ is a multiple of x.
             Some(combination) => (combination.x, combination.z),
             None => {
                 let known = outputs(kernel, legs, leg, choice.predictor);
@@ -130,8 +131,8 @@ pub(crate) fn predict_and_correct(
     })
 }
 
-/// Whether the network is called where the leg arrives, with the x that arrives. Not at the end, not after churn, which lifts x to another
-/// level before the call, and not where x is noised anew.
+/// Whether the network is called next where this leg arrives, with the x that arrives there. False for the last leg, if churn
+/// follows (it lifts x to another level before the call), and if x is noised anew.
 fn is_called_where_it_arrives(legs: &Legs<'_>, leg: &Leg) -> bool {
     legs.get(leg.index + 1).is_some_and(|next| !next.starts_over && next.from == leg.to)
 }
@@ -142,7 +143,7 @@ mod tests {
     use crate::path::{Leg, Legs};
     use crate::solver::{DpmSolverPp, Orders, Solver, UniPc};
 
-    /// Where x is noised anew, nothing of before is corrected or interpolated.
+    /// After x is noised anew, no earlier step is corrected and no earlier output is interpolated.
     #[test]
     fn a_leg_that_starts_over_starts_the_method_over() {
         let sigmas = [9.0, 5.0, 3.0, 1.0, 0.4, 0.1];

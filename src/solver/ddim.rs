@@ -6,14 +6,16 @@ use crate::path::Leg;
 use crate::schedule::MAX_TRAIN_STEPS;
 use crate::solver::{Combination, Solver};
 
-/// DDIM. For a step from level t to level s (Song et al. 2021, Eq. 12 and 16; our ᾱ is the paper's α):
+/// DDIM, from deterministic (η = 0) to DDPM (η = 1).
+///
+/// For a step from level t to level s (Song et al. 2021, Eq. 12 and 16; our ᾱ is the paper's α):
 ///
 /// ```text
 /// x_s = √ᾱ_s·x̂₀ + √(1−ᾱ_s−σ²)·ε̂ + σ·z           (Eq. 12)
 /// σ   = η·√((1−ᾱ_s)/(1−ᾱ_t))·√(1−ᾱ_t/ᾱ_s)        (Eq. 16)
 /// ```
 ///
-/// - η = 0 is deterministic: an Euler step of an ODE in x/√ᾱ against σ = √((1−ᾱ)/ᾱ) (Eq. 13 and 14). It may also step to more
+/// - η = 0 is deterministic: an Euler step of an ODE in x/√ᾱ against σ = √((1−ᾱ)/ᾱ) (Eq. 13 and 14). It can also step to more
 ///   noise, which encodes data (DDIM inversion).
 /// - η = 1 is DDPM with the posterior variance, on any path: [`Ddpm`](crate::Ddpm) with
 ///   [`Variance::Posterior`](crate::Variance::Posterior). On variance-exploding levels it is the Euler ancestral sampler.
@@ -97,7 +99,7 @@ impl Ddim {
     /// σ̂ = √(1 − ᾱ_t/ᾱ_s)
     /// ```
     ///
-    /// σ̂ is larger than σ(1) and equals that of DDPM with the variance β. A step to clean data adds no noise.
+    /// σ̂ is larger than σ(1) and equals the σ of DDPM with the variance β. A step to clean data adds no noise.
     ///
     /// ```
     /// # use alphabar::{Ddim, Leg, NoiseLevel, Solver};
@@ -147,13 +149,13 @@ impl Solver for Ddim {
             return Combination { x0, x: zero, epsilon, z: zero, learned_noise: None }.checked();
         }
         // The noise at s has the variance 1−ᾱ_s. The fraction `fresh` of it may be new noise; the fraction `kept` follows the old
-        // noise for every η. fresh + kept = 1 is an identity in ᾱ_s and ᾱ_t. Computed apart, both keep their digits, and the
-        // radicand of Eq. 12 is a sum of positive terms for η ≤ 1.
+        // noise for every η. fresh + kept = 1 is an identity in ᾱ_s and ᾱ_t. They are computed separately, so that both keep their
+        // digits and the radicand of Eq. 12 is a sum of positive terms for η ≤ 1.
         let transition = s.transition_variance_to(t); // 1 − ᾱ_t/ᾱ_s
         let fresh = transition / t.one_minus_alpha_bar;
         let kept = s.transition_signal_to(t) * s.one_minus_alpha_bar / t.one_minus_alpha_bar;
         let eta_dd = Dd::from(eta);
-        // σ = η·√((1−ᾱ_s)·fresh), Eq. 16. Never η², which would leave the range of f64 before σ does.
+        // σ = η·√((1−ᾱ_s)·fresh), Eq. 16. Not via η², which overflows f64 before σ does.
         let sigma = if fresh.is_zero() { zero } else { eta_dd * (noise_variance * fresh).sqrt() };
         // 1 − ᾱ_s − σ² = (1−ᾱ_s)·((1−η²)·fresh + kept)
         let not_fresh = if fresh.is_zero() { zero } else { (one - eta_dd) * (one + eta_dd) * fresh };

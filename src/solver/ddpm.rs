@@ -5,14 +5,16 @@ use crate::error::Error;
 use crate::path::Leg;
 use crate::solver::{Combination, Solver};
 
-/// DDPM's ancestral sampling. For a step from level t to level s, x_s ~ N(μ̃(x_t, x̂₀), σ²·I) (Ho et al. 2020, Eq. 7):
+/// DDPM's ancestral sampling.
+///
+/// For a step from level t to level s, x_s ~ N(μ̃(x_t, x̂₀), σ²·I) (Ho et al. 2020, Eq. 7):
 ///
 /// ```text
 /// μ̃ = √ᾱ_s·β/(1−ᾱ_t)·x̂₀ + √α·(1−ᾱ_s)/(1−ᾱ_t)·x_t
 /// α = ᾱ_t/ᾱ_s,  β = 1−α
 /// ```
 ///
-/// On a subsequence, α and β belong to the step t → s and not to the index t. A step to clean data adds no noise, from any t
+/// On a subset of the timesteps, α and β belong to the step t → s and not to the index t. A step to clean data adds no noise, from any t
 /// (Algorithm 2, "z = 0 if t = 1").
 ///
 /// ```
@@ -35,8 +37,8 @@ pub struct Ddpm {
 
 /// The variance σ² of DDPM's steps: one of the two extremes of section 3.2, or one that the network predicts.
 ///
-/// A network with a learned variance has twice the channels of x: first those of its prediction m, then as many of v. Pass its
-/// output to the step as it is. The step multiplies z elementwise by exp(k·v), where k is the step's
+/// A network with a learned variance returns twice the channels of x: first its prediction m, then v. Pass its output to the step
+/// as it is. The step multiplies z elementwise by exp(k·v), where k is the step's
 /// [`learned_noise`](crate::Step::learned_noise); the coefficient d is the standard deviation at v = 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]

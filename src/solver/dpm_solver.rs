@@ -11,7 +11,7 @@ use crate::solver::{Row, Solver};
 
 /// DPM-Solver++, multistep: x̂₀ is interpolated in λ = ln(signal/noise).
 ///
-/// With h = λ_s − λ_t, k = 1 + τ², and outputs at λ_t + r_j·h:
+/// For a step from level t to level s, with h = λ_s − λ_t, k = 1 + τ², and outputs at λ_t + r_j·h:
 ///
 /// ```text
 /// x_s = (noise_s/noise_t)·e^{−τ²h}·x + signal_s·Σ_j w_j·x̂₀_j + noise_s·√(1 − e^{−2τ²h})·z
@@ -20,11 +20,10 @@ use crate::solver::{Row, Solver};
 ///
 /// - Order 1 with τ = 0 is [`Ddim`](crate::Ddim) with η = 0.
 /// - Order 2 is by default the published 2M (Lu et al. 2022b, Algorithm 2), `midpoint` in diffusers: [`Interpolation::Midpoint`].
-/// - Order 3 and 4 integrate the polynomial exactly. The published 3M does not: [`Interpolation::Published`].
+/// - Orders 3 and 4 integrate the polynomial exactly. The published 3M does not: [`Interpolation::Published`].
 /// - τ > 0 is SDE-DPM-Solver++. τ = 1 is the reverse SDE.
 ///
-/// Every call but the first ones costs one call of the network. Use it on a path that is spaced in λ, such as
-/// [`Path::karras`](crate::Path::karras).
+/// Each step costs one network call. Use it on a path that is spaced in λ, such as [`Path::karras`](crate::Path::karras).
 ///
 /// ```
 /// use alphabar::{DpmSolverPp, NoiseSchedule, Path, Plan};
@@ -45,6 +44,10 @@ use crate::solver::{Row, Solver};
 #[doc(alias = "DPMSolverMultistepScheduler")]
 #[doc(alias = "2M")]
 #[doc(alias = "DPM++ 2M")]
+#[doc(alias = "dpmpp_2m")]
+#[doc(alias = "dpmpp_2m_sde")]
+#[doc(alias = "dpmpp_3m_sde")]
+#[doc(alias = "DPM++ 3M")]
 #[doc(alias = "DPM++ 2M SDE")]
 #[doc(alias = "DPM++ 3M SDE")]
 pub struct DpmSolverPp {
@@ -63,8 +66,9 @@ pub enum Interpolation {
     /// At order 2, the difference has half the weight of the newest output: ½(1 − e^{−kh}) (Lu et al. 2022b, Algorithm 2). Higher orders
     /// are exact.
     Midpoint,
-    /// As the authors' code and diffusers have it: order 2 as [`Interpolation::Midpoint`], and at order 3 the second difference with half
-    /// the weight that it needs. That is a method of order 2, somewhat better damped than the right one if there are very few steps.
+    /// As in the authors' code and in diffusers: order 2 is [`Interpolation::Midpoint`]; at order 3 the second difference has half the
+    /// weight that it needs. The result is of order 2 only, but somewhat better damped than the exact weights if there are very few
+    /// steps.
     Published,
 }
 
@@ -98,7 +102,7 @@ impl Solver for DpmSolverPp {
 /// ```
 ///
 /// Order 1 with τ = 0 is [`Ddim`](crate::Ddim) with η = 0. With [`Interpolation::Exact`], the default, it is DEIS in log-ρ
-/// (Zhang and Chen 2023). Prefer [`DpmSolverPp`] for guided models: x̂₀ is bounded where ε is amplified.
+/// (Zhang and Chen 2023). Prefer [`DpmSolverPp`] with guidance: it amplifies ε, while x̂₀ stays bounded.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(
     feature = "serde",
@@ -106,6 +110,7 @@ impl Solver for DpmSolverPp {
     serde(try_from = "Stored", into = "Stored")
 )]
 #[doc(alias = "DEISMultistepScheduler")]
+#[doc(alias = "DPMSolverMultistepScheduler")]
 pub struct DpmSolver {
     orders: Orders,
     interpolation: Interpolation,
@@ -144,21 +149,21 @@ pub(crate) fn interpolated(kernel: Kernel, leg: &Leg, interpolation: Interpolati
     }
 }
 
-/// The weights of the published formulas at the order of two or three outputs, where they are not the exact ones.
+/// The weights of the published formulas for two or three outputs, if they are not the exact ones.
 ///
-/// With W the weight of the first order, D₁ and D₂ the divided differences of the outputs, times 1 and 2: W·y₀ + f·D₁ + g·D₂. Exact are
-/// f = m₁ and g = m₂, the moments of the kernel.
+/// The step is W·y₀ + f·D₁ + g·D₂, with W the first-order weight, and D₁ = p′(0) and D₂ = ½·p″(0) for the polynomial p through the
+/// outputs. The exact weights are f = m₁ and g = m₂, the moments of the kernel.
 fn differences(kernel: Kernel, leg: &Leg, interpolation: Interpolation, nodes: &[Dd]) -> Option<[Dd; MAX_NODES]> {
     let [w, first, second, ..] = kernel.moments(leg);
     let half = Dd::from(0.5);
     let zero = Dd::ZERO;
     match (interpolation, nodes) {
         (Interpolation::Midpoint | Interpolation::Published, [r]) => {
-            // D₁ = (y₀ − y₁)/(−r)
+            // f = ½·W, D₁ = (y₁ − y₀)/r
             let c = half * w;
             Some([w - c / *r, c / *r, zero, zero, zero])
         }
-        // The moments 0!·w, f and 2·g, of which the code has half.
+        // The published g is half of m₂.
         (Interpolation::Published, [r1, r2]) => {
             Some(phi::weights(&[zero, *r1, *r2], &[w, first, half * second, zero, zero]))
         }
@@ -166,7 +171,7 @@ fn differences(kernel: Kernel, leg: &Leg, interpolation: Interpolation, nodes: &
     }
 }
 
-/// As the two methods are stored; reading checks them.
+/// The stored form of the two samplers; reading checks it.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,11 +182,11 @@ struct Stored {
     tau: f64,
 }
 
-/// What both methods have in common: their settings, and how they are stored.
+/// The common part of both samplers: their settings, and how they are stored.
 macro_rules! settings {
     ($method:ident, $name:literal, $interpolation:ident, $stochastic:literal) => {
         impl $method {
-            #[doc = concat!("Multistep ", $name, " of an order from 1 to 4; on paths of fewer than 15 steps the order is lowered at the end.")]
+            #[doc = concat!("Multistep ", $name, " of an order from 1 to 4. On paths of fewer than 15 steps the order falls at the end.")]
             ///
             /// # Errors
             /// [`Error::Count`] for another order.
@@ -190,20 +195,20 @@ macro_rules! settings {
                 Ok(Self { orders, interpolation: Interpolation::$interpolation, tau: 0.0 })
             }
 
-            /// This method with other orders at the start and at the end.
+            /// Sets other orders at the start and at the end.
             #[must_use]
             pub fn orders(self, orders: Orders) -> Self {
                 Self { orders, ..self }
             }
 
-            /// This method with another use of differences.
+            /// Sets how the differences of outputs are used.
             #[must_use]
             #[doc(alias = "solver_type")]
             pub fn interpolation(self, interpolation: Interpolation) -> Self {
                 Self { interpolation, ..self }
             }
 
-            #[doc = concat!("This method as SDE-", $name, ": with noise of the strength τ, at most 10. τ = 0 adds none, 1 is the reverse SDE.")]
+            #[doc = concat!("SDE-", $name, ": adds noise of the strength τ, at most 10. τ = 0 adds none, τ = 1 is the reverse SDE.")]
             ///
             /// # Errors
             /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.

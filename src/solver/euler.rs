@@ -1,4 +1,4 @@
-//! Euler's method and its ancestral form by the names of k-diffusion, and stochastic steps of flows.
+//! Euler's method and its ancestral form under k-diffusion's names, and stochastic samplers for flows.
 
 use core::f64::consts::FRAC_PI_2;
 
@@ -26,6 +26,7 @@ use crate::solver::{Combination, Ddim, Solver};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[doc(alias = "EulerDiscreteScheduler")]
 #[doc(alias = "FlowMatchEulerDiscreteScheduler")]
+#[doc(alias = "sample_euler")]
 pub struct Euler;
 
 impl Solver for Euler {
@@ -42,13 +43,13 @@ impl Solver for Euler {
     }
 }
 
-/// The Euler ancestral sampler (k-diffusion's `euler_ancestral`): [`Ddim`] with η, by default 1.
+/// The Euler ancestral sampler (k-diffusion's `euler_ancestral`): [`Ddim`] with an η, usually 1.
 ///
 /// ```text
 /// up = η·σ′·√(1 − σ′²/σ²),  down = √(σ′² − up²),  x′ = x + (down − σ)·ε + up·z        on variance-exploding levels
 /// ```
 ///
-/// [`EulerAncestral::rectified_flow`] is another sampler, with another meaning of η.
+/// [`EulerAncestral::rectified_flow`] is a different sampler, in which η has another meaning.
 ///
 /// ```
 /// use alphabar::{Ddim, EulerAncestral, NoiseSchedule, Path, Plan};
@@ -65,6 +66,8 @@ impl Solver for Euler {
 )]
 #[doc(alias = "EulerAncestralDiscreteScheduler")]
 #[doc(alias = "Euler a")]
+#[doc(alias = "euler_ancestral")]
+#[doc(alias = "sample_euler_ancestral")]
 pub struct EulerAncestral {
     eta: f64,
     flow: bool,
@@ -79,7 +82,7 @@ impl EulerAncestral {
         Ok(Self { eta: check_eta(eta)?, flow: false })
     }
 
-    /// The ancestral sampler for rectified flows, of ComfyUI and LTX-Video. With the flow's σ:
+    /// The ancestral sampler for rectified flows, as in ComfyUI and LTX-Video. With the flow's σ:
     ///
     /// ```text
     /// down = σ′·(1 + (σ′/σ − 1)·η)
@@ -112,7 +115,7 @@ impl Solver for EulerAncestral {
         let down = next * (one + (next / sigma - one) * Dd::from(self.eta));
         let ratio = (one - next) / (one - down);
         let kept = down * ratio;
-        // σ′² − kept², as a product of sums
+        // √(σ′² − kept²), factored so that nothing cancels
         let spread = ((next - kept) * (next + kept)).sqrt();
         let share = down / sigma;
         Ok(Combination {
@@ -125,7 +128,7 @@ impl Solver for EulerAncestral {
     }
 }
 
-/// Stochastic samplers of flows, for reinforcement learning. They keep the mean of each step.
+/// Stochastic samplers for flows, used in reinforcement learning. Each step arrives with the exact signal of its level.
 ///
 /// ```
 /// use alphabar::{Flow, FlowSde, Plan, Prediction};
@@ -167,12 +170,13 @@ impl FlowSde {
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ a ≤ 10.
     pub fn grpo(a: f64) -> Result<Self, Error> {
-        require((0.0..=10.0).contains(&a), "the noise level a", a, "inside [0, 10]")?;
+        require((0.0..=10.0).contains(&a), "the noise strength a", a, "inside [0, 10]")?;
         Ok(Self { form: Form::Grpo, strength: a })
     }
 
-    /// Coefficients-preserving sampling (Wang and Yu 2025, arXiv 2509.05952): the noise of the next level is turned by the angle η·π/2
-    /// from the predicted to a new one.
+    /// Coefficients-preserving sampling (Wang and Yu 2025, arXiv 2509.05952): rotates the predicted noise towards new noise.
+    ///
+    /// The angle is η·π/2: η = 0 keeps the predicted noise ε̂, η = 1 uses only new noise z.
     ///
     /// ```text
     /// x_s = signal_s·x̂₀ + noise_s·(cos(η·π/2)·ε̂ + sin(η·π/2)·z)
@@ -229,7 +233,7 @@ impl Solver for FlowSde {
     }
 }
 
-/// The flow's σ of a level, noise/(signal + noise), and what x in the flow's scale is multiplied by to be that of the level.
+/// The flow's σ of a level, noise/(signal + noise), and the factor that takes x from the flow's scale to that of the level.
 fn flow_scale(level: &NoiseLevel) -> (Dd, Dd) {
     (level.flow_sigma_dd(), level.signal_dd() + level.noise_dd())
 }

@@ -10,16 +10,17 @@ use crate::solver::{Combination, Row, Solver, each_leg_rows};
 
 /// Heun's method of order 2 for dx/dσ = u, with the velocity u = ε − x₀ and σ = noise/(signal + noise).
 ///
-/// For a step from level t to level s on flow levels, where signal + noise = 1, and u′ the network's velocity at v and level s:
+/// For a step from level t to level s on flow levels (signal + noise = 1), with u′ the network's velocity at v and level s:
 ///
 /// ```text
 /// v   = x + (σ_s − σ_t)·u
 /// x_s = x + (σ_s − σ_t)·(½·u + ½·u′)
 /// ```
 ///
-/// On other levels it is the same for x/(signal + noise). [`Heun`](crate::Heun) is the method for dx/dσ = ε in σ = noise/signal (Karras et
-/// al. 2022), which is infinite at pure noise: there it has one call, and this one two. The last step, to clean data, is Euler's: 2S − 1
-/// calls.
+/// On other levels the formulas hold for x/(signal + noise). The last step, to clean data, is Euler's, so S steps take 2S − 1 calls.
+///
+/// [`Heun`](crate::Heun) solves dx/dσ = ε in σ = noise/signal instead (Karras et al. 2022). That σ is infinite at pure noise, so its
+/// step from pure noise has one call; here it has two.
 ///
 /// ```
 /// use alphabar::{Flow, FlowHeun, Plan, Prediction};
@@ -61,7 +62,7 @@ impl Solver for FlowHeun {
     }
 }
 
-/// The step with one call: between equal levels, and from or to clean data.
+/// The step with one call, if there is one: between equal levels, and from or to clean data.
 fn first_order(leg: &Leg) -> Option<Combination> {
     let one_call = leg.from.is_clean() || leg.to.is_clean() || leg.to.gap_to(&leg.from).is_zero();
     Kernel::Flow.irregular(leg).filter(|_| one_call)

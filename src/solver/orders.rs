@@ -1,4 +1,4 @@
-//! The order of a multistep method at each step: its start and its end.
+//! The order of a multistep method at each step, with its start and its end.
 
 use crate::error::{Error, require_count};
 use crate::path::Leg;
@@ -9,8 +9,8 @@ pub(crate) const MAX_ORDER: usize = 4;
 
 /// The order of a multistep method at each step.
 ///
-/// The first steps have as many earlier outputs as there were calls, so the order rises 1, 2, 3, …; [`Orders::starting_with`] holds it
-/// down longer. At the end it may be lowered: [`FinalOrder`].
+/// A step can only use the outputs of earlier calls, so the order rises 1, 2, 3, … at the start; [`Orders::starting_with`] makes it rise
+/// later. [`FinalOrder`] lowers it at the end.
 ///
 /// ```
 /// use alphabar::{FinalOrder, Orders};
@@ -31,7 +31,10 @@ pub struct Orders {
     last: FinalOrder,
 }
 
-/// How a multistep method ends. The last step to clean data is of the first order in any case: there λ is infinite.
+/// The order of a multistep method at its last steps.
+///
+/// A step to clean data is of the first order in any case, because λ is infinite there. The one exception is `full_order_to_clean`, as
+/// in [`Lms::full_order_to_clean`](crate::Lms::full_order_to_clean).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[doc(alias = "lower_order_final")]
@@ -44,7 +47,7 @@ pub enum FinalOrder {
     Lowered,
     /// [`FinalOrder::Lowered`] on paths of fewer steps than this: `lower_order_final` of DPM-Solver++, with 15.
     LoweredBelow(usize),
-    /// 1 at the last step alone: `euler_at_final`.
+    /// 1 at the last step only: `euler_at_final`.
     #[doc(alias = "euler_at_final")]
     FirstAtLast,
 }
@@ -53,7 +56,7 @@ impl Orders {
     /// Order 2.
     pub(crate) const SECOND: Self = Self { order: 2, first: Vec::new(), last: FinalOrder::Full };
 
-    /// This order, which is reached as soon as there are outputs enough and held to the end.
+    /// This order, from the first step that has enough earlier outputs to the end.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ order ≤ 4.
@@ -62,16 +65,16 @@ impl Orders {
         Ok(Self { order, first: Vec::new(), last: FinalOrder::Full })
     }
 
-    /// These orders with another end.
+    /// Sets how the orders end.
     #[must_use]
     pub fn ending(self, last: FinalOrder) -> Self {
         Self { last, ..self }
     }
 
-    /// These orders with caps for the first steps, one each: `[1, 2, 2]` lets a method of order 3 begin at the fourth step.
+    /// Caps the orders of the first steps, one per step: with `[1, 2, 2]`, order 3 begins at the fourth step.
     ///
     /// # Errors
-    /// [`Error::Count`] for an order outside 1..=4, or a list longer than [`MAX_TRAIN_STEPS`].
+    /// [`Error::Count`] for a cap outside 1..=4, or a list longer than [`MAX_TRAIN_STEPS`].
     pub fn starting_with(self, caps: impl IntoIterator<Item = usize>) -> Result<Self, Error> {
         let first: Vec<usize> = caps.into_iter().take(MAX_TRAIN_STEPS + 1).collect();
         require_count("the orders of the first steps", first.len(), 0, MAX_TRAIN_STEPS)?;
@@ -81,13 +84,15 @@ impl Orders {
         Ok(Self { first, ..self })
     }
 
-    /// The order that is aimed at.
+    /// The full order, as given to [`Orders::new`].
     #[must_use]
     pub fn order(&self) -> usize {
         self.order
     }
 
-    /// The order at a step of so many, as far as outputs allow it on an even path.
+    /// The order at the step with this index, from 0, of a path with this many steps.
+    ///
+    /// A sampler may use a lower one if it cannot use all earlier outputs, for example those at pure noise.
     #[must_use]
     pub fn at(&self, step: usize, steps: usize) -> usize {
         self.order.min(self.cap_at(step, steps))
@@ -116,7 +121,7 @@ impl Orders {
     }
 }
 
-/// As orders are stored; reading checks them.
+/// The stored form of orders; reading checks it.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,21 +10,22 @@ use crate::solver::{Row, Solver};
 
 /// PNDM: the pseudo linear multistep method (PLMS) with one of two starts.
 ///
-/// The gradient part of a method decides on an ε′, and the transfer part takes x to level s with it. The transfer part is the step of
-/// [`Ddim`](crate::Ddim) with η = 0. The gradient part of PLMS, with ε_j of the call j steps ago, and that of the Runge–Kutta start (PRK),
-/// with ε₁ at level t, ε₂ and ε₃ at a level between, and ε₄ at level s, each at an x to which the one before was transferred:
+/// A step has two parts. The gradient part computes an ε′. The transfer part takes x to level s with ε′; it is the step of
+/// [`Ddim`](crate::Ddim) with η = 0. There are two gradient parts: PLMS, with ε_j the output of j steps ago, and the Runge–Kutta start
+/// (PRK), with ε₁ at level t, ε₂ and ε₃ at a level between, and ε₄ at level s. PRK computes each of these at the x to which the
+/// previous ε led:
 ///
 /// ```text
 /// PLMS: ε′ = (55·ε₀ − 59·ε₁ + 37·ε₂ − 9·ε₃)/24
 /// PRK:  ε′ = (ε₁ + 2·ε₂ + 2·ε₃ + ε₄)/6
 /// ```
 ///
-/// - [`Pndm::plms`] starts with one step of Heun's method, and then takes Adams–Bashforth's weights of two and three outputs: S + 1 calls.
-///   The second call of the first step is at the point of the second step, which calls there again. This is what Stable Diffusion's first
-///   releases use.
+/// - [`Pndm::plms`] starts with one step of Heun's method, then uses the Adams–Bashforth weights of two and three outputs: S + 1 calls.
+///   The second call of the first step is at the point of the second step, which calls there again. The first releases of Stable
+///   Diffusion use this.
 /// - [`Pndm::with_runge_kutta`] is the paper's (Algorithm 2): PRK, with four calls, for each of the first three steps.
 ///
-/// The weights are those for equal steps, so the order is 2. A step to clean data or from pure noise is of order 1 with one call.
+/// The weights assume equal steps, so the order is 2. A step to clean data or from pure noise has order 1 and one call.
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, PathEnd, Plan, Pndm, Timesteps};
@@ -50,16 +51,16 @@ enum Start {
     RungeKutta(Middle),
 }
 
-/// In what the middle point of a Runge–Kutta step lies half way.
+/// The variable in which the middle point of a Runge–Kutta step lies half way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Middle {
-    /// In the time that the network is told, as in the paper and in diffusers. The start is then of order 2, as what follows. It needs a
-    /// process with [`Process::at_time`](crate::Process::at_time), such as a trained table.
+    /// The time t that the network receives, as in the paper and in diffusers. The start is then of order 2, like the steps that follow.
+    /// The path needs a process with [`Process::at_time`](crate::Process::at_time), such as a trained table.
     #[default]
     Time,
-    /// In σ = noise/signal: then the start is [`Rk4`](crate::Rk4), of order 4.
+    /// σ = noise/signal. The start is then [`Rk4`](crate::Rk4), of order 4.
     Sigma,
 }
 
@@ -80,7 +81,7 @@ impl Pndm {
         Self { start: Start::RungeKutta(middle) }
     }
 
-    /// The rows of a leg, after so many outputs.
+    /// The rows of a leg, given the ages of the earlier outputs that it can read.
     fn leg(self, legs: &Legs<'_>, leg: &Leg, ages: &[usize]) -> Result<Vec<Row>, Error> {
         if let Some(first) = Kernel::Rho.irregular(leg) {
             return Ok(vec![Row::new(leg, first)]);
@@ -98,7 +99,7 @@ impl Middle {
         match self {
             Self::Sigma => middle_in_rho(legs, leg),
             Self::Time => {
-                // An encoding step may be told where it arrives.
+                // An encoding step may be conditioned on the level at its end; this is the t at its start.
                 let t = if leg.call.level == leg.from { leg.call.t } else { legs.at_sigma(leg.from.sigma())?.t };
                 legs.at_time(0.5 * (t + arrival(leg)?.t))
             }
@@ -116,7 +117,7 @@ impl Solver for Pndm {
 
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         let mut rows: Vec<Row> = Vec::with_capacity(legs.len());
-        // The first rows of the legs whose ε are at hand, the newest last.
+        // The first row of each leg with an ε that can be read, the newest last.
         let mut firsts: Vec<usize> = Vec::new();
         for leg in legs.iter() {
             if leg.starts_over {

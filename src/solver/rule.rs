@@ -1,7 +1,8 @@
-//! Rules that integrate a polynomial through earlier outputs exactly: what all multistep methods are made of.
+//! Rules that integrate a polynomial through earlier outputs exactly: the building block of all multistep methods.
 //!
-//! A rule takes x from level t to level s (as everywhere in this crate; h = λ_s − λ_t, λ = ln(signal/noise)). Its outputs are x̂₀, ε or u
-//! at levels whose variable, divided by that of the step, are the nodes r_j: 0 for the level of x, 1 for that of x′.
+//! A rule takes x from level t to level s (as everywhere in this crate; h = λ_s − λ_t, λ = ln(signal/noise)). Its outputs are x̂₀, ε or
+//! u at some levels. The node r_j of a level is its position in units of the step, in the kernel's variable: 0 at the level of x, 1 at
+//! the level of x′.
 
 use crate::dd::Dd;
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::prediction::Prediction;
 use crate::solver::orders::Orders;
 use crate::solver::{Combination, Row, each_leg};
 
-/// What is interpolated, in which variable, against which kernel.
+/// Which output is interpolated, in which variable, and against which kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kernel {
     /// x̂₀ in λ (Lu et al. 2022b, Eq. 9; with τ Xue et al. 2023, Eq. 14), with k = 1 + τ²:
@@ -31,7 +32,7 @@ pub(crate) enum Kernel {
     Flow,
 }
 
-/// x′ = x·x + Σ_j outputs_j·y_j + z·z; the y_j in the order of the levels that the rule was made for.
+/// x′ = x·x + Σ_j outputs_j·y_j + z·z, with the y_j in the order of the levels that the rule was made for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     pub(crate) x: Dd,
@@ -40,7 +41,7 @@ pub(crate) struct Rule {
 }
 
 impl Kernel {
-    /// The form in which outputs are kept.
+    /// The form in which outputs are kept for later rows.
     pub(crate) fn output(self) -> Prediction {
         match self {
             Self::Data { .. } => Prediction::Sample,
@@ -49,12 +50,12 @@ impl Kernel {
         }
     }
 
-    /// Whether its steps add noise.
+    /// Whether the steps add noise.
     fn is_noisy(self) -> bool {
         matches!(self, Self::Data { tau } | Self::Noise { tau } if tau > 0.0)
     }
 
-    /// `Err` for a leg to more noise, if steps add noise.
+    /// `Err` if steps add noise and this leg goes to more noise.
     pub(crate) fn require_denoising(self, leg: &Leg, method: &'static str) -> Result<(), Error> {
         if self.is_noisy() { leg.require_denoising(method) } else { Ok(()) }
     }
@@ -129,7 +130,7 @@ impl Kernel {
         }
     }
 
-    /// The step of the first order where λ is infinite at one end or does not change. `None` if the leg is regular.
+    /// The first-order step, if λ is infinite at one end of the leg or does not change. `None` if the leg is regular.
     pub(crate) fn irregular(self, leg: &Leg) -> Option<Combination> {
         if leg.is_regular() {
             return None;
@@ -144,29 +145,28 @@ impl Kernel {
         } else if t.is_clean() {
             of(s.signal_dd(), zero, s.noise_dd(), zero)
         } else if self.is_noisy() {
-            // From pure noise nothing of x is left but its noise, and that is made anew.
+            // x is pure noise, and new noise replaces all of it.
             of(s.signal_dd(), zero, zero, s.noise_dd())
         } else {
             of(s.signal_dd(), s.noise_dd() / t.noise_dd(), zero, zero)
         })
     }
 
-    /// A row of this rule, whose output of the call at the start of the leg has the first weight, and those of the given ages the next
-    /// ones.
+    /// The row of this rule. The call at the start of the leg has the first weight of the outputs; the given ages have the next ones.
     ///
-    /// The output of the call enters through x̂₀ and x, also where ε is interpolated, so that a threshold acts.
+    /// The output of the call enters through x̂₀ and x, even if ε is interpolated, so that a threshold takes effect.
     pub(crate) fn row(self, leg: &Leg, rule: &Rule, ages: &[usize]) -> Row {
         let [newest, earlier @ ..] = rule.outputs;
         let combination = self.combination(leg, rule.x, newest, rule.z);
         Row::new(leg, combination).with_history_dd(ages.iter().copied().zip(earlier)).keeping(self.output())
     }
 
-    /// x′ = x·x + output·y + z·z with y the output of the call, as weights of x̂₀ and x, so that a threshold acts.
+    /// x′ = x·x + output·y + z·z with y the output of the call, as weights of x̂₀ and x, so that a threshold takes effect.
     pub(crate) fn combination(self, leg: &Leg, x: Dd, output: Dd, z: Dd) -> Combination {
         let (t, zero) = (&leg.from, Dd::ZERO);
         let of = |x0, x, epsilon| Combination { x0, x, epsilon, z, learned_noise: None };
         if t.is_clean() && self.output() == Prediction::Epsilon {
-            // There x̂₀ does not determine ε.
+            // At clean data x̂₀ does not determine ε.
             return of(zero, x, output);
         }
         match self {
@@ -184,11 +184,10 @@ impl Kernel {
         }
     }
 
-    /// The ages and levels of the outputs of earlier legs that a rule for this leg can interpolate, from the youngest, `most` of them at
-    /// most.
+    /// The ages and levels of up to `most` outputs of earlier legs that a rule for this leg can interpolate, newest first.
     ///
-    /// Not among them: what was kept where the variable is infinite, a second output at one level, and what was kept before x was noised
-    /// anew.
+    /// The search ends at a level at which the variable is infinite, and at the leg before which x was noised anew. It skips a second
+    /// output at one level.
     pub(crate) fn earlier(self, legs: &Legs<'_>, leg: &Leg, most: usize) -> Vec<(usize, NoiseLevel)> {
         let mut found: Vec<(usize, NoiseLevel)> = Vec::new();
         let mut next = leg;
@@ -196,7 +195,7 @@ impl Kernel {
             let Some(before) = next.index.checked_sub(1).and_then(|index| legs.get(index)) else { break };
             let level = before.from;
             let last = found.last().map_or(leg.from, |(_, level)| *level);
-            // The flow's σ is finite at pure noise, and u with it.
+            // The flow's σ and u are finite at pure noise.
             if level.is_clean() || level.is_pure_noise() && self != Self::Flow {
                 break;
             }
@@ -209,9 +208,9 @@ impl Kernel {
     }
 }
 
-/// One row a leg, of the order that outputs and `orders` allow, by a rule for outputs at the given levels.
+/// One row per leg, of the order that `orders` and the earlier outputs allow. `rule` makes the rule from the levels of the outputs.
 ///
-/// With `full_to_clean` the last step to clean data is no exception, for kernels whose variable is finite there.
+/// With `full_to_clean`, the last step to clean data has its full order too. The variable of the kernel must be finite at clean data.
 pub(crate) fn multistep(
     legs: &Legs<'_>,
     kernel: Kernel,
@@ -239,7 +238,7 @@ mod tests {
     use crate::level::NoiseLevel;
     use crate::path::Leg;
 
-    /// Against `tests/oracle/methods.json`, which is not in the published package: each weight within 1e-14 of itself.
+    /// Compares with `tests/oracle/methods.json`, which is not in the published package: each weight agrees within 1e-14, relative.
     #[test]
     fn rules_are_those_of_80_digits() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/methods.json");

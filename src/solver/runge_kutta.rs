@@ -1,4 +1,5 @@
-//! Runge–Kutta methods for dx/dσ = ε in σ = noise/signal: Heun (Karras et al. 2022, arXiv 2206.00364), DPM2 and the classical one of order 4.
+//! Runge–Kutta methods for dx/dσ = ε in σ = noise/signal: Heun (Karras et al. 2022, arXiv 2206.00364), DPM2, and the classical method
+//! of order 4.
 
 use crate::dd::Dd;
 use crate::error::{Error, require};
@@ -10,16 +11,16 @@ use crate::solver::{Combination, Ddim, Row, Solver, each_leg_rows};
 
 /// Heun's method of order 2: Algorithm 1 of Karras et al. 2022.
 ///
-/// For a step from level t to level s, with σ = noise/signal, x/signal instead of x, and ε′ the network's ε at u and level s:
+/// For a step from level t to level s, with σ = noise/signal, x standing for x/signal, and ε′ the network's ε at u and level s:
 ///
 /// ```text
 /// u   = x + (σ_s − σ_t)·ε                        (line 5)
 /// x_s = x + (σ_s − σ_t)·(½·ε + ½·ε′)             (line 8)
 /// ```
 ///
-/// It calls the network twice a step and once for the last step, to clean data, which is Euler's: 2S − 1 calls. Steps from pure noise have
-/// one call, too. On a path with churn ([`Path::churned`](crate::Path::churned)) it is the stochastic sampler of Algorithm 2; without, it
-/// also encodes.
+/// It calls the network twice per step. The last step, to clean data, is Euler's, with one call, so S steps take 2S − 1 calls. A step
+/// from pure noise has one call, too. On a path with churn ([`Path::churned`](crate::Path::churned)) it is the stochastic sampler of
+/// Algorithm 2. Without churn it can also encode.
 ///
 /// ```
 /// use alphabar::{Heun, NoiseSchedule, Path, Plan};
@@ -65,9 +66,9 @@ pub(crate) fn heun(leg: &Leg, arrives: &Point) -> Vec<Row> {
     rows(Kernel::Rho, leg, &[(*arrives, euler)], &weighted(leg, &[half, half])) // line 8
 }
 
-/// DPM2: the midpoint rule in ln σ, with two calls a step; also its ancestral form.
+/// DPM2: the midpoint rule in ln σ, with two calls per step, and its ancestral form.
 ///
-/// For a step from level t to level s, with σ = noise/signal, x/signal instead of x, and ε′ the network's ε at u and level m:
+/// For a step from level t to level s, with σ = noise/signal, x standing for x/signal, and ε′ the network's ε at u and level m:
 ///
 /// ```text
 /// σ_up   = η·σ_s·√(1 − σ_s²/σ_t²)
@@ -76,7 +77,7 @@ pub(crate) fn heun(leg: &Leg, arrives: &Point) -> Vec<Row> {
 /// x_s = x + (σ_down − σ_t)·ε′ + σ_up·z
 /// ```
 ///
-/// With η = 0, σ_down is σ_s and the order is 2. It follows Algorithm 2 of Karras et al. 2022 with the midpoint for Heun's rule
+/// With η = 0, σ_down is σ_s and the order is 2. It follows Algorithm 2 of Karras et al. 2022, with the midpoint rule in place of Heun's
 /// (k-diffusion, `sample_dpm_2`). The last step, to clean data, is Euler's.
 ///
 /// It calls the network between the points of the path, so the path must know its process
@@ -100,18 +101,19 @@ pub(crate) fn heun(leg: &Leg, arrives: &Point) -> Vec<Row> {
 #[doc(alias = "KDPM2AncestralDiscreteScheduler")]
 #[doc(alias = "sample_dpm_2")]
 #[doc(alias = "sample_dpm_2_ancestral")]
+#[doc(alias = "DPM2 a")]
 pub struct Dpm2 {
     eta: f64,
 }
 
 impl Dpm2 {
-    /// Without noise: η = 0.
+    /// DPM2 without noise: η = 0.
     #[must_use]
     pub fn deterministic() -> Self {
         Self { eta: 0.0 }
     }
 
-    /// With noise of the strength η; 1 is usual.
+    /// Ancestral DPM2: adds noise of the strength η; 1 is usual.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless η is finite and not negative. An η above 1 may be too large for a step: [`Error::EtaTooLarge`].
@@ -132,14 +134,14 @@ impl Solver for Dpm2 {
     fn rows(&self, legs: &Legs<'_>) -> Result<Vec<Row>, Error> {
         each_leg_rows(legs, |leg| {
             let (t, s) = (&leg.from, &leg.to);
-            // √(noise_s² − (signal_s·σ_up)²) = signal_s·σ_down is the weight of ε in Euler's ancestral step, which is DDIM's.
+            // The weight of ε in DDIM's step, which is Euler's ancestral one, is √(noise_s² − (signal_s·σ_up)²) = signal_s·σ_down.
             let euler = self.euler(leg)?;
             let down = if self.eta > 0.0 { euler.epsilon / s.signal_dd() } else { s.sigma_dd() };
             if !leg.is_regular() || down.is_zero() {
                 return Ok(vec![Row::new(leg, euler)]);
             }
             let middle = (t.sigma_dd() * down).sqrt().to_f64(); // σ_m
-            // Not below σ_s by rounding, where the network may know nothing.
+            // Rounding must not put σ_m below σ_s: the network may not be trained there.
             let middle = if self.eta > 0.0 && self.eta <= 1.0 { middle.max(s.sigma()) } else { middle };
             let middle = legs.at_sigma(middle)?;
             let part = until(leg, middle.level);
@@ -164,16 +166,17 @@ impl Dpm2 {
     }
 }
 
-/// The classical Runge–Kutta method of order 4 in σ = noise/signal, with four calls a step.
+/// The classical Runge–Kutta method of order 4 in σ = noise/signal, with four calls per step.
 ///
-/// For a step from level t to level s, with x/signal instead of x, Δ = σ_s − σ_t, and m the level with σ_m = ½(σ_t + σ_s):
+/// For a step from level t to level s, with x standing for x/signal, Δ = σ_s − σ_t, and m the level with σ_m = ½(σ_t + σ_s):
 ///
 /// ```text
 /// ε₁ = ε(x, t),   ε₂ = ε(x + ½Δ·ε₁, m),   ε₃ = ε(x + ½Δ·ε₂, m),   ε₄ = ε(x + Δ·ε₃, s)
 /// x_s = x + Δ·(ε₁ + 2·ε₂ + 2·ε₃ + ε₄)/6
 /// ```
 ///
-/// The last step, to clean data, is Euler's. Use it where accuracy counts and calls do not: as a reference for other methods.
+/// The last step, to clean data, is Euler's. Use this method if accuracy matters and the number of calls does not, for example as a
+/// reference for other samplers.
 ///
 /// It calls the network between the points of the path, so the path must know its process
 /// ([`Path::of_process`](crate::Path::of_process)).
@@ -230,7 +233,7 @@ pub(crate) fn classical(leg: &Leg, middle: &Point, arrives: &Point) -> Vec<Row> 
     rows(Kernel::Rho, leg, &inner, &weighted(leg, &[sixth, third, third, sixth]))
 }
 
-/// By how much σ = noise/signal changes.
+/// The change of σ = noise/signal over a leg.
 fn change(leg: &Leg) -> Dd {
     leg.to.sigma_dd() - leg.from.sigma_dd()
 }
@@ -242,7 +245,7 @@ fn weighted(leg: &Leg, weights: &[Dd]) -> Rule {
     Kernel::Rho.weighted(leg, &all)
 }
 
-/// DPM2 as it is stored; reading checks η.
+/// The stored form of DPM2; reading checks η.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,24 +12,24 @@ use crate::solver::{Row, Solver};
 
 /// SA-Solver: a predictor and a corrector for the reverse SDE with noise of the strength τ.
 ///
-/// With h = λ_s − λ_t, λ = ln(signal/noise), k = 1 + τ², and outputs x̂₀_j at λ_t + r_j·h, for the corrector also at r = 1
-/// (Xue et al. 2023, section 5 and Algorithm 1, for a τ that is constant over the step):
+/// For a step from level t to level s, with h = λ_s − λ_t, λ = ln(signal/noise), k = 1 + τ², and outputs x̂₀_j at λ_t + r_j·h, for the
+/// corrector also at r = 1 (Xue et al. 2023, section 5 and Algorithm 1, for a τ that is constant over the step):
 ///
 /// ```text
 /// x_s = (noise_s/noise_t)·e^{−τ²h}·x + signal_s·Σ_j w_j·x̂₀_j + noise_s·√(1 − e^{−2τ²h})·z
 /// Σ_j w_j·r_j^q = q!·k·h·φ_{q+1}(−k·h)       for q below the order
 /// ```
 ///
-/// As in the authors' code, two outputs get the first moment ½·k·h instead of k·h·φ₂(−k·h): a difference of the third order in h.
-/// [`SaSolver::exact`] has the exact one. The corrector uses the z of the predictor, and costs no call.
+/// As in the authors' code, a rule of two outputs has the first moment ½·k·h instead of k·h·φ₂(−k·h). The difference is
+/// of third order in h. [`SaSolver::exact`] uses the exact moment. The corrector uses the z of the predictor, and costs no network call.
 ///
-/// - τ = 0 is an ODE solver. With a corrector of the order p + 1 it is [`UniPc`](crate::UniPc): as published with bh1, and with exact weights
-///   with exact weights.
+/// - τ = 0 is an ODE solver. With a corrector of the order p + 1 it is [`UniPc`](crate::UniPc): the published weights are UniPC's with bh1,
+///   the exact weights are UniPC's exact ones.
 /// - Without a corrector it is SDE-[`DpmSolverPp`](crate::DpmSolverPp) with this τ and exact weights.
 /// - Order 1 without a corrector is the scalar gDDIM (Zhang et al. 2022) with λ = τ: noise of the variance noise_s²·(1 − e^{−2τ²h}). It is
 ///   [`Ddim`](crate::Ddim) with η² = (1 − e^{−2τ²h})/(1 − e^{−2h}), so τ = 1 is η = 1.
 ///
-/// Steps that are not corrected are those of [`UniPc`](crate::UniPc).
+/// [`UniPc`](crate::UniPc) lists the steps that are not corrected; the list holds here too.
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, Path, Plan, SaSolver, Tau};
@@ -48,17 +48,19 @@ use crate::solver::{Row, Solver};
     serde(try_from = "Stored", into = "Stored")
 )]
 #[doc(alias = "SASolverScheduler")]
+#[doc(alias = "SA-Solver")]
+#[doc(alias = "sa_solver")]
 #[doc(alias = "gDDIM")]
 pub struct SaSolver {
     tau: Tau,
     orders: Orders,
-    /// How many outputs the corrector interpolates, with the new one; 0 for none.
+    /// How many outputs the corrector interpolates, the new one included; 0 for no corrector.
     corrector: usize,
     weights: Weights,
     form: Form,
 }
 
-/// How two outputs are weighed.
+/// The weights of a rule of two outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Weights {
@@ -68,23 +70,23 @@ enum Weights {
 }
 
 impl SaSolver {
-    /// SA-Solver with a predictor and a corrector of order 2. At the end the orders fall, as in [`FinalOrder::Lowered`].
+    /// SA-Solver with a predictor and a corrector of order 2. The orders fall at the end, as in [`FinalOrder::Lowered`].
     #[must_use]
     pub fn new(tau: Tau) -> Self {
         let orders = Orders::SECOND.ending(FinalOrder::Lowered);
         Self { tau, orders, corrector: 2, weights: Weights::Published, form: Form::Data }
     }
 
-    /// This method with other orders of its predictor. The corrector's order rises and falls with them, and is one higher at most.
+    /// Sets other orders for the predictor. The corrector's order rises and falls with them, and is one higher at most.
     #[must_use]
     #[doc(alias = "predictor_order")]
     pub fn orders(self, orders: Orders) -> Self {
         Self { orders, ..self }
     }
 
-    /// This method with a corrector of another order: it interpolates as many outputs, with the new one.
+    /// Sets the order of the corrector: the number of outputs that it interpolates, the new one included.
     ///
-    /// The corrector of ŝ steps in the paper is of the order ŝ + 1 here, and in diffusers.
+    /// The paper's corrector of ŝ steps has the order ŝ + 1 here, as in diffusers.
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ order ≤ 4.
@@ -94,20 +96,19 @@ impl SaSolver {
         Ok(Self { corrector: order, ..self })
     }
 
-    /// This method without a corrector.
+    /// Leaves out the corrector.
     #[must_use]
     pub fn without_corrector(self) -> Self {
         Self { corrector: 0, ..self }
     }
 
-    /// This method with exact weights also for two outputs.
+    /// Uses exact weights for rules of two outputs, too.
     #[must_use]
     pub fn exact(self) -> Self {
         Self { weights: Weights::Exact, ..self }
     }
 
-    /// This method in the noise form: ε is interpolated instead of x̂₀, with exact weights. With a threshold it is the ε that
-    /// the thresholded x̂₀ implies.
+    /// The noise form: interpolates ε instead of x̂₀, with exact weights. With a threshold, the ε follows from the thresholded x̂₀.
     ///
     /// ```text
     /// x_s = (signal_s/signal_t)·x − k·noise_s·Σ_j w_j·ε_j + τ·noise_s·√(e^{2h} − 1)·z,       Σ_j w_j·r_j^q = q!·h·φ_{q+1}(h)
@@ -144,9 +145,9 @@ impl Solver for SaSolver {
     }
 }
 
-/// τ of [`SaSolver`], the strength of the noise, at each step: a constant, or a constant inside a range and 0 outside.
+/// τ of [`SaSolver`], the strength of the noise: one value at all steps, or one value inside a range and 0 outside.
 ///
-/// It is taken where a step starts: at the t that the network is told, or at the σ of x.
+/// The start of a step decides: the t that the network receives there, or the σ of x.
 ///
 /// ```
 /// use alphabar::Tau;
@@ -168,7 +169,7 @@ pub struct Tau {
     within: Within,
 }
 
-/// Where τ is not 0.
+/// The steps at which τ is not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Within {
@@ -179,7 +180,7 @@ enum Within {
 }
 
 impl Tau {
-    /// The same τ at all steps. 0 adds no noise, 1 is the reverse SDE.
+    /// One τ for all steps. 0 adds no noise, 1 is the reverse SDE.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.
@@ -187,7 +188,7 @@ impl Tau {
         Ok(Self { tau: check_tau(tau)?, within: Within::Everywhere })
     }
 
-    /// This τ where the network is told a t of the range, and 0 elsewhere.
+    /// This τ at steps at which the network receives a t in the range, and 0 at all others.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless both ends are finite and the first is not above the second.
@@ -196,7 +197,7 @@ impl Tau {
         Ok(Self { within: within.checked()?, ..self })
     }
 
-    /// This τ where σ = noise/signal lies in the range, and 0 elsewhere.
+    /// This τ at steps that start at a σ = noise/signal in the range, and 0 at all others.
     ///
     /// # Errors
     /// As [`Tau::within_times`].
@@ -233,7 +234,7 @@ impl Within {
     }
 }
 
-/// As the method is stored; reading checks it.
+/// The stored form of SA-Solver; reading checks it.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

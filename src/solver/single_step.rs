@@ -13,20 +13,21 @@ use crate::solver::{Row, Solver, each_leg_rows};
 
 /// The single-step methods DPM-Solver-2 and -3, and DPM-Solver++ 2S and 3S: [`DpmSolver::single_step`], [`DpmSolverPp::single_step`].
 ///
-/// Each step starts afresh, and calls the network at inner points; h = λ_s − λ_t with λ = ln(signal/noise), y_i is the network's ε or x̂₀
-/// at λ_t + r_i·h. For ε, with m_q = q!·h·φ_{q+1}(h) over the whole step (Lu et al. 2022a, Algorithms 1 and 2):
+/// A step uses no outputs of earlier steps; it calls the network at inner points instead. h = λ_s − λ_t with λ = ln(signal/noise), and
+/// y_i is the network's ε or x̂₀ at λ_t + r_i·h. For ε, with m_q = q!·h·φ_{q+1}(h) over the whole step (Lu et al. 2022a, Algorithms 1
+/// and 2):
 ///
 /// ```text
 /// order 2, r₁ = ½:         x_s = (signal_s/signal_t)·x − noise_s·(m₀·y₀ + m₀/(2r₁)·(y₁ − y₀))
 /// order 3, r₁ = ⅓, r₂ = ⅔: x_s = (signal_s/signal_t)·x − noise_s·(m₀·y₀ + m₁/r₂·(y₂ − y₀))
-/// inner points:            order 1 to r₁·h; to r₂·h the exact order 2 through y₀ and y₁
+/// inner points:            to r₁·h by order 1; to r₂·h by the exact order 2 through y₀ and y₁
 /// ```
 ///
-/// For x̂₀, with m_q = q!·h·φ_{q+1}(−h) (Lu et al. 2022b, Algorithm 1), x_s = (noise_s/noise_t)·x + signal_s·(…).
+/// For x̂₀ (Lu et al. 2022b, Algorithm 1), m_q = q!·h·φ_{q+1}(−h) and x_s = (noise_s/noise_t)·x + signal_s·(…).
 ///
-/// By default the inner points lie between those of the path: `order` calls a step, and one for the last step, to clean data. Such a path
-/// must know its process ([`Path::of_process`](crate::Path::of_process)). [`SingleStep::on_the_points`] takes the points of the path for
-/// the inner ones, one call each. [`SingleStep::stochastic`] adds noise.
+/// By default the inner points lie between those of the path: a step has `order` calls, and the last step, to clean data, has one. The
+/// path must then know its process ([`Path::of_process`](crate::Path::of_process)). [`SingleStep::on_the_points`] uses the points of the
+/// path as inner points, with one call each. [`SingleStep::stochastic`] adds noise.
 ///
 /// ```
 /// use alphabar::{DpmSolver, DpmSolverPp, FinalOrder, NoiseSchedule, Path, Plan};
@@ -45,6 +46,8 @@ use crate::solver::{Row, Solver, each_leg_rows};
 )]
 #[doc(alias = "DPMSolverSinglestepScheduler")]
 #[doc(alias = "DPM++ 2S")]
+#[doc(alias = "dpmpp_2s")]
+#[doc(alias = "dpm_fast")]
 #[doc(alias = "2S")]
 #[doc(alias = "DPM fast")]
 pub struct SingleStep {
@@ -55,7 +58,7 @@ pub struct SingleStep {
     tau: f64,
 }
 
-/// What is interpolated.
+/// The output that is interpolated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Output {
@@ -63,7 +66,7 @@ enum Output {
     X0,
 }
 
-/// Where the inner points are.
+/// The place of the inner points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Inner {
@@ -75,7 +78,7 @@ enum Inner {
 const FRACTIONS: [&[(f64, f64)]; 3] = [&[], &[(1.0, 2.0)], &[(1.0, 3.0), (2.0, 3.0)]];
 
 impl DpmSolver {
-    /// Single-step DPM-Solver of the order 1, 2 or 3: ε is interpolated.
+    /// Single-step DPM-Solver of order 1, 2 or 3: ε is interpolated.
     ///
     /// # Errors
     /// [`Error::Count`] for another order.
@@ -87,7 +90,7 @@ impl DpmSolver {
 }
 
 impl DpmSolverPp {
-    /// Single-step DPM-Solver++ of the order 1, 2 (2S) or 3 (3S): x̂₀ is interpolated.
+    /// Single-step DPM-Solver++ of order 1, 2 (2S) or 3 (3S): x̂₀ is interpolated.
     ///
     /// # Errors
     /// [`Error::Count`] for another order.
@@ -103,16 +106,16 @@ impl SingleStep {
         Ok(Self { output, order, interpolation: None, inner: Inner::BetweenPoints, tau: 0.0 })
     }
 
-    /// This method as SDE-DPM-Solver(++): with noise of the strength τ, at most 10. τ = 0 adds none, 1 is the reverse SDE.
+    /// SDE-DPM-Solver(++): adds noise of the strength τ, at most 10. τ = 0 adds none, τ = 1 is the reverse SDE.
     ///
     /// The formulas have the moments and factors of [`DpmSolverPp`] and [`DpmSolver`] with this τ. The noise of a step is one Brownian path:
-    /// what an inner point got of it stays, and the way on adds the rest,
+    /// the part up to an inner point stays in x, and the next row adds the rest.
     ///
     /// ```text
     /// noise_s²·(1 − e^{−2τ²h}) = (noise_s/noise_1·e^{−τ²(h−h₁)})²·noise_1²·(1 − e^{−2τ²h₁}) + noise_s²·(1 − e^{−2τ²(h−h₁)})
     /// ```
     ///
-    /// The single-step class of diffusers draws a noise of its own for each of the two sides instead.
+    /// The single-step class of diffusers draws independent noise for each call instead.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ τ ≤ 10.
@@ -121,10 +124,10 @@ impl SingleStep {
         Ok(Self { tau: check_tau(tau)?, ..self })
     }
 
-    /// This method with another use of differences.
+    /// Sets how the differences of outputs are used.
     ///
-    /// - [`Interpolation::Published`], the default between the points: as the papers print it. At order 3 it leaves the second difference out,
-    ///   which is right if r₂ = ⅔ and of order 2 otherwise.
+    /// - [`Interpolation::Published`], the default between the points: as the papers print it. Order 3 leaves the second difference out. It
+    ///   is of order 3 if r₂ = ⅔, and of order 2 otherwise.
     /// - [`Interpolation::Midpoint`], the default on the points: order 2 as published, order 3 exact.
     /// - [`Interpolation::Exact`]: the polynomial through the outputs is integrated exactly. `heun` in diffusers.
     #[must_use]
@@ -133,15 +136,15 @@ impl SingleStep {
         Self { interpolation: Some(interpolation), ..self }
     }
 
-    /// This method with the points of the path for inner points, so that there is one call a point.
+    /// Uses the points of the path as inner points, so that there is one call per point.
     ///
-    /// The points are taken in groups of as many as the order; within one, x goes from the first point to the second by order 1, from the
-    /// first to the third by order 2, and so on; the path decides r₁ and r₂. How the last group ends:
+    /// The points form groups as long as the order. In a group, x goes from the first point to the second by order 1, from the first to
+    /// the third by order 2, and so on; r₁ and r₂ follow from the path. The last group ends by one of these:
     ///
-    /// - [`FinalOrder::Full`]: nowhere special.
+    /// - [`FinalOrder::Full`]: like every other group.
     /// - [`FinalOrder::FirstAtLast`]: the last step is of order 1.
-    /// - [`FinalOrder::Lowered`]: the last step is of order 1 if it would be of the full one, so that 6 steps of order 3 have the orders
-    ///   1, 2, 3, 1, 2, 1. [`FinalOrder::LoweredBelow`] does so on short paths.
+    /// - [`FinalOrder::Lowered`]: the last step is of order 1 if it would have the full order. So 6 steps of order 3 have the orders
+    ///   1, 2, 3, 1, 2, 1. [`FinalOrder::LoweredBelow`] does this on short paths only.
     ///
     /// A step to clean data or from pure noise, and a path that adds noise between its steps, end a group.
     #[must_use]
@@ -157,7 +160,7 @@ impl SingleStep {
         }
     }
 
-    /// The rule from the start of a leg to its end, or to the end of the leg's last part, by the outputs at these levels.
+    /// The rule through the outputs at these levels, from the start of a leg to its end (`is_end`) or to an inner point.
     fn rule(&self, leg: &Leg, levels: &[NoiseLevel], is_end: bool) -> Rule {
         let kernel = self.kernel();
         let default =
@@ -226,7 +229,7 @@ impl SingleStep {
         Ok(rows)
     }
 
-    /// The order of a step by the index of its leg.
+    /// The order of a step on the points, which follows from the index of its leg.
     fn order_on_points(&self, leg: &Leg, last: FinalOrder) -> usize {
         let order = leg.index % self.order + 1;
         let lowered = leg.index + 1 == leg.steps
@@ -260,7 +263,7 @@ impl Solver for SingleStep {
     }
 }
 
-/// A single-step method as it is stored; reading checks it.
+/// The stored form of a single-step method; reading checks it.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -305,7 +308,7 @@ mod tests {
     use crate::schedule::NoiseSchedule;
     use crate::solver::{DpmSolver, DpmSolverPp, Interpolation};
 
-    /// Data that is 0 has x = noise·z at every level, also at the inner points, whatever the τ of the reverse SDE.
+    /// If the data is 0, x is noise·z at every level, inner points included, for every τ.
     #[test]
     fn noise_has_the_variance_of_each_level() {
         let path = Path::exponential(&NoiseSchedule::stable_diffusion().unwrap(), 9).unwrap();
@@ -331,7 +334,7 @@ mod tests {
         }
     }
 
-    /// τ = 0 adds no noise; order 1 is the multistep method of order 1; no path that encodes takes noise.
+    /// τ = 0 adds no noise. Order 1 is the multistep method of order 1. An encoding path refuses noise.
     #[test]
     fn noise_is_off_or_that_of_the_multistep_method() {
         let path = Path::karras(&NoiseSchedule::stable_diffusion().unwrap(), 8).unwrap();

@@ -1,18 +1,18 @@
-//! Legs of several calls as rows: what Runge–Kutta and single-step methods share.
+//! Legs with several calls as rows: the common part of Runge–Kutta and single-step methods.
 //!
-//! Papers give the x of each call, and the end, by x at the start of the leg (b) and the outputs of the leg's calls:
+//! Papers write u_i, the x of call i, and x at the end in terms of b, the x at the start of the leg, and the outputs of the leg's calls:
 //!
 //! ```text
 //! u_i = A_i·b + Σ_{j<i} B_ij·y_j
 //! ```
 //!
-//! A run keeps u_i and the y_j, not b. From u_i on, with b eliminated:
+//! A run keeps u_i and the y_j, but not b. With b eliminated:
 //!
 //! ```text
 //! u_{i+1} = (A_{i+1}/A_i)·u_i + Σ_{j≤i} (B_{i+1,j} − (A_{i+1}/A_i)·B_ij)·y_j
 //! ```
 //!
-//! Where u_i got noise, it stays in u_i, and what is added is the noise of the way from u_i to u_{i+1} alone.
+//! Noise that was added to u_i stays in it. The row adds only the noise of the part from u_i to u_{i+1}.
 
 use crate::dd::Dd;
 use crate::error::Error;
@@ -22,11 +22,13 @@ use crate::phi::MAX_NODES;
 use crate::solver::Row;
 use crate::solver::rule::{Kernel, Rule};
 
-/// The rows of a leg whose x goes through some inner points, each by its rule for x at the start of the leg and the outputs of the leg's
-/// calls, from the first one on; and to the end of the leg by the last rule.
+/// The rows of a leg with calls at inner points.
+///
+/// Each rule gives the x at its point from the x at the start of the leg and the outputs of the leg's calls, the first call's first. The
+/// rule `end` gives the x at the end of the leg.
 pub(crate) fn rows(kernel: Kernel, leg: &Leg, inner: &[(Point, Rule)], end: &Rule) -> Vec<Row> {
     let mut rows = Vec::with_capacity(inner.len() + 1);
-    // Where x is: at the start of the leg, or where the row before led.
+    // Starts where x is now: at the start of the leg, or where the previous row arrived.
     let mut at = *leg;
     let mut before = None;
     for (call, (point, rule)) in inner.iter().enumerate() {
@@ -39,7 +41,7 @@ pub(crate) fn rows(kernel: Kernel, leg: &Leg, inner: &[(Point, Rule)], end: &Rul
     rows
 }
 
-/// The row of a call: from where the rule `before` led to where `rule` leads.
+/// The row of a call: from the point to which the rule `before` leads to the point to which `rule` leads.
 pub(crate) fn row(kernel: Kernel, part: &Leg, before: Option<&Rule>, rule: &Rule, call: usize) -> Row {
     let ages: Vec<usize> = (1..=call).collect();
     match before {
@@ -52,7 +54,7 @@ pub(crate) fn row(kernel: Kernel, part: &Leg, before: Option<&Rule>, rule: &Rule
     }
 }
 
-/// The rule of a call without b = (u − Σ before_j·y_j)/before.x; its outputs from the newest one, that of this call, back.
+/// The rule of a call with b = (u − Σ before_j·y_j)/before.x eliminated. Its outputs are in the order of age: this call's first.
 fn eliminated(before: &Rule, rule: &Rule, call: usize) -> Rule {
     let x = rule.x / before.x;
     let mut outputs = rule.outputs;
@@ -68,7 +70,7 @@ pub(crate) fn until(leg: &Leg, level: NoiseLevel) -> Leg {
     Leg { to: level, ..*leg }
 }
 
-/// What the network is told at the end of a leg.
+/// What the network receives at the end of a leg.
 pub(crate) fn arrival(leg: &Leg) -> Result<Point, Error> {
     leg.arrives.ok_or(Error::NoProcess)
 }

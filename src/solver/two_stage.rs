@@ -1,4 +1,4 @@
-//! DPM-Solver++ with noise and two calls a step: k-diffusion's DPM++ SDE and DPM++ 2S ancestral.
+//! DPM-Solver++ with noise and two calls per step: k-diffusion's DPM++ SDE and DPM++ 2S ancestral.
 
 use crate::dd::Dd;
 use crate::error::{Error, require};
@@ -8,9 +8,9 @@ use crate::solver::rule::{Kernel, Rule};
 use crate::solver::stages::{rows, until};
 use crate::solver::{Combination, Ddim, Row, Solver, each_leg_rows};
 
-/// DPM-Solver++ with noise and two calls a step, by k-diffusion's formulas: `dpmpp_sde` and `dpmpp_2s_ancestral`.
+/// DPM-Solver++ with noise and two calls per step, by k-diffusion's formulas: `dpmpp_sde` and `dpmpp_2s_ancestral`.
 ///
-/// For a step from level t to level s, with σ = noise/signal, x/signal instead of x, η, and x̂₀′ the network's x̂₀ at u and level m:
+/// For a step from level t to level s, with σ = noise/signal, x standing for x/signal, and x̂₀′ the network's x̂₀ at u and level m:
 ///
 /// ```text
 /// up(s) = η·σ_s·√(1 − σ_s²/σ_t²),   down(s) = √(σ_s² − up(s)²)
@@ -20,18 +20,20 @@ use crate::solver::{Combination, Ddim, Row, Solver, each_leg_rows};
 /// ancestral:   σ_m = √(σ_t·down(s))    u = A(σ_m, x̂₀)                    x_s = A(down(s), x̂₀′) + up(s)·z
 /// ```
 ///
-/// A(σ, y) is a step of DDIM to σ with the ε of x and y (Lu et al. 2022b, arXiv 2211.01095, Eq. 9 of order 1), and up and down are those of
-/// [`EulerAncestral`](crate::EulerAncestral). With η = 0 both are DPM-Solver++ 2S, [`DpmSolverPp::single_step`](crate::DpmSolverPp::single_step),
-/// of order 2. The last step, to clean data, is Euler's.
+/// A(σ, y) is a step of DDIM to σ with the ε of x and y (Lu et al. 2022b, arXiv 2211.01095, Eq. 9 of order 1). up and down are those of
+/// [`EulerAncestral`](crate::EulerAncestral). With η = 0 both samplers are DPM-Solver++ 2S
+/// ([`DpmSolverPp::single_step`](crate::DpmSolverPp::single_step)), of order 2. The last step, to clean data, is Euler's.
 ///
-/// The second row of the SDE's step starts again from the x of the first, which the first row keeps ([`Row::keeping_x`]).
+/// In a step of the SDE, the first row keeps its x ([`Row::keeping_x`]), and the second row starts again from that x.
 ///
 /// # Noise of the SDE
-/// z′ is the increment of a Brownian motion from t to m, and z that from t to s, so they are correlated; the noise of the first part of the
-/// step is in both. [`noise::Brownian`](crate::noise::Brownian) draws them so, and then the variance of the samples is right to second order
-/// in the step. With other sources they are independent, and the variance is right to first order, as with Euler ancestral. k-diffusion draws them from a Brownian motion, too, in the time σ.
+/// z′ is the increment of a Brownian motion from t to m, and z its increment from t to s. Both contain the noise from t to m, so they are
+/// correlated. [`noise::Brownian`](crate::noise::Brownian) draws them this way; the variance of the samples is then right to second order
+/// in the step. Other sources draw independent z′ and z; the variance is then right to first order, as with Euler ancestral. k-diffusion
+/// also draws them from a Brownian motion, in the time σ.
 ///
-/// Both call the network between the points of the path, so the path must know its process
+/// # Path
+/// Both samplers call the network between the points of the path, so the path must know its process
 /// ([`Path::of_process`](crate::Path::of_process)).
 ///
 /// ```
@@ -68,7 +70,7 @@ enum Form {
 }
 
 impl TwoStage {
-    /// DPM++ SDE: noise in both calls; η = 1 is usual.
+    /// DPM++ SDE: both rows of a step add noise; η = 1 is usual.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ η ≤ 1.
@@ -76,7 +78,7 @@ impl TwoStage {
         Self::new(Form::Sde, eta)
     }
 
-    /// DPM++ 2S ancestral: noise at the end of each step; η = 1 is usual.
+    /// DPM++ 2S ancestral: the second row of a step adds noise; η = 1 is usual.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless 0 ≤ η ≤ 1.
@@ -102,7 +104,7 @@ impl TwoStage {
         let [inner_x0, end_x0] = [&inner, &end].map(|rule| rule.outputs.first().copied().unwrap_or(Dd::ZERO));
         let of = |x0, x, z| Combination { x0, x, epsilon: Dd::ZERO, z, learned_noise: None };
         let first = Row::new(&to_middle, of(inner_x0, inner.x, inner.z)).keeping_x();
-        // From the x that the first row kept, and not from u.
+        // Starts from the x that the first row kept, not from u.
         let second = Row::new(leg, of(end_x0, Dd::ZERO, end.z)).called_at(middle).with_history_dd([(1, end.x)]);
         Ok(vec![first, second])
     }
@@ -117,7 +119,7 @@ impl TwoStage {
     }
 }
 
-/// A(down, y) with y the output of this call of the leg, and signal_s·down given.
+/// A(down, y), with y the output of this call of the leg. The argument `down` is signal_s·down.
 fn towards(leg: &Leg, down: Dd, call: usize) -> Rule {
     let x = down / leg.from.noise_dd();
     let mut outputs = [Dd::ZERO; MAX_NODES];
@@ -155,7 +157,7 @@ impl Solver for TwoStage {
                 Form::Sde => s.sigma_dd(),
                 Form::Ancestral => Ddim::new(self.eta)?.combine(leg)?.epsilon / s.signal_dd(), // down(s)
             };
-            // Not below σ_s by rounding, where the network may know nothing: with η = 1 it is σ_s.
+            // Rounding must not put σ_m below σ_s (with η = 1 it is σ_s): the network may not be trained there.
             let middle = (t.sigma_dd() * end).sqrt().to_f64();
             let middle = if self.eta > 0.0 { middle.max(s.sigma()) } else { middle };
             let middle = legs.at_sigma(middle)?;
@@ -167,7 +169,7 @@ impl Solver for TwoStage {
     }
 }
 
-/// The method as it is stored; reading checks η.
+/// The stored form of the sampler; reading checks η.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

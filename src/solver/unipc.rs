@@ -8,9 +8,10 @@ use crate::solver::corrector::{Choice, Form, predict_and_correct};
 use crate::solver::orders::{FinalOrder, Orders};
 use crate::solver::{Row, Solver};
 
-/// UniPC, multistep: a predictor UniP-p, and a corrector UniC-p that repeats the step with the output where it arrived.
+/// UniPC, multistep: a predictor UniP-p, and a corrector UniC-p that repeats the step with the output at its end.
 ///
-/// With h = λ_s − λ_t, λ = ln(signal/noise), m_j the outputs x̂₀ at λ_t + r_j·h, r_0 = 0, and for the corrector one more at r = 1:
+/// For a step from level t to level s, with h = λ_s − λ_t, λ = ln(signal/noise), and m_j the outputs x̂₀ at λ_t + r_j·h, r_0 = 0, for the
+/// corrector also at r = 1:
 ///
 /// ```text
 /// x_s = (noise_s/noise_t)·x + signal_s·(1 − e^{−h})·m_0 + signal_s·B(h)·Σ_j (ρ_j/r_j)·(m_j − m_0)        data form
@@ -18,20 +19,21 @@ use crate::solver::{Row, Solver};
 /// B(h) = h (bh1) or 1 − e^{−h} (bh2)
 /// ```
 ///
-/// In the noise form m is ε, the first factor is signal_s/signal_t, −noise_s stands for signal_s, and h for −h in the functions.
+/// In the noise form m is ε, the first factor is signal_s/signal_t, −noise_s replaces signal_s, and h replaces −h in φ, so that
+/// 1 − e^{−h} = h·φ₁(−h) becomes e^h − 1.
 ///
-/// B(h) cancels where the equations are solved. The published method does not solve them where there is one difference alone, in UniP-2 and
-/// UniC-1: it takes ρ = ½. So all [`UniPcWeights`] differ there, and nowhere else.
+/// B(h) cancels if the equations are solved. With a single difference, in UniP-2 and UniC-1, the published method does not solve them but
+/// sets ρ = ½. Only there do the [`UniPcWeights`] differ.
 ///
-/// The corrector costs no call: the output that it needs is that of the next step. As in the authors' code that output is not computed again from
-/// the corrected x. UniPC-p, with the corrector, is of order p + 1.
+/// The corrector costs no network call: it uses the output of the next step's call. As in the authors' code, that output is not computed
+/// again from the corrected x. UniPC-p, with the corrector, is of order p + 1.
 ///
-/// - Without a corrector, order 1 is [`Ddim`](crate::Ddim) with η = 0, order 2 is [`DpmSolverPp`](crate::DpmSolverPp) 2M, and with exact weights
-///   all orders are those of [`DpmSolverPp`](crate::DpmSolverPp) with [`Interpolation::Exact`](crate::Interpolation::Exact).
+/// - Without a corrector, order 1 is [`Ddim`](crate::Ddim) with η = 0, and order 2 is [`DpmSolverPp`](crate::DpmSolverPp) 2M. With exact
+///   weights all orders are those of [`DpmSolverPp`](crate::DpmSolverPp) with [`Interpolation::Exact`](crate::Interpolation::Exact).
 /// - With exact weights it is [`SaSolver`](crate::SaSolver) with τ = 0, exact weights, and a corrector of the order p + 1.
 ///
-/// No step is corrected whose end is not where the network is called next: the last one, one from pure noise or to clean data, and one after
-/// which churn lifts x to another level.
+/// A step is corrected only if the network is called next at the end of the step. Not corrected are the last step, a step from pure noise
+/// or to clean data, and a step after which churn lifts x to another level.
 ///
 /// ```
 /// use alphabar::{NoiseSchedule, Path, Plan, UniPc};
@@ -59,7 +61,7 @@ pub struct UniPc {
     corrector: Corrector,
 }
 
-/// How UniPC uses a difference that is alone: in UniP-2 and UniC-1.
+/// The weights of UniPC with a single difference, in UniP-2 and UniC-1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[doc(alias = "solver_type")]
@@ -70,11 +72,11 @@ pub enum UniPcWeights {
     /// ρ = ½ with B(h) = e^h − 1, and 1 − e^{−h} in the data form: the published default.
     #[default]
     Bh2,
-    /// The polynomial is integrated exactly, as with more differences; `vary_coeff` in the authors' code.
+    /// The polynomial is integrated exactly, as it is with more differences; `vary_coeff` in the authors' code.
     Exact,
 }
 
-/// Which steps are corrected.
+/// The steps that are corrected.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 enum Corrector {
@@ -84,7 +86,7 @@ enum Corrector {
 }
 
 impl UniPc {
-    /// UniPC of an order p from 1 to 4, with bh2, in the data form, with the corrector. At the end the order falls: p, …, 2, 1.
+    /// UniPC of an order p from 1 to 4: bh2, data form, with the corrector. The order falls at the end: p, …, 2, 1.
     ///
     /// # Errors
     /// [`Error::Count`] for another order.
@@ -94,36 +96,34 @@ impl UniPc {
         Ok(Self { orders, weights: UniPcWeights::default(), form: Form::Data, corrector: Corrector::Everywhere })
     }
 
-    /// This method with other orders p at the start and at the end.
+    /// Sets other orders p at the start and at the end.
     #[must_use]
     #[doc(alias = "lower_order_final")]
     pub fn orders(self, orders: Orders) -> Self {
         Self { orders, ..self }
     }
 
-    /// This method with another B(h), or with exact weights.
+    /// Sets another B(h), or exact weights.
     #[must_use]
     pub fn weights(self, weights: UniPcWeights) -> Self {
         Self { weights, ..self }
     }
 
-    /// This method in the noise form: ε is interpolated instead of x̂₀. With a threshold it is the ε that
-    /// the thresholded x̂₀ implies.
+    /// The noise form: interpolates ε instead of x̂₀. With a threshold, the ε follows from the thresholded x̂₀.
     #[must_use]
     #[doc(alias = "predict_x0")]
     pub fn noise_form(self) -> Self {
         Self { form: Form::Noise, ..self }
     }
 
-    /// This method without its corrector: UniP-p, of order p.
+    /// Leaves out the corrector: UniP-p, of order p.
     #[must_use]
     #[doc(alias = "UniP")]
     pub fn without_corrector(self) -> Self {
         Self { corrector: Corrector::Nowhere, ..self }
     }
 
-    /// This method with a corrector that leaves out the steps of these indices, from 0. With strong guidance the first steps are better not
-    /// corrected.
+    /// Leaves out the corrector at the steps with these indices, from 0. With strong guidance it is better not to correct the first steps.
     ///
     /// # Errors
     /// [`Error::Count`] for a list longer than [`MAX_TRAIN_STEPS`].
@@ -181,7 +181,7 @@ fn check_steps(steps: &[usize]) -> Result<(), Error> {
     require_count("the steps without a corrector", steps.len(), 0, MAX_TRAIN_STEPS).map(drop)
 }
 
-/// As the method is stored; reading checks it.
+/// The stored form of UniPC; reading checks it.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! A vector of several samples.
+//! A `Vec` of several samples.
 
 use ndarray::Array2;
 
@@ -11,9 +11,9 @@ use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, S
 
 /// Several samples in one `Vec`, one after the other: a batch without `ndarray`.
 ///
-/// A bare `Vec` is one sample whatever its length, since it cannot say where a sample ends. A `Batch` can: it has a number of
-/// rows, and each row is a sample with noise of its own. Its axis 1 are the elements of a sample, channels first, so a network
-/// with a learned variance returns rows of twice the length.
+/// A bare `Vec` is one sample whatever its length, since it cannot say where a sample ends. A `Batch` has a number of rows; each
+/// row is a sample with its own noise. Axis 1 is the elements of a sample, channels first, so a network with a learned variance
+/// returns rows of twice the length.
 ///
 /// ```
 /// use alphabar::{Batch, BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, SeededNoise, Timesteps, sample};
@@ -27,7 +27,7 @@ use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, S
 /// let x = sample(&plan, x, &mut model, &mut noise)?;
 /// let second = x.row(1).unwrap();
 ///
-/// // Sample 1 is the same alone.
+/// // Sample 1 alone gives the same values.
 /// let mut noise = SeededNoise::new(42).from_sample(1);
 /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
 /// let alone = noise.noise(&vec![0.0_f32; 4], Draw::Initial)?;
@@ -38,21 +38,21 @@ use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, S
 pub struct Batch<E>(Array2<E>);
 
 impl<E: Element> Batch<E> {
-    /// `rows` samples of equal length, one after the other.
+    /// A batch of `rows` samples of equal length, one after the other.
     ///
     /// # Errors
-    /// [`Error::Empty`] without elements, [`Error::Count`] for more rows than elements or none, [`Error::Length`] unless the
-    /// rows are equally long.
+    /// [`Error::Empty`] without elements, [`Error::Count`] for no rows or more rows than elements, [`Error::Length`] unless the
+    /// number of elements is a multiple of `rows`.
     pub fn new(values: Vec<E>, rows: usize) -> Result<Self, Error> {
         let elements = values.len();
         if elements == 0 {
             return Err(Error::Empty { operand: "a batch", shape: vec![rows, 0] });
         }
-        require_count("rows of a batch", rows, 1, elements)?;
+        require_count("the rows of a batch", rows, 1, elements)?;
         let len = elements.div_ceil(rows);
         if len * rows != elements {
             return Err(Error::Length {
-                what: "elements of a batch, a multiple of its rows",
+                what: "elements of a batch (a multiple of its rows)",
                 expected: len * rows,
                 found: elements,
             });
@@ -60,13 +60,13 @@ impl<E: Element> Batch<E> {
         Array2::from_shape_vec((rows, len), values).map(Self).map_err(|error| Error::Backend(error.into()))
     }
 
-    /// A batch of this one's shape with other elements, each computed from the one in its place.
+    /// A batch of the same shape with `of` applied to each element.
     #[must_use]
     pub fn map(&self, of: impl FnMut(E) -> E) -> Self {
         Self(self.0.mapv(of))
     }
 
-    /// One sample; `None` past the last.
+    /// The elements of one sample; `None` past the last sample.
     #[must_use]
     pub fn row(&self, row: usize) -> Option<&[E]> {
         let len = self.0.ncols();
@@ -79,7 +79,7 @@ impl<E: Element> Batch<E> {
         self.0.as_slice().unwrap_or_default()
     }
 
-    /// All elements, to be written to.
+    /// All elements, for writing.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [E] {
         self.0.as_slice_mut().unwrap_or_default()

@@ -18,10 +18,10 @@ use crate::tensor::{
 
 /// Axis 0 is the batch. A `Tensor<1>` of n elements is n samples of one element.
 ///
-/// Operands of different shapes or devices, and element types that do not go together, are errors. (burn would broadcast or
-/// panic.) An operand may have another element type than the first one, if the arithmetic of the first one's type holds it
-/// exactly: `f32` latents go with a network in `bf16` or `f16`. Half precision is computed in `f32`; the result has the type of
-/// the first operand. Quantised tensors are refused; `dequantize` them.
+/// Different shapes, different devices and incompatible element types are errors that name the operand. (burn would broadcast
+/// or panic.) An operand may have another element type than the first operand, if the arithmetic of the first operand's type
+/// holds it exactly: `f32` latents go with a network in `bf16` or `f16`. Half precision is computed in `f32`; the result has
+/// the type of the first operand. Quantised tensors are an error; `dequantize` them.
 ///
 /// Nothing is detached: on a device with autodiff, gradients flow through a step.
 ///
@@ -29,7 +29,7 @@ use crate::tensor::{
 /// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
 /// use burn_tensor::Tensor;
 ///
-/// fn pictures(unet: impl Fn(Tensor<4>, f64) -> Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>, alphabar::Error> {
+/// fn images(unet: impl Fn(Tensor<4>, f64) -> Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>, alphabar::Error> {
 ///     let schedule = NoiseSchedule::ddpm()?;
 ///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
 ///     let mut model = |x: &Tensor<4>, at: alphabar::Point| Ok::<_, alphabar::Error>(unet(x.clone(), at.t));
@@ -51,7 +51,7 @@ impl<const D: usize> Tensor for Burn<D> {
     fn clamp_abs(self, bound: Weights<'_>) -> Result<Self, Error> {
         let compute = check([("the operand", &self)])?;
         bound.check_rows(self.rows_of_batch().count)?;
-        // burn's clamp panics if the bounds are the wrong way round.
+        // burn's clamp panics if the lower bound exceeds the upper one.
         bound.check_bounds()?;
         let dtype = self.dtype();
         let values = compute.widen(self);
@@ -59,14 +59,14 @@ impl<const D: usize> Tensor for Burn<D> {
             Weights::All(bound) => values.clamp(-bound, bound),
             Weights::PerRow(bounds) => {
                 let high = per_row(bounds, &values).expand(values.dims());
-                // By comparisons that are false for NaN, so that it stays.
+                // By comparisons that are false for NaN, so that NaN stays.
                 values.min_pair(high.clone()).max_pair(high.neg())
             }
         };
         Ok(clamped.cast(dtype))
     }
 
-    /// On the host.
+    /// Computed on the host.
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let rows = self.rows_of_batch();
         match check([("the operand", self)])? {
@@ -90,7 +90,7 @@ impl<const D: usize> Tensor for Burn<D> {
         Ok(Burn::cat(vec![self.clone(), second.clone().cast(self.dtype())], 1))
     }
 
-    /// In the type of the arithmetic.
+    /// The result has the type of the arithmetic.
     fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
         let compute = check([("z", self), ("v", v)])?;
         for weights in [k, d] {
@@ -141,7 +141,7 @@ impl<const D: usize> HostTensor for Burn<D> {
     }
 
     fn from_host(&self, elements: Vec<f64>) -> Result<Self, Error> {
-        // Rounded here, once; burn would take some of the ways by `f32`.
+        // Rounded here, once; burn would convert to some types through `f32`.
         match Float::of("the operand", self)? {
             Float::F64 => like(self, elements),
             Float::F32 => like(self, elements.into_iter().map(|element| element as f32).collect()),
@@ -166,7 +166,7 @@ impl<const D: usize> HostTensor for Burn<D> {
         streams: &[NormalStream],
         rows: &[Coefficients],
     ) -> Result<Stepped<Self>, Error> {
-        // The noise is uploaded as it is made, in `f32`, for every type of x.
+        // The noise is uploaded in `f32`, as it is made, for every type of x.
         check([("x", &self)])?;
         let batch = self.rows_of_batch();
         let elements = noise_elements(batch, streams)?;
@@ -175,7 +175,7 @@ impl<const D: usize> HostTensor for Burn<D> {
     }
 }
 
-/// On the host.
+/// Computed on the host.
 impl<const D: usize> RowReduce for Burn<D> {
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
         check([("an operand", self), ("an operand", other)])?;
@@ -193,7 +193,7 @@ impl<const D: usize> RowReduce for Burn<D> {
     }
 }
 
-/// Element types, once it is known that they are floats.
+/// The floating-point element types.
 #[derive(Clone, Copy, PartialEq)]
 enum Float {
     F64,
@@ -214,7 +214,7 @@ impl Float {
     }
 }
 
-/// Types in which arithmetic is done.
+/// The types in which arithmetic is done.
 #[derive(Clone, Copy, PartialEq)]
 enum Compute {
     F64,
@@ -222,7 +222,7 @@ enum Compute {
 }
 
 impl Compute {
-    /// The tensor in this type; exact, and no copy if it has the type already.
+    /// The tensor in this type. Exact, and without a copy if it has the type already.
     fn widen<const D: usize>(self, tensor: Burn<D>) -> Burn<D> {
         tensor.cast(match self {
             Self::F64 => DType::F64,
@@ -231,7 +231,7 @@ impl Compute {
     }
 }
 
-/// `Err` for operands that burn would panic on or broadcast; else the type in which operands like the first one are computed.
+/// The type in which operands like the first one are computed. `Err` for operands that burn would panic on or broadcast.
 fn check<'a, const D: usize>(
     operands: impl IntoIterator<Item = (&'static str, &'a Burn<D>)>,
 ) -> Result<Compute, Error> {
@@ -253,8 +253,8 @@ fn check<'a, const D: usize>(
         if Float::of(operand, tensor)? == Float::F64 && compute == Compute::F32 {
             return Err(Error::ElementType { operand, expected: "f32 or half precision", found: "F64".into() });
         }
-        // Tensors with and without autodiff may be combined, as constants and variables are. But two tensors with autodiff must
-        // have one checkpointing strategy, in which devices that are equal may differ.
+        // Tensors with and without autodiff may be combined, like variables and constants. But two tensors with autodiff must
+        // have the same checkpointing strategy, which may differ although the devices compare equal.
         let other = if its_device != device {
             Some(&device)
         } else if its_device.is_autodiff() {
@@ -293,7 +293,7 @@ fn step<const D: usize>(
     let sum = if rows.iter().all(|k| k.threshold == Threshold::None) {
         combine([(b.weights(), x), (c.weights(), m)].into_iter().chain(z))
     } else {
-        // What x′ does not need beside x̂₀ leaves its buffer to it.
+        // If x′ needs x or m only through x̂₀, it is not cloned, and x̂₀ may take its buffer.
         let beside = |weights: &PerRow, tensor: &Burn<D>| (!weights.weights().are_zero()).then(|| tensor.clone());
         let (x_beside, m_beside) = (beside(&b, &x), beside(&c, &m));
         let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
@@ -308,7 +308,7 @@ fn step<const D: usize>(
     Ok(Stepped::new(narrowed(sum, shape, &device, dtype), None))
 }
 
-/// One step of rows that remember.
+/// One step with memory.
 fn remembering_step<const D: usize>(
     x: Burn<D>,
     m: Burn<D>,
@@ -361,7 +361,7 @@ fn combine<'a, const D: usize>(terms: impl Iterator<Item = (Weights<'a>, Burn<D>
     terms.filter_map(|(weights, tensor)| weighted(weights, tensor)).reduce(|sum, term| sum + term)
 }
 
-/// k·t, without what has a weight of 0.
+/// k·t; `None`, or −0 in a row, for a weight of 0.
 fn weighted<const D: usize>(weights: Weights<'_>, tensor: Burn<D>) -> Option<Burn<D>> {
     match weights {
         _ if weights.are_zero() => None,
@@ -381,7 +381,7 @@ fn weighted<const D: usize>(weights: Weights<'_>, tensor: Burn<D>) -> Option<Bur
     }
 }
 
-/// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
+/// The sum without terms. It is −0, since −0 + x is x for every x, also for +0 and −0.
 const NOTHING: f64 = -0.0;
 
 /// A sum in the type of the result.
@@ -389,7 +389,7 @@ fn narrowed<const D: usize>(sum: Option<Burn<D>>, shape: [usize; D], device: &De
     sum.map_or_else(|| Burn::full(shape, NOTHING, (device, dtype)), |sum| sum.cast(dtype))
 }
 
-/// A number for each row, to be broadcast over a tensor of its type and device.
+/// One number per row, for broadcasting over a tensor; it has the tensor's type and device.
 fn per_row<const D: usize>(values: &[f64], tensor: &Burn<D>) -> Burn<D> {
     let shape = column::<D>(values.len());
     let data = match tensor.dtype() {
@@ -399,7 +399,7 @@ fn per_row<const D: usize>(values: &[f64], tensor: &Burn<D>) -> Burn<D> {
     Burn::from_data(data, (&tensor.device(), tensor.dtype()))
 }
 
-/// The shape of one number a row.
+/// The shape for one number per row.
 fn column<const D: usize>(rows: usize) -> [usize; D] {
     let mut shape = [1; D];
     shape.iter_mut().take(1).for_each(|axis| *axis = rows);
@@ -410,7 +410,10 @@ fn column<const D: usize>(rows: usize) -> [usize; D] {
 fn read<E: BurnElement, const D: usize>(tensor: &Burn<D>) -> Result<Vec<E>, Error> {
     Float::of("the operand", tensor)?;
     let Some(data) = try_read_sync(tensor.clone().into_data_async()) else {
-        return Err(Error::Backend("this platform cannot wait for a tensor's elements".into()));
+        return Err(Error::Backend(
+            "this platform cannot wait for a tensor's elements (in a browser they can only be read asynchronously)"
+                .into(),
+        ));
     };
     Ok(data?.try_cast_as::<E>()?.try_into_vec::<E>()?)
 }

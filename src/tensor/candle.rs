@@ -45,21 +45,21 @@ macro_rules! with_element {
 /// Axis 0 is the batch. A tensor of rank 1 with n elements is n samples of one element; a tensor of rank 0 is one sample of one
 /// element.
 ///
-/// Operands of different shapes or devices, and element types that do not go together, are errors that name the operand. (candle
-/// would broadcast, or fail deep inside.) An operand may have another element type than the first one, if the arithmetic of the
-/// first one's type holds it exactly. Keep latents in `f32` with a network in `bf16` or `f16`: latents in half precision lose a
-/// little at every step. Half precision is computed in `f32`; the result has the type of the first operand.
+/// Different shapes, different devices and incompatible element types are errors that name the operand. (candle would
+/// broadcast, or fail deep inside.) An operand may have another element type than the first operand, if the arithmetic of the
+/// first operand's type holds it exactly. Keep latents in `f32` with a network in `bf16` or `f16`: latents in half precision
+/// lose a little at every step. Half precision is computed in `f32`; the result has the type of the first operand.
 ///
-/// On the CPU a step is one pass over memory, with the same bits as on slices. On other devices, and if gradients are recorded, it
-/// is composed of candle's operations. Nothing is detached: gradients flow through a step. A network whose parameters are `Var`s
-/// therefore keeps the graph of a whole run; `detach` its output if you do not need gradients. The result shares no memory with
-/// any operand.
+/// On the CPU a step is one pass over memory, with the same bits as on slices. On other devices, and if gradients are recorded,
+/// it is composed of candle's operations. Nothing is detached: gradients flow through a step. If a network's parameters are
+/// `Var`s, the graph of the whole run is therefore kept; `detach` the network's output if you do not need gradients. The result
+/// shares no memory with any operand.
 ///
 /// ```
 /// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
 /// use candle_core::{Result, Tensor};
 ///
-/// fn pictures(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, noise: Tensor) -> Result<Tensor> {
+/// fn images(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, noise: Tensor) -> Result<Tensor> {
 ///     let schedule = NoiseSchedule::ddpm()?;
 ///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
 ///     let mut model = |x: &Tensor, at: alphabar::Point| unet(x, at.t);
@@ -105,7 +105,7 @@ impl Tensor for Candle {
         let high = per_row(bounds, &values)?.broadcast_as(values.shape())?;
         let low = per_row(&bounds.iter().map(|bound| -bound).collect::<Vec<_>>(), &values)?;
         let low = low.broadcast_as(values.shape())?;
-        // By comparisons that are false for NaN, so that it stays; some devices' minimum and maximum would drop it.
+        // These comparisons are false for NaN, so that it stays; minimum and maximum would drop it on some devices.
         let values = values.gt(&high)?.where_cond(&high, &values)?;
         let values = values.lt(&low)?.where_cond(&low, &values)?;
         kind.cast(&values)
@@ -115,7 +115,7 @@ impl Tensor for Candle {
         Ok(self.dims() == other.dims())
     }
 
-    /// On the host, and a constant to gradients.
+    /// Computed on the host. Gradients treat it as a constant.
     fn abs_quantile(&self, ratio: f64) -> Result<Vec<f64>, Error> {
         let kind = check([("the operand", self)])?;
         with_element!(kind, E => {
@@ -136,7 +136,7 @@ impl Tensor for Candle {
         Ok(Candle::cat(&[self, &second.to_dtype(self.dtype())?], 1)?)
     }
 
-    /// In the type of the arithmetic.
+    /// The result has the type of the arithmetic.
     fn times_exp(&self, v: &Self, k: Weights<'_>, d: Weights<'_>) -> Result<Self, Error> {
         let compute = check([("z", self), ("v", v)])?.compute();
         let rows = self.rows_of_batch();
@@ -197,7 +197,7 @@ impl HostTensor for Candle {
     }
 
     fn from_host(&self, elements: Vec<f64>) -> Result<Self, Error> {
-        // Rounded here, once; candle would take some of the ways by `f32`.
+        // Rounded here, once; candle would convert to some types through `f32`.
         with_element!(Kind::of("the operand", self)?, E => {
             like(self, elements.into_iter().map(<E as Element>::from_f64).collect())
         })
@@ -227,7 +227,7 @@ impl HostTensor for Candle {
     }
 }
 
-/// On the host.
+/// Computed on the host.
 impl RowReduce for Candle {
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error> {
         check([("an operand", self), ("an operand", other)])?;
@@ -281,7 +281,7 @@ impl Kind {
         if self == Self::F64 { Self::F64 } else { Self::F32 }
     }
 
-    /// This kind if all the tensors have it, otherwise the kind of its arithmetic, which holds them all.
+    /// This kind if all the tensors have it; otherwise the kind of its arithmetic, which can hold them all.
     fn shared_by<'a>(self, mut tensors: impl Iterator<Item = &'a Candle>) -> Self {
         if tensors.all(|tensor| tensor.dtype() == self.dtype()) { self } else { self.compute() }
     }
@@ -292,7 +292,7 @@ impl Kind {
     }
 }
 
-/// `Err` for operands that candle would fail on or broadcast; else the kind of the first operand's elements, which the result has.
+/// The kind of the first operand's elements, which the result has. `Err` for operands that candle would fail on or broadcast.
 fn check<'a>(operands: impl IntoIterator<Item = (&'static str, &'a Candle)>) -> Result<Kind, Error> {
     let mut operands = operands.into_iter().peekable();
     let Some(&(operand, first)) = operands.peek() else {
@@ -318,12 +318,12 @@ fn check<'a>(operands: impl IntoIterator<Item = (&'static str, &'a Candle)>) -> 
     Ok(kind)
 }
 
-/// Whether the elements lie in this process's memory and nobody records what becomes of them.
+/// Whether the elements lie in this process's memory and no gradients are recorded.
 fn is_plain(tensor: &Candle) -> bool {
     tensor.device().is_cpu() && !tensor.track_op()
 }
 
-/// Where z comes from.
+/// The source of z.
 #[derive(Clone, Copy)]
 enum Noise<'a> {
     None,
@@ -349,7 +349,7 @@ fn step(x: &Candle, m: &Candle, noise: Noise<'_>, rows: &[Coefficients]) -> Resu
 }
 
 impl Noise<'_> {
-    /// The noise of streams where x is, if a row needs it.
+    /// The noise of streams, uploaded to the device of x, if a row needs it.
     fn uploaded(self, x: &Candle, rows: &[Coefficients]) -> Result<Option<Candle>, Error> {
         match self {
             Self::Streams(streams) if rows.iter().any(Coefficients::needs_noise) => {
@@ -400,7 +400,7 @@ fn remembering_step(
     })
 }
 
-/// One pass over elements of one kind: x′, and what is kept.
+/// One pass over elements of one kind. Returns x′ and what is kept.
 fn fused_remembering_step<E: Element + WithDType>(
     x: &Candle,
     m: &Candle,
@@ -438,7 +438,8 @@ fn fused_remembering_step<E: Element + WithDType>(
     }
 }
 
-/// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic: x′, and what is kept.
+/// The step by candle's operations, in the order of the fused step and in the type of the arithmetic. Returns x′ and what is
+/// kept.
 fn composed_remembering_step(
     compute: Kind,
     [x, m]: [&Candle; 2],
@@ -490,7 +491,7 @@ fn fused_step<E: Element + WithDType>(
     }
 }
 
-/// The step by candle's operations, in the order of the fused one, all of it in the type of the arithmetic.
+/// The step by candle's operations, in the order of the fused step and in the type of the arithmetic.
 fn composed_step(
     compute: Kind,
     x: &Candle,
@@ -525,10 +526,10 @@ fn combine(terms: &[(Weights<'_>, Candle)]) -> Result<Option<Candle>, Error> {
     Ok(sum)
 }
 
-/// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
+/// The sum without terms. It is −0, since −0 + x is x for every x, also for +0 and −0.
 const NOTHING: f64 = -0.0;
 
-/// k·t, in memory of its own.
+/// k·t, in new memory.
 fn weighted(weights: Weights<'_>, tensor: &Candle) -> Result<Candle, Error> {
     let weights = match weights {
         Weights::All(weight) => return Ok(tensor.affine(weight, NOTHING)?),
@@ -538,7 +539,7 @@ fn weighted(weights: Weights<'_>, tensor: &Candle) -> Result<Candle, Error> {
     if !weights.contains(&0.0) {
         return Ok(term);
     }
-    // A weight of 0 drops its term, whatever it multiplies.
+    // A weight of 0 drops its term, also if that is NaN.
     let live = weights.iter().map(|weight| u8::from(*weight != 0.0)).collect();
     let live = Candle::from_vec(live, column(weights.len(), tensor), tensor.device())?;
     let nothing = per_row(&[NOTHING], tensor)?.broadcast_as(tensor.shape())?;
@@ -554,7 +555,7 @@ fn narrowed(sum: Option<Candle>, like: &Candle) -> Result<Candle, Error> {
     Ok(sum.to_dtype(like.dtype())?)
 }
 
-/// A number for each row, or one for all, to be broadcast over a tensor of its type and device.
+/// One number per row, or one for all, for broadcasting over a tensor; it has the tensor's type and device.
 fn per_row(values: &[f64], tensor: &Candle) -> Result<Candle, Error> {
     let (shape, device) = (column(values.len(), tensor), tensor.device());
     Ok(match tensor.dtype() {
@@ -563,14 +564,14 @@ fn per_row(values: &[f64], tensor: &Candle) -> Result<Candle, Error> {
     })
 }
 
-/// The shape of one number a row.
+/// The shape for one number per row.
 fn column(rows: usize, tensor: &Candle) -> Vec<usize> {
     let mut shape = vec![1; tensor.rank()];
     shape.iter_mut().take(1).for_each(|axis| *axis = rows);
     shape
 }
 
-/// A tensor's elements as `E` in row-major order in this process's memory, apart from any graph; no copy if they are so already.
+/// A tensor's elements as `E`, in row-major order, in this process's memory and detached from any graph. Copies only if needed.
 fn laid_out<E: WithDType>(tensor: &Candle) -> Result<Candle, Error> {
     Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(E::DTYPE)?.contiguous()?)
 }
@@ -618,7 +619,8 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// An error of candle's own comes back as it was; any other goes with its sources, of which candle only keeps the text.
+/// An error that came from candle is returned unchanged. Any other is wrapped together with its sources, since candle keeps
+/// only text.
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {

@@ -1,10 +1,10 @@
-//! Steps composed of other operations: for tensors that have no step of their own.
+//! Steps composed of the required operations, for tensors that do not override `step`.
 
 use crate::coefficients::{Coefficients, Kept, Threshold};
 use crate::error::Error;
 use crate::tensor::{Memory, Stepped, Tensor, Weights};
 
-/// [`Tensor::step`] by the required methods alone. Backends that override `step` are compared with it.
+/// [`Tensor::step`] from the required methods alone. Tests compare backends that override `step` with it.
 ///
 /// A row without a threshold is folded into one combination. If only some rows of a batch have a threshold, x̂₀ has the weight 0
 /// in the others.
@@ -24,7 +24,7 @@ pub(crate) fn composed_step<T: Tensor>(
     Ok(Stepped::new(T::linear_combination(&terms)?, None))
 }
 
-/// [`Tensor::step_with_memory`] by the required methods alone: x̂₀ is made once, and enters x′ and y.
+/// [`Tensor::step_with_memory`] from the required methods alone. x̂₀ is made once, for x′ and for y.
 pub(crate) fn remembering_step<T: Tensor>(
     x: &T,
     m: &T,
@@ -55,7 +55,7 @@ pub(crate) fn remembering_step<T: Tensor>(
     Ok(next.keeping(T::linear_combination(&terms)?))
 }
 
-/// The ages of all outputs that some row reads, from the youngest.
+/// The ages of all outputs that some row reads, the youngest first.
 pub(super) fn ages<T>(memory: &Memory<T>, rows: &[Coefficients]) -> Result<Vec<usize>, Error> {
     let mut ages: Vec<usize> = Vec::new();
     for (age, _) in rows.iter().flat_map(|k| k.history.iter()) {
@@ -85,7 +85,7 @@ pub(super) fn kept_weights(rows: &[Coefficients], divisor: Option<&PerRow>) -> [
     [a, of(|kept| kept.x, |kept| kept.folded_x), of(|kept| kept.model, |kept| kept.folded_model)]
 }
 
-/// [`Tensor::step_learned`] by a step without learned variance: the noise is scaled first, and then has the weight 1.
+/// [`Tensor::step_learned`] by a step without a learned variance. The noise is scaled first, and then has the weight 1.
 pub(super) fn learned_step<T: Tensor>(
     x: T,
     output: &T,
@@ -96,16 +96,16 @@ pub(super) fn learned_step<T: Tensor>(
     let z = noise_term(z, rows)?;
     let (m, v) = output.halve_channels()?;
     let z = z.map(|z| z.times_exp(&v, k, PerRow::new(rows, |k| k.d).weights())).transpose()?;
-    // Half a buffer is of no use to a network whose outputs are whole.
+    // m is half of the network's output, so its buffer is too small for the next output.
     Ok(Stepped::new(x.step(m, z.as_ref(), &with_unit_noise(rows))?.x, None))
 }
 
-/// The coefficients for noise that is scaled already.
+/// The coefficients for noise that is already scaled.
 pub(super) fn with_unit_noise(rows: &[Coefficients]) -> Vec<Coefficients> {
     rows.iter().map(|k| Coefficients { d: if k.needs_noise() { 1.0 } else { 0.0 }, ..*k }).collect()
 }
 
-/// x̂₀ and its divisor if some row has a threshold.
+/// x̂₀ and its divisor, if some row has a threshold.
 pub(super) fn thresholded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<Option<(T, PerRow)>, Error> {
     if rows.iter().all(|k| k.threshold == Threshold::None) { Ok(None) } else { bounded_x0(x, m, rows).map(Some) }
 }
@@ -132,7 +132,7 @@ pub(crate) fn predicted_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Re
     T::linear_combination(&[(scale.weights(), &x0)])
 }
 
-/// p·x + q·m clamped to each row's bound, and the s by which dynamic thresholding divides it afterwards (1 without it).
+/// p·x + q·m clamped to each row's bound, and the s by which dynamic thresholding then divides it (1 for other thresholds).
 fn bounded_x0<T: Tensor>(x: &T, m: &T, rows: &[Coefficients]) -> Result<(T, PerRow), Error> {
     let (p, q) = (PerRow::new(rows, |k| k.p), PerRow::new(rows, |k| k.q));
     bounded(T::linear_combination(&[(p.weights(), x), (q.weights(), m)])?, rows)
@@ -147,11 +147,11 @@ pub(super) fn bounded<T: Tensor>(x0: T, rows: &[Coefficients]) -> Result<(T, Per
     let mut divisor = PerRow::new(rows, |_| 1.0);
     for (index, k) in rows.iter().enumerate() {
         if let Threshold::Dynamic { ratio, max } = k.threshold {
-            // Rows seldom differ in their ratio; if they do, each costs a pass.
+            // Each row with dynamic thresholding costs a pass, unless all share one set of coefficients.
             let quantiles = x0.abs_quantile(ratio)?;
             let at = if rows.len() == 1 { None } else { Some(index) };
             let bounds: Vec<f64> = quantiles.iter().map(|quantile| Threshold::dynamic_bound(*quantile, max)).collect();
-            // A row that holds a NaN becomes NaN by the divisor; a clamp to ±NaN panics in some backends.
+            // The divisor makes a row with a NaN all NaN. A clamp to ±NaN would panic in some backends.
             bound.set(at, bounds.iter().map(|bound| if bound.is_nan() { f64::INFINITY } else { *bound }));
             divisor.set(at, bounds.iter().copied());
         }
@@ -201,12 +201,12 @@ impl PerRow {
     }
 }
 
-/// A weight divided by a dynamic threshold, which may be NaN: a weight of 0 stays one, and drops its term.
+/// A weight divided by a dynamic threshold, which may be NaN. A weight of 0 stays 0, and drops its term.
 pub(crate) fn divided(weight: f64, divisor: f64) -> f64 {
     if weight == 0.0 { 0.0 } else { weight / divisor }
 }
 
-/// z if some row adds noise.
+/// z, if some row adds noise. `Err` if z is missing then.
 pub(crate) fn noise_term<'a, T>(z: Option<&'a T>, rows: &[Coefficients]) -> Result<Option<&'a T>, Error> {
     match (rows.iter().find(|k| k.needs_noise()), z) {
         (None, _) => Ok(None),

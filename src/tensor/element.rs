@@ -1,11 +1,11 @@
-//! The numbers that CPU tensors are made of.
+//! The element types of CPU tensors.
 
 use core::fmt::Debug;
 use core::ops::{Add, Mul};
 
 use crate::tensor::lanes::Vectors;
 
-/// The type of a tensor's elements, for noise sources that draw differently for each.
+/// The type of a tensor's elements, for noise sources that draw differently for each type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[doc(alias = "dtype")]
@@ -22,13 +22,13 @@ pub enum ElementType {
 
 /// An element of a CPU tensor: `f32`, `f64`, and with the feature `half` its `f16` and `bf16`.
 ///
-/// Coefficients are `f64` and are rounded once to [`Element::Compute`], when they are applied. A result has the type of its
+/// Coefficients are `f64`. They are rounded once to [`Element::Compute`], when they are applied. A result has the type of its
 /// operands. The trait is sealed.
 pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + Sync + 'static {
     /// The type in which arithmetic on these elements is done.
     type Compute: Real;
 
-    /// Which type this is.
+    /// The name of this type.
     const TYPE: ElementType;
 
     /// This element in the type of the arithmetic; exact.
@@ -47,21 +47,21 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
     #[must_use]
     fn to_f64(self) -> f64;
 
-    /// These elements as `f32`, the type in which noise is made, if that is their type.
+    /// These elements as `f32`, the type in which noise is made; `None` if they have another type.
     #[doc(hidden)]
     fn as_noise(elements: &mut [Self]) -> Option<&mut [f32]> {
         let _ = elements;
         None
     }
 
-    /// These elements as numbers of the arithmetic, if that is their type.
+    /// These elements as numbers of the arithmetic; `None` if they have another type.
     #[doc(hidden)]
     fn as_compute(elements: &[Self]) -> Option<&[Self::Compute]> {
         let _ = elements;
         None
     }
 
-    /// [`Element::as_compute`], to be written to.
+    /// [`Element::as_compute`], for writing.
     #[doc(hidden)]
     fn as_compute_mut(elements: &mut [Self]) -> Option<&mut [Self::Compute]> {
         let _ = elements;
@@ -84,7 +84,7 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
         elements.iter_mut().zip(wide).for_each(|(element, wide)| *element = Self::narrow(*wide));
     }
 
-    /// x ← of(x, m) by whole vectors, as far as there is a faster way than element by element; how many elements that were.
+    /// x ← of(x, m) by whole vectors, if that is faster than element by element. Returns the number of elements that were done.
     #[doc(hidden)]
     #[inline(always)]
     fn map_pairs<V: Vectors>(
@@ -102,25 +102,25 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
 pub trait Real:
     sealed::Sealed + Copy + Debug + Add<Output = Self> + Mul<Output = Self> + Send + Sync + 'static
 {
-    /// The sum without terms: −0, since −0 + x is x for every x, +0 and −0 among them.
+    /// The sum without terms. It is −0, since −0 + x is x for every x, also for +0 and −0.
     const EMPTY_SUM: Self;
 
-    /// All bits or none, in a type as wide.
+    /// All bits or none, in a type of the same width.
     type Mask: Copy + Send + Sync;
 
     /// The mask that keeps a number or drops it.
     #[must_use]
     fn mask(keep: bool) -> Self::Mask;
 
-    /// The number, or [`Real::EMPTY_SUM`] if the mask drops it. It works on bits, so that a loop has no branch and becomes vectors.
+    /// The number, or [`Real::EMPTY_SUM`] if the mask drops it. It works on bits, so that a loop has no branch and is vectorised.
     #[must_use]
     fn masked(self, mask: Self::Mask) -> Self;
 
-    /// The nearest number to an `f64`.
+    /// The number nearest to an `f64`.
     #[must_use]
     fn nearest(value: f64) -> Self;
 
-    /// This type's value of a noise element, which is made in `f32`; exact.
+    /// A noise element, which is made in `f32`, in this type; exact.
     #[must_use]
     fn from_noise(z: f32) -> Self;
 
@@ -132,7 +132,7 @@ pub trait Real:
     #[must_use]
     fn clamp_abs(self, bound: Self) -> Self;
 
-    /// |x| as an integer in the same order, NaN above all.
+    /// |x| as an integer with the same order; NaN is above all numbers.
     #[must_use]
     fn magnitude_bits(self) -> u64;
 
@@ -213,7 +213,7 @@ macro_rules! float {
 
             #[inline(always)]
             fn clamp_abs(self, bound: Self) -> Self {
-                // Comparisons, each false for NaN, so that NaN stays; `min` and `max` would swallow it.
+                // Each comparison is false for NaN, so that NaN stays; `min` and `max` would drop it.
                 let above = if self < -bound { -bound } else { self };
                 if above > bound { bound } else { above }
             }
@@ -240,8 +240,8 @@ float!(f32, u32, F32, {
 
 /// Half precision, with the feature `half`: elements are stored in two bytes and computed in `f32`.
 ///
-/// The conversions of the crate `half` are calls or branches, one number (or eight) at a time. These here have neither, so that
-/// they become vectors within the loop that uses them. Tests hold them to the crate's.
+/// The conversions of the crate `half` are calls or branches, for one number (or eight) at a time. The conversions here have
+/// neither, so that they are vectorised within the loop that uses them. Tests compare them with the crate's.
 #[cfg(feature = "half")]
 mod half_precision {
     use super::{Element, ElementType, sealed};
@@ -304,8 +304,9 @@ mod half_precision {
         }
     });
 
-    /// An `f64` as an `f32` that rounds to the same element of half precision: towards zero, and to the odd neighbour if that is not
-    /// exact, so that nothing comes to lie on a tie that did not lie there. (The crate `half` goes by the upper half of the bits.)
+    /// An `f64` as an `f32` that rounds to the same element of half precision. It is rounded towards zero, and to the odd
+    /// neighbour if that is not exact, so that no number moves onto a tie. (The crate `half` looks at the upper half of the
+    /// bits only.)
     fn to_odd(value: f64) -> f32 {
         let nearest = value as f32;
         if f64::from(nearest) == value || !nearest.is_finite() {
@@ -323,9 +324,9 @@ mod half_precision {
     #[inline(always)]
     fn narrow_bf16(value: f32) -> u16 {
         let bits = value.to_bits();
-        // Half of the last place, and one more where that is odd: to nearest, ties to even.
+        // Adds just under half of the last place, and one bit more if that place is odd: to nearest, ties to even.
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-        // A NaN is cut off and made quiet, so that it does not turn into an infinity.
+        // The payload of a NaN is cut off. Making the NaN quiet keeps it from becoming an infinity.
         let nan = bits | 0x0040_0000;
         ((if value.is_nan() { nan } else { rounded }) >> 16) as u16
     }
@@ -336,8 +337,8 @@ mod half_precision {
     #[inline(always)]
     fn widen_f16(bits: u16) -> f32 {
         let bits = u32::from(bits);
-        // Exponent and fraction in their places, and the difference of the biases by a product, which also normalises what
-        // is subnormal as `f16`.
+        // Exponent and fraction move to their places. The product adds the difference of the biases, and also normalises numbers
+        // that are subnormal as `f16`.
         let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(BIAS + (127 << 23));
         // The exponent of infinities and NaN is all ones in both formats.
         let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
@@ -349,11 +350,12 @@ mod half_precision {
         let bits = value.to_bits();
         // Signed numbers have a maximum in every instruction set.
         let magnitude = (bits & 0x7fff_ffff) as i32;
-        // What overflows as `f16` becomes infinite: up by 2¹¹², down by 2⁻¹¹⁰, four times what it was.
+        // Times 2¹¹², then times 2⁻¹¹⁰: numbers that overflow as `f16` become infinite, others become four times as large.
         let fourfold =
             f32::from_bits(magnitude as u32) * f32::from_bits((127 + 112) << 23) * f32::from_bits((127 - 110) << 23);
-        // Beside a power of two that is 2¹⁵ times its own (2¹³ for the places that `f16` lacks, and the factor four), its
-        // fraction is rounded by the addition, to nearest, ties to even; beside 2⁻¹⁴ and below, that of subnormals.
+        // Adding a power of two that is 2¹⁵ times the number's own (2¹³ for the places that `f16` lacks, and the factor four)
+        // rounds the fraction to nearest, ties to even. Below 2⁻¹⁴, 2⁻¹⁴ takes the place of the number's own power, which rounds
+        // it as a subnormal.
         let exponent = (magnitude & 0x7f80_0000).max(113 << 23);
         let rounded = (f32::from_bits((exponent as u32).wrapping_add(15 << 23)) + fourfold).to_bits();
         let finite = (rounded >> 13 & 0x7c00) + (rounded & 0x0fff);
@@ -375,7 +377,7 @@ mod half_precision {
             }
         }
 
-        /// The sign stays, the payload is cut off, and a NaN is made quiet, lest it turn into an infinity.
+        /// The sign stays, the payload is cut off, and a NaN is made quiet, so that it does not become an infinity.
         #[test]
         fn the_bits_of_nan_are_known() {
             for (single, as_f16, as_bf16) in [
@@ -414,7 +416,7 @@ mod half_precision {
 
         #[test]
         fn numbers_narrow_as_the_crate_half_narrows_them() {
-            // A stride coprime to 2³² that visits every exponent, and the numbers around each half at which rounding turns.
+            // A stride coprime to 2³² that visits every exponent, and the numbers around each half at which the rounding changes.
             let spread = (0..1 << 22).map(|i: u32| i.wrapping_mul(1_000_003));
             let edges = (0..=u16::MAX).flat_map(|bits| {
                 [f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()].into_iter().flat_map(|wide| {

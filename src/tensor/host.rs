@@ -1,11 +1,11 @@
-//! What noise, exact predictors, interpolation and losses ask of a tensor beyond a step.
+//! Traits for what noise, exact predictors, interpolation and losses need from a tensor beyond a step.
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
 use crate::normal::NormalStream;
 use crate::tensor::{ElementType, Memory, Rows, Stepped, Tensor, kernel};
 
-/// A tensor that can be read to and written from the host. Noise and the exact predictors of [`reference`](crate::reference)
+/// A tensor whose elements can be copied to the host and back. Noise and the exact predictors of [`reference`](crate::reference)
 /// need it. Elements are in row-major (C) order.
 ///
 /// ```
@@ -19,48 +19,45 @@ use crate::tensor::{ElementType, Memory, Rows, Stepped, Tensor, kernel};
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub trait HostTensor: Tensor {
-    /// The number of samples, and of elements of a sample.
+    /// The number of samples, and of elements per sample.
     fn rows_of_batch(&self) -> Rows;
 
-    /// The type of the elements. Only the sources of [`noise::torch`](crate::noise::torch) ask for it, whose noise differs from type
-    /// to type.
+    /// The type of the elements. Only the sources of [`noise::torch`](crate::noise::torch) need it: their noise depends on the
+    /// type.
     ///
     /// # Errors
-    /// [`Error::ElementType`] for other types than those of [`ElementType`], [`Error::Unsupported`] unless the backend
-    /// implements it.
+    /// [`Error::ElementType`] for a type that is not in [`ElementType`], [`Error::Unsupported`] unless the backend implements it.
     fn element_type(&self) -> Result<ElementType, Error> {
-        Err(Error::Unsupported {
-            operation: "HostTensor::element_type, which torch's noise needs; or choose a type with drawn_as",
-        })
+        Err(Error::Unsupported { operation: "HostTensor::element_type, which torch's noise needs" })
     }
 
-    /// The elements.
+    /// A copy of the elements as `f64`.
     ///
     /// # Errors
     /// [`Error::Backend`].
     fn to_host(&self) -> Result<Vec<f64>, Error>;
 
-    /// A tensor of this one's shape, type and device with other elements.
+    /// A tensor of these elements, with the shape, type and device of this tensor.
     ///
     /// # Errors
     /// [`Error::Length`] for another number of elements, [`Error::Backend`].
     #[expect(clippy::wrong_self_convention, reason = "the receiver lends its shape, type and device")]
     fn from_host(&self, elements: Vec<f64>) -> Result<Self, Error>;
 
-    /// [`HostTensor::from_host`] with `f32` elements, the type in which noise is made.
+    /// Like [`HostTensor::from_host`], but from `f32` elements, the type in which noise is made.
     ///
     /// # Errors
-    /// As [`HostTensor::from_host`].
+    /// The errors of [`HostTensor::from_host`].
     #[expect(clippy::wrong_self_convention, reason = "the receiver lends its shape, type and device")]
     fn from_host_f32(&self, elements: Vec<f32>) -> Result<Self, Error> {
         self.from_host(elements.into_iter().map(f64::from).collect())
     }
 
-    /// Replaces the elements by noise, one stream a row. Backends whose elements lie in this process's memory overwrite them;
-    /// by default the noise is made on the host and uploaded.
+    /// Replaces the elements by noise, one stream per sample. The default makes the noise on the host and uploads it. Backends
+    /// with elements in this process's memory overwrite them.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless there is one stream a row, [`Error::Empty`], [`Error::Backend`].
+    /// [`Error::Rows`] unless there is one stream per sample, [`Error::Empty`], [`Error::Backend`].
     ///
     /// ```
     /// use alphabar::{HostTensor, NormalStream};
@@ -73,11 +70,12 @@ pub trait HostTensor: Tensor {
         fill_like(&self, streams)
     }
 
-    /// [`Tensor::step`], or [`Tensor::step_with_memory`] if the rows remember, with noise from one stream a row. Backends whose elements lie in this process's memory make the noise
-    /// block by block within the step; by default it is made, uploaded and added.
+    /// Takes a step with noise from one stream per sample: [`Tensor::step`], or [`Tensor::step_with_memory`] for samplers with
+    /// memory. The default makes the noise on the host, uploads it and adds it. Backends with elements in this process's memory
+    /// make the noise block by block within the step.
     ///
     /// # Errors
-    /// As [`Tensor::step_with_memory`].
+    /// The errors of [`Tensor::step_with_memory`].
     fn step_with_streams(
         self,
         m: Self,
@@ -94,7 +92,7 @@ pub trait HostTensor: Tensor {
     }
 }
 
-/// Sums over each row of axis 0, in `f64`. Spherical interpolation, losses and the rescaling of guidance need them.
+/// Sums over each sample (axis 0), in `f64`. Spherical interpolation, losses and the rescaling of guidance need them.
 ///
 /// ```
 /// use alphabar::RowReduce;
@@ -106,37 +104,37 @@ pub trait HostTensor: Tensor {
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub trait RowReduce: Tensor {
-    /// The inner product of each row with the corresponding row of another tensor.
+    /// The inner product of each sample with the corresponding sample of another tensor.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Backend`].
     fn row_dot(&self, other: &Self) -> Result<Vec<f64>, Error>;
 
-    /// The variance of each row (divided by n, not n − 1). Compute it in two passes, the mean first: as the difference of
-    /// two means the variance of an almost constant row is lost.
+    /// The variance of each sample (divided by n, not n − 1). Compute it in two passes, the mean first: the difference of two
+    /// means loses the variance of an almost constant sample.
     ///
     /// # Errors
     /// [`Error::Backend`].
     fn row_variance(&self) -> Result<Vec<f64>, Error>;
 
-    /// The number of elements of a row.
+    /// The number of elements of a sample.
     fn row_len(&self) -> usize;
 }
 
-/// A tensor like another, filled from one stream a row.
+/// Noise with the shape, type and device of `like`, from one stream per row.
 pub(crate) fn fill_like<T: HostTensor>(like: &T, streams: &[NormalStream]) -> Result<T, Error> {
     let rows = like.rows_of_batch();
     like.from_host_f32(noise_elements(rows, streams)?)
 }
 
-/// The noise of a whole batch, one stream a row.
+/// The noise of a whole batch, from one stream per row.
 pub(crate) fn noise_elements(rows: Rows, streams: &[NormalStream]) -> Result<Vec<f32>, Error> {
     let mut elements = vec![0.0_f32; check_rows_of_noise(rows)?];
     kernel::fill_with_noise(&mut elements, rows, streams)?;
     Ok(elements)
 }
 
-/// The number of elements of a batch to make noise for. A batch of empty rows is refused, however many rows it claims to have.
+/// The number of elements of a batch to make noise for. A batch of empty rows is an error, whatever its number of rows.
 pub(crate) fn check_rows_of_noise(rows: Rows) -> Result<usize, Error> {
     match rows.count.checked_mul(rows.len) {
         Some(elements) if elements > 0 => Ok(elements),

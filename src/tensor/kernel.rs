@@ -1,4 +1,4 @@
-//! The loops over memory, on slices of rows; every CPU backend runs these.
+//! The loops over memory, on slices of rows. Every CPU backend runs these.
 //!
 //! A step reads x and the network's output once and writes x in place. The order of operations is that of the composed step
 //! (`tensor::composed_step`), so the two agree to the last bit.
@@ -14,13 +14,13 @@ use crate::tensor::lanes::Found;
 use crate::tensor::lanes::Vectors;
 use crate::tensor::{Element, Real, Rows, Weights, check_ratio, parallel};
 
-/// Elements whose noise is made at a time: 4 KiB, which stays in the first-level cache next to the data it is added to.
+/// Elements whose noise is made at a time: 4 KiB, which stay in the first-level cache next to the data that they are added to.
 pub(super) const BLOCK: usize = 1024;
 
-/// Elements of a task, where work is shared out among threads: a multiple of [`BLOCK`].
+/// Elements of a task when work is divided among threads: a multiple of [`BLOCK`].
 pub(super) const TASK: usize = 32 * BLOCK;
 
-/// Where z comes from.
+/// The source of z.
 #[derive(Clone, Copy)]
 pub(crate) enum NoiseTerm<'a, E: Element> {
     None,
@@ -62,8 +62,8 @@ pub(crate) fn step<E: Element>(
     Ok(())
 }
 
-/// [`step`] for an x that is not to be written to. Each piece of x is copied when its turn comes, so that it is in the cache when it
-/// is stepped: a pass over memory less than a copy of the whole.
+/// [`step`] for an x that must not be written to. Each piece of x is copied directly before its step, so that it is still in the
+/// cache. This saves a pass over memory, compared with copying all of x first.
 #[cfg(feature = "candle011")]
 pub(crate) fn step_copied<E: Element>(
     x: &[E],
@@ -96,7 +96,8 @@ pub(super) struct Piece {
     pub(super) range: core::ops::Range<usize>,
 }
 
-/// The pieces of a tensor in their order: a row, or a part of one that stays in the cache. A stream's noise and a quantile are those of a whole row.
+/// The pieces of a tensor in their order: whole rows, or parts of rows that stay in the cache. Noise from streams and quantiles
+/// need whole rows.
 #[cfg(feature = "candle011")]
 pub(super) fn pieces<E: Element>(
     len: usize,
@@ -114,7 +115,7 @@ pub(super) fn pieces<E: Element>(
     })
 }
 
-/// `Err` unless the numbers of rows agree and there is noise if a row needs it.
+/// `Err` unless the numbers of rows agree, and there is noise if a row needs it.
 #[inline(always)]
 pub(super) fn check_step<E: Element>(
     noise: NoiseTerm<'_, E>,
@@ -131,7 +132,7 @@ pub(super) fn check_step<E: Element>(
     }
 }
 
-/// Elements that are worked on as one row: without work that differs from row to row, the batch is one long row.
+/// The number of elements that are processed as one row. If no work differs from row to row, the batch is one long row.
 #[inline(always)]
 pub(super) fn row_len<E: Element>(
     elements: usize,
@@ -196,8 +197,8 @@ enum RowKernel<C: Real> {
     Thresholded { p: Term<C>, q: Term<C>, bound: C, a: Term<C>, b: Term<C>, c: Term<C>, d: C },
 }
 
-/// Runs `$body` with the row's arithmetic as `$mean`, whose type says which terms there are: so the usual loops carry no
-/// test for a weight of 0. What is unusual is masked.
+/// Runs `$body` with the row's arithmetic as `$mean`. The type of `$mean` says which terms there are, so that the usual loops
+/// contain no test for a weight of 0. Unusual rows use masks.
 macro_rules! with_mean {
     ($kernel:expr, $mean:ident, $d:ident => $body:expr) => {
         match $kernel {
@@ -297,7 +298,7 @@ impl<C: Real> RowKernel<C> {
     }
 }
 
-/// What x̂₀ of a row is clamped to, and divided by afterwards; `None` without a threshold.
+/// The bound that a row's x̂₀ is clamped to, and the number that it is divided by afterwards; `None` without a threshold.
 pub(super) fn bound_and_divisor<E: Element>(k: &Coefficients, x: &[E], m: &[E]) -> Option<(f64, f64)> {
     match k.threshold {
         Threshold::None => None,
@@ -369,7 +370,7 @@ impl<C: Real> Weigh<C> for Live<C> {
     }
 }
 
-/// A term whose weight is 0: left out, whatever it multiplies.
+/// A term whose weight is 0. It is left out, also if the value is NaN.
 #[derive(Clone, Copy)]
 pub(super) struct Dropped;
 
@@ -380,7 +381,7 @@ impl<C> Weigh<C> for Dropped {
     }
 }
 
-/// A term that may be either.
+/// A term whose weight may be 0 or not.
 #[derive(Clone, Copy)]
 pub(super) struct Term<C: Real> {
     weight: C,
@@ -406,7 +407,7 @@ impl<C: Real> Weigh<C> for Term<C> {
     }
 }
 
-/// Writes one stream a row.
+/// Writes noise, one stream per row.
 pub(crate) fn fill_with_noise<E: Element>(z: &mut [E], rows: Rows, streams: &[NormalStream]) -> Result<(), Error> {
     if rows.count == 0 || rows.len == 0 {
         return Err(Error::Empty { operand: "the tensor to make noise for", shape: vec![rows.count, rows.len] });
@@ -425,7 +426,7 @@ pub(crate) fn fill_with_noise<E: Element>(z: &mut [E], rows: Rows, streams: &[No
     Ok(())
 }
 
-/// Writes a stream from `first` on.
+/// Writes a stream's noise from element `first` on.
 fn fill_part<E: Element>(stream: &NormalStream, first: u64, z: &mut [E]) {
     if let Some(z) = E::as_noise(z) {
         stream.fill(first, z);
@@ -482,7 +483,7 @@ pub(crate) fn clamp_abs<E: Element>(values: &mut [E], bound: Weights<'_>, rows: 
     Ok(())
 }
 
-/// d·exp(k·v)·z in the type of the arithmetic, rounded once. The slices are equally long, and `rows` divides them.
+/// d·exp(k·v)·z in the type of the arithmetic, rounded once. The slices are equally long, and `rows` divides their length.
 pub(crate) fn times_exp<E: Element>(
     z: &[E],
     v: &[E],
@@ -550,11 +551,11 @@ pub(crate) fn row_quantiles<E: Element>(values: &[E], rows: Rows, ratio: f64) ->
     Ok(values.chunks_exact(rows.len.max(1)).map(quantile).collect())
 }
 
-/// The `ratio` quantile of the magnitudes of `count` values, by linear interpolation between order statistics; NaN if any is
-/// NaN. `values(start, out)` writes those from `start` on.
+/// The `ratio` quantile of the magnitudes of `count` values, by linear interpolation between order statistics; NaN if any value
+/// is NaN. `values(start, out)` writes the values from `start` on.
 ///
-/// Selection by the digits of the floating-point representation, whose order is that of the magnitudes: a few passes that
-/// count, O(n) and without a buffer for them all.
+/// It selects by the digits of the floating-point representation, which has the same order as the magnitudes. That takes a few
+/// counting passes, O(n), and no buffer for all values.
 fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(usize, &mut [C])) -> f64 {
     if count == 0 {
         return f64::NAN;
@@ -579,19 +580,19 @@ fn abs_quantile<C: Real>(count: usize, ratio: f64, values: impl Fn(usize, &mut [
         });
     }
     if upper == lower {
-        return lower_value; // also between two infinities, whose difference is NaN
+        return lower_value; // also for two infinities, since their difference is NaN
     }
     let upper_value = C::from_magnitude_bits(upper).to_f64();
     lower_value + (upper_value - lower_value) * weight
 }
 
-/// The magnitude of the given rank (from 0), and how many lie at or below it; `None` if there is a NaN.
+/// The magnitude of the given rank (from 0), and the number of values at or below it; `None` if there is a NaN.
 fn select<C: Real>(count: usize, rank: usize, values: &impl Fn(usize, &mut [C])) -> Option<(u64, usize)> {
     const DIGIT: u32 = 11;
     let infinity = C::nearest(f64::INFINITY).magnitude_bits();
     // The digits found so far, and how many elements lie below all that begin with them.
     let (mut prefix, mut below, mut within) = (0_u64, 0_usize, 0);
-    // Bits that are not yet known; the sign is not among them.
+    // The number of bits that are not yet known, without the sign.
     let mut unknown = 8 * size_of::<C>() as u32 - 1;
     while unknown > 0 {
         let digit = DIGIT.min(unknown);
@@ -626,7 +627,7 @@ fn select<C: Real>(count: usize, rank: usize, values: &impl Fn(usize, &mut [C]))
     Some((prefix, below + within))
 }
 
-/// Hands out the values block by block.
+/// Calls `with` for the values, block by block.
 fn for_each_block<C: Real>(count: usize, values: &impl Fn(usize, &mut [C]), mut with: impl FnMut(&[C])) {
     let mut block = [C::EMPTY_SUM; BLOCK];
     for start in (0..count).step_by(BLOCK) {

@@ -1,17 +1,17 @@
-//! `f16` by the vector, where the CPU converts it.
+//! Vectorised conversions of `f16`, for CPUs with an instruction for them.
 //!
-//! The elementwise conversions of [`element`](super::element) hold everywhere and define the values. Of `f16` they take some thirty
-//! operations a step, five times those of the step itself; x86 has one instruction each way, F16C, which comes with AVX2
-//! (x86-64-v3). `bf16` is the upper half of an `f32`, and its conversions are as short as any.
+//! The elementwise conversions of [`element`](super::element) work on every CPU and define the values. For `f16` they take
+//! about thirty operations per step, five times as many as the step itself. x86 has one instruction for each direction, F16C,
+//! which comes with AVX2 (x86-64-v3). `bf16` is the upper half of an `f32`, so its elementwise conversions are short.
 
 /// The vector instructions that a loop is compiled for.
 pub trait Vectors: Copy {
-    /// What allows instructions of AVX2 and F16C, if they are among them.
+    /// The token that allows AVX2 and F16C instructions, if the CPU has them.
     #[cfg(all(feature = "simd", feature = "half", any(target_arch = "x86", target_arch = "x86_64")))]
     fn avx2(self) -> Option<fearless_simd::Avx2>;
 }
 
-/// Those of the target, whatever they are.
+/// The vector instructions of the compilation target.
 #[cfg(not(feature = "simd"))]
 #[derive(Clone, Copy)]
 pub(crate) struct Baseline;
@@ -19,7 +19,7 @@ pub(crate) struct Baseline;
 #[cfg(not(feature = "simd"))]
 impl Vectors for Baseline {}
 
-/// Those found at run time.
+/// The vector instructions found at run time.
 #[cfg(feature = "simd")]
 #[derive(Clone, Copy)]
 pub(crate) struct Found<S>(pub(crate) S);
@@ -47,10 +47,10 @@ pub(super) mod x86 {
     /// Elements that are converted at once.
     const LANES: usize = 16;
 
-    /// As numbers.
+    /// The elements as `f32`.
     type Wide = [[f32; 8]; 2];
 
-    /// x ← of(x, m), vector by vector as far as they go; how many elements that were.
+    /// x ← of(x, m) for all whole vectors. Returns the number of elements that were done.
     #[inline(always)]
     pub(in crate::tensor) fn map_pairs(avx2: Avx2, x: &mut [f16], m: &[f16], of: impl Fn(f32, f32) -> f32) -> usize {
         let mut done = 0;
@@ -65,7 +65,7 @@ pub(super) mod x86 {
         done
     }
 
-    /// Widens, vector by vector as far as they go; how many elements that were.
+    /// Widens all whole vectors. Returns the number of elements that were done.
     #[inline(always)]
     pub(in crate::tensor) fn widen_all(avx2: Avx2, elements: &[f16], wide: &mut [f32]) -> usize {
         let mut done = 0;
@@ -77,7 +77,7 @@ pub(super) mod x86 {
         done
     }
 
-    /// Narrows, vector by vector as far as they go; how many elements that were.
+    /// Narrows all whole vectors. Returns the number of elements that were done.
     #[inline(always)]
     pub(in crate::tensor) fn narrow_all(avx2: Avx2, wide: &[f32], elements: &mut [f16]) -> usize {
         let mut done = 0;
@@ -155,7 +155,7 @@ pub(super) mod x86 {
             }
         }
 
-        /// The instruction makes a NaN quiet; beyond that a NaN is a NaN.
+        /// The bit that the instruction sets to make a NaN quiet.
         fn quiet(value: f32) -> u32 {
             if value.is_nan() { 0x0040_0000 } else { 0 }
         }
@@ -165,7 +165,7 @@ pub(super) mod x86 {
             let Some(avx2) = avx2() else { return };
             let mut bits = 0_u32;
             for _ in 0..1 << 18 {
-                // A stride coprime to 2³² that visits every exponent, and neighbours where rounding turns.
+                // A stride coprime to 2³² that visits every exponent, and neighbours between which the rounding changes.
                 let values: [f32; LANES] = core::array::from_fn(|i| {
                     f32::from_bits(bits.wrapping_add((i as u32 / 2) * 0x0fff).wrapping_add(i as u32 % 2))
                 });

@@ -2,10 +2,10 @@
 
 use crate::error::{Error, require_count};
 
-/// The outputs that the rows of a plan have kept for later rows: x̂₀ or ε of some earlier calls. Empty for methods without memory.
+/// The outputs of earlier network calls that later steps read: x̂₀ or ε. Empty for samplers without memory.
 ///
-/// [`State`](crate::State) keeps it. A program that stores a run saves the pairs of [`Memory::iter`] and makes a memory of them again by
-/// [`Memory::new`].
+/// [`State`](crate::State) holds one. To store a run, save the pairs of [`Memory::iter`]; [`Memory::new`] makes a memory from
+/// them.
 ///
 /// ```
 /// use alphabar::Memory;
@@ -18,7 +18,7 @@ use crate::error::{Error, require_count};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Memory<T> {
     outputs: Vec<Output<T>>,
-    /// Of the plan whose rows kept these; 0 if that is not known.
+    /// Identifies the plan that kept these outputs; 0 if that is not known.
     mark: u64,
 }
 
@@ -26,12 +26,12 @@ pub struct Memory<T> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 struct Output<T> {
     age: usize,
-    /// The age at which it is read last.
+    /// The largest age at which a step reads it.
     lasts: usize,
     tensor: T,
 }
 
-/// Without outputs.
+/// A memory without outputs.
 impl<T> Default for Memory<T> {
     fn default() -> Self {
         Self { outputs: Vec::new(), mark: 0 }
@@ -39,10 +39,10 @@ impl<T> Default for Memory<T> {
 }
 
 impl<T> Memory<T> {
-    /// These outputs, each with its age: 1 for that of the call before.
+    /// A memory of these outputs, each with its age: 1 for the output of the previous call.
     ///
     /// # Errors
-    /// [`Error::Count`] for an age outside 1..=255 or more than 255 outputs.
+    /// [`Error::Count`] for an age outside 1..=255, or more than 255 outputs.
     pub fn new(outputs: impl IntoIterator<Item = (usize, T)>) -> Result<Self, Error> {
         let mut memory = Self::default();
         for (age, tensor) in outputs {
@@ -53,7 +53,7 @@ impl<T> Memory<T> {
         Ok(memory)
     }
 
-    /// The output of the call of this many steps ago.
+    /// The output of the call `age` steps ago.
     #[must_use]
     pub fn get(&self, age: usize) -> Option<&T> {
         self.outputs.iter().find(|output| output.age == age).map(|output| &output.tensor)
@@ -70,7 +70,7 @@ impl<T> Memory<T> {
         self.outputs.is_empty()
     }
 
-    /// This memory with each output replaced: for servers, when a sample joins or leaves a batch.
+    /// This memory with each output replaced. Servers use it when a sample joins or leaves a batch.
     ///
     /// # Errors
     /// The first error of `replace`.
@@ -82,18 +82,19 @@ impl<T> Memory<T> {
         Ok(Memory { outputs: outputs.collect::<Result<_, _>>()?, mark: self.mark })
     }
 
-    /// Goes on by one step: every output is one step older, `kept` has the age 1 and is kept for so many steps. Returns an output that no
-    /// step reads any more, as a buffer.
+    /// Moves on by one step: every output becomes one step older, and `kept` gets the age 1 and is kept for `lasts` steps.
+    /// Returns an output that no step reads any more, for use as a buffer.
     pub fn advance(&mut self, kept: Option<T>, lasts: usize) -> Option<T> {
         let mut spare = None;
         self.advance_with(kept, lasts, |past| spare = Some(past));
         spare
     }
 
-    /// [`Memory::advance`], with a use for each output that no step reads any more.
+    /// Like [`Memory::advance`], but passes each output that no step reads any more to `past`.
     pub(crate) fn advance_with(&mut self, kept: Option<T>, lasts: usize, mut past: impl FnMut(T)) {
         self.outputs.iter_mut().for_each(|output| output.age += 1);
-        // In place, and without an allocation. Before the new output comes, so that the list does not outgrow what is remembered.
+        // In place, without an allocation, and before the new output is added, so that the list does not grow beyond the outputs
+        // in use.
         while let Some(index) = self.outputs.iter().position(|output| output.age > output.lasts) {
             past(self.outputs.swap_remove(index).tensor);
         }
@@ -109,7 +110,7 @@ impl<T> Memory<T> {
         self.outputs.into_iter().next().map(|output| output.tensor)
     }
 
-    /// `Err` if these outputs are of another plan than the one with this mark.
+    /// `Err` if these outputs come from another plan than the one with this mark.
     pub(crate) fn check_mark(&self, mark: u64) -> Result<(), Error> {
         let known = self.mark != 0 && mark != 0 && !self.outputs.is_empty();
         if known && self.mark != mark { Err(Error::OtherPlan) } else { Ok(()) }

@@ -15,8 +15,8 @@ use crate::tensor::{
 /// Axis 0 is the batch. An `Array1` of n elements is n samples of one element; use the shape (1, n) for one sample of n elements.
 /// An array without axes is one sample of one element.
 ///
-/// Arrays in standard (row-major) layout are used in place. Transposed or strided ones are copied into that layout first, and the
-/// result has it.
+/// Arrays in standard (row-major) layout are used in place. Transposed or strided arrays are copied into that layout first, and
+/// the result has that layout too.
 impl<E: Element, D: Dimension> Tensor for Array<E, D> {
     fn linear_combination(terms: &[(Weights<'_>, &Self)]) -> Result<Self, Error> {
         let Some((_, first)) = terms.first() else {
@@ -189,7 +189,7 @@ pub(super) fn step_with_outputs<'a, E: Element, D: Dimension + 'a>(
     remembering_step(x, m, output, noise, rows)
 }
 
-/// [`Tensor::step_with_memory`], with the earlier outputs by age, and noise of any kind.
+/// [`Tensor::step_with_memory`], with the earlier outputs by age, and noise from any source.
 pub(super) fn remembering_step<'a, E: Element, D: Dimension + 'a>(
     x: Array<E, D>,
     m: Array<E, D>,
@@ -198,7 +198,7 @@ pub(super) fn remembering_step<'a, E: Element, D: Dimension + 'a>(
     coefficients: &[Coefficients],
 ) -> Result<Stepped<Array<E, D>>, Error> {
     check_shape("the network's output", &x, &m)?;
-    // Outputs that a step in place kept are in standard layout; others are copied.
+    // Outputs that a step in place has kept are in standard layout; others are copied into it.
     let mut copies: Vec<(usize, Array<E, D>)> = Vec::new();
     for (age, _) in coefficients.iter().flat_map(|k| k.history.iter()) {
         let output = output(age).ok_or(Error::MissingHistory { age })?;
@@ -222,7 +222,7 @@ fn row_sums(mut values: impl Iterator<Item = f64>, rows: Rows) -> Vec<f64> {
     (0..rows.count).map(|_| values.by_ref().take(rows.len).sum()).collect()
 }
 
-/// The tensor in standard layout, if it has the shape of `first`.
+/// The tensor in standard layout. `Err` unless it has the shape of `first`.
 fn standard<'a, E: Element, D: Dimension>(
     operand: &'static str,
     first: &Array<E, D>,

@@ -1,8 +1,8 @@
-//! Sharing work out among threads, with the feature `rayon`; without it, one thread after the other.
+//! Divides work among threads, with the feature `rayon`. Without it, everything runs on one thread.
 
-/// Whether a pass over this many elements is long enough to be worth waking other threads for.
+/// Whether a pass over this many elements is long enough to be worth waking other threads.
 ///
-/// Measured: a hand-over costs some microseconds, in which one thread does about this much.
+/// Measured: handing work to other threads costs some microseconds, in which one thread does about this much.
 #[cfg(feature = "rayon")]
 pub(crate) fn pays(elements: usize, makes_noise: bool) -> bool {
     const PLAIN: usize = 1 << 17;

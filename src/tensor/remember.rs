@@ -1,7 +1,7 @@
-//! The pass of rows that remember, on slices.
+//! The step with memory, on slices.
 //!
-//! It reads x, the network's output m and the earlier outputs y_j once, and writes x′ over x and what a row keeps over m. The order of
-//! operations is that of `composed::remembering_step` in the type of the arithmetic, so the two agree to the last bit.
+//! It reads x, the network's output m and the earlier outputs y_j once. It writes x′ over x, and what a row keeps over m. The
+//! order of operations is that of `composed::remembering_step` in the type of the arithmetic, so the two agree to the last bit.
 
 use crate::coefficients::{Coefficients, MAX_HISTORY};
 use crate::error::Error;
@@ -18,11 +18,11 @@ use crate::tensor::{Element, Real, Rows, parallel};
 /// Elements of half precision that are widened at a time: all operands of a block stay in the first-level cache.
 const WIDENED: usize = 512;
 
-/// What is added to a row's mean at most: earlier outputs, then z.
+/// The largest number of terms that are added to a row's mean: earlier outputs, then z.
 const TERMS: usize = MAX_HISTORY + 1;
 
-/// One step over all rows, in place; whether some row kept its output, which then is in m. The slices are equally long, and `rows`
-/// divides them. `output` gives the earlier outputs by age.
+/// One step over all rows, in place. Returns whether some row kept its output, which is then in m. The slices are equally long,
+/// and `rows` divides them. `output` gives the earlier outputs by age.
 pub(crate) fn step<'a, E: Element>(
     x: &mut [E],
     m: &mut [E],
@@ -64,7 +64,8 @@ pub(crate) fn step<'a, E: Element>(
     Ok(coefficients.iter().any(|k| k.kept.is_some()))
 }
 
-/// [`step`] for an x and an m that are not to be written to, piece by piece as [`kernel::step_copied`]: x′, and what is kept.
+/// [`step`] for an x and an m that must not be written to, piece by piece as in [`kernel::step_copied`]. Returns x′ and what is
+/// kept.
 #[cfg(feature = "candle011")]
 pub(crate) fn step_copied<'a, E: Element>(
     x: &[E],
@@ -94,11 +95,11 @@ pub(crate) fn step_copied<'a, E: Element>(
     Ok((next, keeps.then_some(kept)))
 }
 
-/// A row with its numbers in the type of the arithmetic.
+/// The numbers of a row in the type of the arithmetic.
 struct RowPass<'a, E: Element> {
     form: Form<E::Compute>,
     keeps: bool,
-    /// The weights and the row of the earlier outputs, from the youngest; as many as there are.
+    /// The weight and the row of each earlier output, the youngest first. The first `outputs` entries are used.
     history: [(E::Compute, &'a [E]); MAX_HISTORY],
     outputs: usize,
     d: E::Compute,
@@ -131,7 +132,7 @@ impl<'a, E: Element> RowPass<'a, E> {
         }
     }
 
-    /// On elements that are numbers of the arithmetic.
+    /// The step on elements that are numbers of the arithmetic.
     fn run_direct(
         &self,
         x: &mut [E::Compute],
@@ -161,7 +162,7 @@ impl<'a, E: Element> RowPass<'a, E> {
         self.pass(x, m, &terms, Some(z));
     }
 
-    /// On a block of elements that the arithmetic widens, `start` elements into the piece.
+    /// The step on a block of elements of half precision, `start` elements into the piece.
     fn run_widened(
         &self,
         x: &mut [E],
@@ -239,7 +240,7 @@ fn normals<'z, C: Real>(stream: &NormalStream, first: u64, single: &mut [f32], z
     z
 }
 
-/// The first of these elements in the type of the arithmetic, as many as there is room for.
+/// The first of these elements in the type of the arithmetic, as many as fit into `wide`.
 fn widened<'w, E: Element>(elements: &[E], wide: &'w mut [E::Compute]) -> &'w mut [E::Compute] {
     let count = elements.len().min(wide.len());
     let (Some(elements), Some(wide)) = (elements.get(..count), wide.get_mut(..count)) else { return &mut [] };
@@ -257,11 +258,11 @@ fn narrow<E: Element>(wide: &[E::Compute], elements: &mut [E]) {
     E::narrow_all(Baseline, wide, elements);
 }
 
-/// What a row makes of x and m alone. The usual rows have loops of their own, without a test for a weight of 0.
+/// The part of a row that depends on x and m only. Usual rows have loops of their own, without a test for a weight of 0.
 enum Form<C: Real> {
-    /// Without a threshold, all of whose weights count.
+    /// No threshold, and no weight of 0.
     Folded(Folded<C>),
-    /// With a threshold, x̂₀ and x in x′, and x̂₀ kept.
+    /// A threshold; x′ reads x̂₀ and x, and x̂₀ is kept.
     Data(Bounded<C, Live<C>, Dropped>),
     /// Any row.
     Any(Bounded<C, Term<C>, Term<C>>),
@@ -311,13 +312,13 @@ impl<C: Real> Form<C> {
             (Self::Data(form), true) => pass::<C, true>(*form, x, m, terms),
             (Self::Any(form), true) => pass::<C, true>(*form, x, m, terms),
             (Self::Any(form), false) => pass::<C, false>(*form, x, m, terms),
-            // Data without what is kept is not made.
+            // `Form::new` makes `Data` only for rows that keep their output.
             (Self::Data(_), false) => {}
         }
     }
 }
 
-/// A loop for each number of terms.
+/// The loop over the elements, one for each number of terms.
 #[inline(always)]
 fn pass<C: Real, const KEEPS: bool>(form: impl Make<C>, x: &mut [C], m: &mut [C], terms: &[(C, &[C])]) {
     let pairs = x.iter_mut().zip(m);
@@ -361,7 +362,7 @@ fn put<C: Real, const KEEPS: bool, const TERMS: usize>(
     }
 }
 
-/// The part of x′ that x and m give, and what is kept of them.
+/// Computes the part of x′ that depends on x and m, and what is kept.
 trait Make<C>: Copy {
     fn of(self, x: C, m: C) -> (C, C);
 }
@@ -382,7 +383,7 @@ impl<C: Real> Make<C> for Folded<C> {
     }
 }
 
-/// `U` are the weights that usual rows have, `V` the others.
+/// `U` is the type of the weights that usual rows have, `V` the type of the others.
 #[derive(Clone, Copy)]
 struct Bounded<C, U, V> {
     p: U,

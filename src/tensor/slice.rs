@@ -1,4 +1,4 @@
-//! Plain slices and vectors: one sample, without axes.
+//! Slices, and `Vec`s as tensors of one sample.
 
 use crate::coefficients::Coefficients;
 use crate::error::Error;
@@ -10,15 +10,15 @@ use crate::tensor::{
 
 /// One sampling step on slices, in place and without allocation: x ← a·threshold(p·x + q·m) + b·x + c·m + d·z.
 ///
-/// The slices are a batch of `coefficients.len()` rows of equal length: one row for a single set of coefficients.
+/// The slices are a batch of `coefficients.len()` samples of equal length: one sample for a single set of coefficients.
 ///
 /// # Errors
-/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of the
-/// number of rows, [`Error::MissingNoise`].
+/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of
+/// the number of samples, [`Error::MissingNoise`].
 ///
 /// # A control loop without allocation
-/// A robot's policy samples its next actions 100 times a second. The plan is made once. In the loop [`NormalStream::fill`] makes
-/// the noise in place, the network writes into its buffer, and nothing is allocated:
+/// A robot's policy samples its next actions 100 times a second. The plan is made once, at start-up. In the loop
+/// [`NormalStream::fill`] makes the noise in place, the network writes into its buffer, and nothing is allocated:
 ///
 /// ```
 /// use alphabar::{Ddpm, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps, step_in_place};
@@ -39,7 +39,7 @@ use crate::tensor::{
 ///
 /// for tick in 0..3 {
 ///     let observation = [0.0; 32];
-///     // Seed 42, one sample a tick: a run can be repeated, number by number.
+///     // Seed 42, one sample per tick, so that a run can be repeated exactly.
 ///     NormalStream::new(42, tick, Draw::Initial.stream()).fill(0, &mut actions);
 ///     for step in plan.steps() {
 ///         policy(&observation, &actions, step.t, &mut eps);
@@ -66,24 +66,25 @@ pub fn step_in_place<E: Element>(
     kernel::step(x, m, noise, rows, coefficients)
 }
 
-/// One sampling step on slices of rows that remember, in place and without allocation:
+/// One sampling step with memory on slices, in place and without allocation:
 ///
 /// ```text
 /// x ← a·threshold(p·x + q·m) + b·x + c·m + Σ_j g_j·y_j + d·z
-/// m ← what the rows keep
+/// m ← the output that is kept
 /// ```
 ///
-/// `outputs` are pairs of an age and what the call of so many steps before left in m, each as long as x. Whether some row kept its
-/// output is returned; m of a row that keeps nothing stays as it is. Nothing is written if there is an error.
+/// `outputs` are pairs of an age and an output: the content of m after the step that many calls before. Each is as long as x.
+/// Returns whether some sample kept its output. The m of a sample that keeps nothing is unchanged. Nothing is written if there
+/// is an error.
 ///
-/// Rows without memory take [`step_in_place`]. [`Step::step`](crate::Step::step) and [`State`](crate::State) do the same to tensors.
+/// For samplers without memory use [`step_in_place`], for tensors [`Step::step`](crate::Step::step) or [`State`](crate::State).
 ///
 /// # Errors
-/// As [`step_in_place`], [`Error::MissingHistory`] if a row reads an output that is not there, and [`Error::Shape`] for one of another
-/// length.
+/// The errors of [`step_in_place`], [`Error::MissingHistory`] if a sample reads an output that is not in `outputs`, and
+/// [`Error::Shape`] for an output of another length.
 ///
 /// # A control loop with DPM-Solver++ 2M
-/// The method reads the output of the call before, so there are two buffers for outputs, which change places:
+/// The sampler reads the output of the previous call. So there are two buffers for outputs, which are swapped after each step:
 ///
 /// ```
 /// use alphabar::{
@@ -131,7 +132,7 @@ pub fn step_in_place_with_memory<E: Element>(
     remember::step(x, m, output, noise, rows, coefficients)
 }
 
-/// The rows, and z if it is needed, once the lengths agree.
+/// The rows, and z if it is needed. `Err` if the lengths do not agree.
 #[inline(always)]
 fn checked<'a, E: Element>(
     x: &[E],
@@ -299,7 +300,7 @@ impl<E: Element> RowReduce for Vec<E> {
     }
 }
 
-/// A network's output apart: m and v.
+/// The two halves of a network's output: m and v.
 fn halves<E>(output: &[E]) -> Result<(&[E], &[E]), Error> {
     if output.is_empty() {
         return Err(Error::Empty { operand: "the network's output", shape: vec![0] });

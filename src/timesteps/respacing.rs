@@ -27,10 +27,10 @@ use crate::schedule::MAX_TRAIN_STEPS;
 #[doc(alias = "timestep_respacing")]
 #[doc(alias = "space_timesteps")]
 pub enum Respacing {
-    /// "ddimN": the entries 0, i, 2i, … below T for the least stride i that gives exactly N of them.
+    /// "ddimN": the entries 0, i, 2i, … below T, with the smallest stride i that gives exactly N of them.
     Ddim(usize),
-    /// "a,b,c": 0..T is cut into as many sections of (nearly) equal size. Each gets its number of entries, spread evenly from its
-    /// first to its last.
+    /// "a,b,c": 0..T is cut into sections of (nearly) equal size, one for each number. Each section gives its number of entries,
+    /// spread evenly from its first to its last.
     Sections(Vec<usize>),
 }
 
@@ -59,10 +59,10 @@ impl Respacing {
                 for (section, &count) in counts.iter().enumerate() {
                     let size = size + usize::from(section < longer);
                     if count > size {
-                        return Err(self.error(format!("section {section} has {size} entries, not {count}")));
+                        return Err(self.error(format!("section {section} has {size} entries, not the {count} wanted")));
                     }
                     let stride = if count > 1 { (size - 1) as f64 / (count - 1) as f64 } else { 1.0 };
-                    // The position is accumulated, as the original does it.
+                    // The position is accumulated, as in OpenAI's code.
                     let mut position = 0.0;
                     for _ in 0..count {
                         entries.push(start + round_half_even(position));
@@ -71,7 +71,7 @@ impl Respacing {
                     start += size;
                 }
                 if entries.is_empty() {
-                    return Err(self.error("no entries at all".to_owned()));
+                    return Err(self.error("it selects no entries; use a count above 0".to_owned()));
                 }
                 Ok(entries)
             }

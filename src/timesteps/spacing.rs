@@ -2,8 +2,9 @@
 
 use std::collections::BinaryHeap;
 
-/// How S timesteps are spread over T training steps, as a value; each constructor of [`Timesteps`](crate::Timesteps) of the same
-/// name explains one.
+/// How S timesteps are spread over T training steps, as a value.
+///
+/// Each variant is explained at its constructor in [`Timesteps`](crate::Timesteps).
 ///
 /// ```
 /// use alphabar::{Spacing, Timesteps};
@@ -73,7 +74,7 @@ impl Spacing {
     }
 }
 
-/// The nearest integer of a number between 0 and T, halves to the even one.
+/// The integer nearest to a number between 0 and T; halves go to the even one.
 pub(super) fn round_half_even(value: f64) -> usize {
     value.round_ties_even() as usize
 }

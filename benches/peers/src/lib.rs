@@ -1,4 +1,4 @@
-//! The cases that are measured, and the clock.
+//! The benchmark cases, and how they are timed.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use alphabar::{
 };
 use ndarray::{Array2, Zip};
 
-/// One thing to measure again and again.
+/// One operation to measure repeatedly.
 pub struct Case<'a> {
     pub name: &'static str,
     run: Box<dyn FnMut() -> Result<(), BoxError> + 'a>,
@@ -20,7 +20,7 @@ impl<'a> Case<'a> {
         Self { name, run: Box::new(run) }
     }
 
-    /// Seconds of one call, as the mean of as many as make a measurement of a few milliseconds.
+    /// Seconds per call, as the mean over `repetitions` calls.
     pub fn seconds(&mut self, repetitions: usize) -> Result<f64, BoxError> {
         let start = Instant::now();
         for _ in 0..repetitions {
@@ -35,7 +35,7 @@ pub fn repetitions(elements: usize) -> usize {
     (8_000_000 / elements.max(1)).clamp(1, 400)
 }
 
-/// The middle of five.
+/// The median.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -51,7 +51,7 @@ pub fn plan(solver: &impl Solver, threshold: Threshold) -> Result<Plan, BoxError
     Ok(Plan::builder(&schedule, &tau).threshold(threshold).build(solver)?)
 }
 
-/// alphabar's cases for f32 tensors of this size, beside a copy of x.
+/// alphabar's cases for f32 tensors of this size, and a copy of x.
 pub fn cases(rows: usize, len: usize) -> Result<Vec<Case<'static>>, BoxError> {
     let count = rows * len;
     let mut all = Vec::new();
@@ -84,7 +84,8 @@ pub fn cases(rows: usize, len: usize) -> Result<Vec<Case<'static>>, BoxError> {
         }));
     }
 
-    // Whole runs of 20 calls, since these remember: Karras's σ on Stable Diffusion's table, the network's output given.
+    // Whole runs of about 20 calls, since these samplers have memory: Karras's σ on Stable Diffusion's table, with a given
+    // output.
     let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
     let heun = Path::karras(&NoiseSchedule::stable_diffusion()?, 10)?;
     for (name, plan) in [
@@ -96,7 +97,7 @@ pub fn cases(rows: usize, len: usize) -> Result<Vec<Case<'static>>, BoxError> {
         all.push(Case::new(name, move || {
             let mut state = State::new(x.take().ok_or("a run failed")?);
             for step in plan.steps() {
-                // A network that writes over what it is handed; its time is not measured.
+                // Stands for a network that writes its output into the buffer it gets. The network's own time is left out.
                 let m = state.take_spare().unwrap_or_else(|| vec![0.25; count]);
                 state.step_given(step, black_box(m), None)?;
             }

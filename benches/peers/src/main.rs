@@ -1,5 +1,5 @@
-//! alphabar, the naive operator expression, and (feature `candle`) candle-transformers' DDIM and DDPM in one process, measured in
-//! turns. Prints medians and their ratios to alphabar's.
+//! Compares alphabar, the naive operator expression, and (feature `candle`) candle-transformers' DDIM and DDPM in one process,
+//! with interleaved measurements. Prints medians and their ratios to alphabar's.
 
 use alphabar::BoxError;
 use alphabar_peers::{SIZES, cases, median, naive_cases, repetitions};
@@ -21,7 +21,7 @@ fn main() -> Result<(), BoxError> {
         let of = |wanted: &str| medians.iter().find(|(name, _)| *name == wanted).map(|(_, seconds)| *seconds);
         println!("{size} (medians of {rounds} rounds)");
         for (name, seconds) in &medians {
-            // What a peer is compared with; alphabar's own are compared with the copy.
+            // The case that a peer is compared with. alphabar's own cases are compared with the copy.
             let against = match *name {
                 "on candle ddim" => "candle ddim",
                 "on candle ddim clip" => "ddim clip",
@@ -68,7 +68,7 @@ mod candle {
             x = scheduler.step(&m, timestep, &x)?;
             Ok(())
         }));
-        // alphabar's own steps on candle's tensors.
+        // alphabar's steps on candle's tensors.
         for (name, threshold) in [("on candle ddim", Threshold::None), ("on candle ddim clip", Threshold::Clip(1.0))] {
             let k = [plan(&Ddim::deterministic(), threshold)?.steps()[25].coefficients];
             let (mut x, m) = (tensor()?, tensor()?);

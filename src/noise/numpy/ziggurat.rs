@@ -1,6 +1,7 @@
-//! The ziggurat of 256 layers (Marsaglia & Tsang 2000) as numpy has it, its tables computed.
+//! numpy's ziggurat of 256 layers (Marsaglia & Tsang 2000). The tables are computed.
 //!
-//! Layer i ends at x_i, where the density e^(−x²/2) is f_i; each has the area v, the lowest with the tail beyond x_255 = R:
+//! Layer i ends at x_i, where the density e^(−x²/2) is f_i. Each layer has the area v; the lowest includes the tail beyond
+//! x_255 = R:
 //!
 //! ```text
 //! x_i = √(−2 ln(v/x_{i+1} + f_{i+1})),   i = 254 … 1,        x_0 = v/f_255,   f_0 = 1
@@ -10,11 +11,11 @@ use std::sync::LazyLock;
 
 use crate::dd::Dd;
 
-/// Where the tail begins.
+/// The x at which the tail begins.
 const R: f64 = 3.654_152_885_361_009;
 /// The area of a layer.
 const V: f64 = 0.004_928_673_233_974_652;
-/// Of the 52 bits that are scaled to a layer's width.
+/// 2⁵²: a place in a layer is a number of 52 bits, scaled to the layer's width.
 const SCALE: f64 = 4_503_599_627_370_496.0;
 
 const LEN: usize = 256;
@@ -34,7 +35,7 @@ static TABLES: LazyLock<Tables> = LazyLock::new(Tables::compute);
 impl Tables {
     #[allow(clippy::indexing_slicing, reason = "every index is below the length of a fixed array")]
     fn compute() -> Self {
-        // Rounded once, as the tables of numpy are.
+        // Rounded once, like numpy's tables.
         let density = |x: f64| Dd::from(-0.5 * x * x).exp().to_f64();
         let ln = |x: f64| Dd::from(x).ln().to_f64();
         let (mut inside, mut width, mut height) = ([0; LEN], [0.0; LEN], [0.0; LEN]);
@@ -46,7 +47,7 @@ impl Tables {
             x = next;
             (width[i], height[i]) = (x / SCALE, density(x));
             if i == 38 {
-                // Here numpy's table has the other neighbour of e^(−x²/2) = 0.67738803621877347.
+                // Here numpy's table has the other `f64` neighbour of e^(−x²/2) = 0.67738803621877347.
                 height[i] = f64::from_bits(height[i].to_bits() + 1);
             }
         }
@@ -70,7 +71,7 @@ pub(super) fn normal(mut bits: impl FnMut() -> u64) -> f64 {
         }
         let mut uniform = || (bits() >> 11) as f64 / 9_007_199_254_740_992.0;
         if layer == 0 {
-            // The tail (Marsaglia 1964). Its sign is another bit than that of the layers.
+            // The tail (Marsaglia 1964). Its sign comes from another bit than the sign in the layers.
             loop {
                 let beyond = -(1.0 / R) * (-uniform()).ln_1p();
                 let height = -(-uniform()).ln_1p();

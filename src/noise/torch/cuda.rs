@@ -5,15 +5,15 @@ use crate::noise::torch::{Generators, elements};
 use crate::noise::{Draw, NoiseSource, philox};
 use crate::tensor::{ElementType, HostTensor, Rows};
 
-/// Threads of a block of torch's kernels for random numbers.
+/// Threads per block in torch's kernels for random numbers.
 const BLOCK: usize = 256;
 
-/// Elements that a thread makes of one counter.
+/// Elements that a thread makes from one counter.
 const UNROLL: usize = 4;
 
 /// A GPU, as far as torch's random numbers depend on it: how many threads draw at once.
 ///
-/// A tensor with at most [`Gpu::threads`] elements has the same noise on every GPU that has as many.
+/// A tensor with at most [`Gpu::threads`] elements has the same noise on every GPU with at least as many threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gpu {
     blocks: usize,
@@ -26,10 +26,11 @@ impl Gpu {
     pub const H100_SXM: Self = Self { blocks: 132 * 8 };
     /// NVIDIA GeForce RTX 4090.
     pub const RTX_4090: Self = Self { blocks: 128 * 6 };
-    /// NVIDIA T4: the GPU of the fewest threads here, 40,960.
+    /// NVIDIA T4. With 40,960 threads it is the smallest GPU here.
     pub const T4: Self = Self { blocks: 40 * 4 };
 
-    /// Any other, by `torch.cuda.get_device_properties(0)`: `multi_processor_count` and `max_threads_per_multi_processor`.
+    /// Any other GPU, from `multi_processor_count` and `max_threads_per_multi_processor` of
+    /// `torch.cuda.get_device_properties(0)`.
     ///
     /// # Errors
     /// [`Error::Count`] unless there are 1 to 65,536 multiprocessors of 256 to 65,536 threads.
@@ -48,7 +49,7 @@ impl Gpu {
         Ok(Self { blocks: multiprocessors * (threads / BLOCK) })
     }
 
-    /// The threads that draw at once.
+    /// The number of threads that draw at once.
     #[must_use]
     pub fn threads(self) -> usize {
         self.blocks * BLOCK
@@ -69,7 +70,7 @@ impl Gpu {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CudaGenerator {
     seed: u64,
-    /// In blocks of four words.
+    /// The offset in blocks of four words.
     counter: u64,
 }
 
@@ -100,7 +101,7 @@ impl CudaGenerator {
         self.seed
     }
 
-    /// The offset, as `generator.get_offset()` has it: four for each round of a draw.
+    /// The offset, as `generator.get_offset()` returns it: four for each round of a draw.
     #[must_use]
     #[doc(alias = "get_offset")]
     pub fn offset(&self) -> u64 {
@@ -109,7 +110,7 @@ impl CudaGenerator {
 
     /// Standard normals in `f32`: `torch.randn(out.len(), device="cuda")`, within 1e-6.
     ///
-    /// The GPU's own logarithm, sine and cosine are fast and inexact; here they are computed in `f64`.
+    /// The GPU's logarithm, sine and cosine are fast and inexact; here they are computed in `f64`.
     pub fn randn(&mut self, gpu: Gpu, out: &mut [f32]) {
         self.draw(gpu, out, |[x, y, z, w]| {
             let ((first, second), (third, fourth)) = (box_muller(x, y), box_muller(z, w));
@@ -119,7 +120,7 @@ impl CudaGenerator {
 
     /// Uniforms in [0, 1) in `f32`: `torch.rand(out.len(), device="cuda")`, to the last bit.
     pub fn rand(&mut self, gpu: Gpu, out: &mut [f32]) {
-        // cuRAND's are in (0, 1]; torch makes 0 of 1.
+        // cuRAND's uniforms are in (0, 1]; torch replaces 1 by 0.
         self.draw(gpu, out, |words| words.map(|word| if uniform(word) == 1.0 { 0.0 } else { uniform(word) }));
     }
 
@@ -128,7 +129,7 @@ impl CudaGenerator {
         self.counter = self.counter.wrapping_add(rounds(grid(gpu, len), len).wrapping_mul(draws));
     }
 
-    /// In round r thread i makes the elements i + k·threads + r·4·threads, k = 0 … 3, of the counter's four words.
+    /// In round r, thread i makes the elements i + k·threads + r·4·threads, k = 0 … 3, from the counter's four words.
     fn draw(&mut self, gpu: Gpu, out: &mut [f32], of: impl Fn([u32; 4]) -> [f32; 4]) {
         let (threads, len) = (grid(gpu, out.len()), out.len());
         for (round, out) in out.chunks_mut(threads * UNROLL).enumerate() {
@@ -142,12 +143,12 @@ impl CudaGenerator {
     }
 }
 
-/// The threads that draw for so many elements.
+/// The number of threads that draw `len` elements.
 fn grid(gpu: Gpu, len: usize) -> usize {
     len.div_ceil(BLOCK).clamp(1, gpu.blocks) * BLOCK
 }
 
-/// How often each of them draws four words.
+/// How often each thread draws four words.
 fn rounds(threads: usize, len: usize) -> u64 {
     len.div_ceil(threads * UNROLL) as u64
 }
@@ -163,7 +164,7 @@ fn uniform(word: u32) -> f32 {
 /// cuRAND's pair of normals: the sine comes first.
 fn box_muller(x: u32, y: u32) -> (f32, f32) {
     let u = f64::from(uniform(x));
-    // One fused product and sum on the GPU: the product is exact here, and the sum is rounded once to f32.
+    // The GPU fuses product and sum. Here the product is exact, and the sum is rounded once to f32.
     let v = (f64::from(y as f32) * f64::from(TURN_PER_WORD) + f64::from(TURN_PER_WORD / 2.0)) as f32;
     let (radius, (sin, cos)) = ((-2.0 * libm::log(u)).sqrt(), libm::sincos(f64::from(v)));
     ((radius * sin) as f32, (radius * cos) as f32)
@@ -171,8 +172,8 @@ fn box_muller(x: u32, y: u32) -> (f32, f32) {
 
 /// The noise of torch's CUDA generator, made on the CPU.
 ///
-/// Tensors of up to 40,960 elements have the same noise on every GPU from a T4 upwards. For larger ones name the GPU by
-/// [`Cuda::on`]: torch's noise then depends on its number of multiprocessors.
+/// Tensors of up to 40,960 elements have the same noise on every GPU from a T4 upwards. For larger tensors name the GPU with
+/// [`Cuda::on`], because torch's noise then depends on its number of multiprocessors.
 ///
 /// Noise is made in `f32` and rounded for tensors of half precision, as on the GPU. `f64` is not supported.
 ///
@@ -200,30 +201,30 @@ impl Cuda {
         CudaGenerator::new(seed).into()
     }
 
-    /// A list of generators, one a sample.
+    /// A list of generators, one per sample.
     #[must_use]
     pub fn per_sample(seeds: impl IntoIterator<Item = u64>) -> Self {
         let generators = seeds.into_iter().map(CudaGenerator::new).collect();
         Self { generators: Generators::PerSample(generators), gpu: None }
     }
 
-    /// The GPU on which the noise would be made.
+    /// Sets the GPU on which torch would make the noise.
     #[must_use]
     pub fn on(mut self, gpu: Gpu) -> Self {
         self.gpu = Some(gpu);
         self
     }
 
-    /// The generators with their offsets, to be saved: the one of the batch, or those of the samples.
+    /// The generators with their offsets, for saving: one for the batch, or one per sample.
     #[must_use]
     pub fn generators(&self) -> &[CudaGenerator] {
         self.generators.as_slice()
     }
 
-    /// Skips the noise of `draws` draws for tensors like this one.
+    /// Skips `draws` draws for tensors like this one.
     ///
     /// # Errors
-    /// Those of [`NoiseSource::noise`].
+    /// The errors of [`NoiseSource::noise`].
     pub fn skip<T: HostTensor>(&mut self, like: &T, draws: u64) -> Result<(), Error> {
         let gpu = self.gpu;
         self.generators.for_each(like.rows_of_batch(), |generator, part| {
@@ -262,7 +263,7 @@ impl<T: HostTensor> NoiseSource<T> for Cuda {
     }
 }
 
-/// The GPU that was named, or any if it does not matter.
+/// The GPU that was named; without a name a T4, if the noise is equal on all larger GPUs.
 fn gpu_for(gpu: Option<Gpu>, len: usize) -> Result<Gpu, Error> {
     if gpu.is_none() && len > Gpu::T4.threads() {
         let name = "elements of CUDA noise for an unnamed GPU (name it with Cuda::on)";
@@ -275,7 +276,7 @@ fn gpu_for(gpu: Option<Gpu>, len: usize) -> Result<Gpu, Error> {
 mod tests {
     use super::*;
 
-    /// 16 threads of a pretended GPU would not do: blocks have 256. Two blocks, 1.3 rounds and a rest.
+    /// A small GPU of two blocks of 256 threads: 1.3 rounds and a rest.
     #[test]
     fn elements_lie_where_the_threads_of_a_grid_stride_loop_put_them() {
         let gpu = Gpu::new(2, 256).unwrap();
@@ -304,8 +305,8 @@ mod tests {
         assert!(u.iter().all(|u| (0.0..1.0).contains(u)));
     }
 
-    /// What `torch.randn(4, device="cuda")` prints, as published to four digits; and twelve values to eight digits that the web UI's
-    /// source gives for `torch.randn(3, 4)`.
+    /// What `torch.randn(4, device="cuda")` prints, as published to four digits; and twelve values to eight digits that the web
+    /// UI's source gives for `torch.randn(3, 4)`.
     #[test]
     fn normals_are_those_of_published_outputs() {
         let drawn = |seed| {

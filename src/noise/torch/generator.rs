@@ -7,7 +7,7 @@ use crate::tensor::{Element, ElementType};
 
 /// torch's CPU generator, `torch.Generator("cpu").manual_seed(seed)`: the Mersenne Twister and one kept normal.
 ///
-/// Words and values are torch's to the last bit. Draws are consumed in order; what a draw returns depends on those before it.
+/// Words and values equal torch's to the last bit. What a draw returns depends on all draws before it.
 ///
 /// ```
 /// use alphabar::noise::torch::Generator;
@@ -32,7 +32,7 @@ const MAX_PERMUTATION: usize = u32::MAX as usize / 20 - 1;
 impl Generator {
     /// The generator of a seed.
     ///
-    /// Only the low 32 bits decide the numbers: torch's generator has no more. A negative seed of Python's is its two's
+    /// Only the low 32 bits decide the numbers: torch's generator uses no more. For a negative seed in Python pass its two's
     /// complement, `seed as u64`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -59,9 +59,9 @@ impl Generator {
 
     /// Standard normals: `torch.randn(out.len(), dtype=E)`, `torch.randn_like` and `Tensor.normal_` of contiguous tensors.
     ///
-    /// torch uses one algorithm for fewer than 16 elements and another for 16 or more. The second one works in blocks of 16; if 16 does
-    /// not divide the length, it draws the last 16 elements again. Only the number of elements matters, not the shape: elements
-    /// go in row-major order.
+    /// torch uses one algorithm for fewer than 16 elements and another for 16 or more. The second one works in blocks of 16; if
+    /// 16 does not divide the length, it draws the last 16 elements again. Only the number of elements matters, not the shape:
+    /// elements go in row-major order.
     ///
     /// ```
     /// use alphabar::noise::torch::Generator;
@@ -91,14 +91,14 @@ impl Generator {
                 ElementType::F64 => uniform64(self.next_u64()),
                 _ => f64::from(uniform(self.next_u32())),
             });
-            // What half precision rounds up to 1, torch takes for the lower end.
+            // If half precision rounds up to 1, torch returns the lower end, 0.
             if out.to_f64() == 1.0 {
                 *out = E::default();
             }
         }
     }
 
-    /// Integers in `low..high`: `torch.randint(low, high, (count,))`, from which training draws its timesteps.
+    /// Integers in `low..high`: `torch.randint(low, high, (count,))`, with which training code draws its timesteps.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless `low < high`.
@@ -126,7 +126,7 @@ impl Generator {
     /// A permutation of `0..count`: `torch.randperm(count)`.
     ///
     /// # Errors
-    /// [`Error::Count`] from 214,748,363 elements on, for which torch has another algorithm.
+    /// [`Error::Count`] for more than 214,748,363 elements; torch uses another algorithm there.
     pub fn randperm(&mut self, count: usize) -> Result<Vec<usize>, Error> {
         require_count("the length of a permutation", count, 0, MAX_PERMUTATION)?;
         let mut list: Vec<usize> = (0..count).collect();
@@ -137,7 +137,7 @@ impl Generator {
         Ok(list)
     }
 
-    /// Skips `draws` draws of `len` elements by [`Generator::randn`]. The state is then the one that these draws would leave.
+    /// Skips `draws` draws of `len` elements by [`Generator::randn`]. The state is the same as after these draws.
     pub fn skip_randn(&mut self, element_type: ElementType, len: usize, draws: u64) {
         let blocks = (len / BLOCK * BLOCK) as u64;
         let (len64, again) = (len as u64, if len % BLOCK == 0 { 0 } else { BLOCK as u64 });
@@ -158,11 +158,11 @@ impl Generator {
         }
     }
 
-    /// Fewer than sixteen: pairs in `f64`, the second of a pair kept for the next such draw.
+    /// Draws fewer than sixteen elements: pairs in `f64`. The second of a pair is kept for the next such draw.
     fn few<E: Element>(&mut self, out: &mut [E]) {
         for out in out {
             let z = self.one();
-            // torch goes by way of f32 to half precision.
+            // torch rounds to `f32` first, then to half precision.
             *out = E::from_f64(if E::TYPE == ElementType::F64 { z } else { f64::from(z as f32) });
         }
     }
@@ -189,7 +189,7 @@ impl Generator {
         let (blocks, rest) = out.split_at_mut(out.len() / BLOCK * BLOCK);
         normals(&mut self.words, blocks);
         if !rest.is_empty() {
-            // These were drawn as well, and are written over.
+            // torch draws these words too, and overwrites the values.
             self.words.skip(rest.len() as u64);
             if let Some(last) = out.last_chunk_mut::<BLOCK>() {
                 normals(&mut self.words, last);
@@ -222,7 +222,7 @@ impl Generator {
         out.iter_mut().zip(block).for_each(|(out, z)| *out = E::from_f64(z));
     }
 
-    /// The values of `f32`, to be rounded. If 16 does not divide the length, the remainder is drawn once, not twice as in `f32`.
+    /// Rounds the values of `f32`. If 16 does not divide the length, the remainder is drawn once, not twice as in `f32`.
     fn many_halves<E: Element>(&mut self, out: &mut [E]) {
         let rest = out.len() % BLOCK;
         for block in out.chunks_exact_mut(BLOCK) {
@@ -246,7 +246,7 @@ impl Generator {
 /// Bytes of a state.
 const STATE: usize = 5056;
 
-/// The state as torch stores it.
+/// Saving and loading the state in torch's format.
 impl Generator {
     /// The state, byte for byte as `generator.get_state()` of torch: 5056 bytes.
     ///
@@ -276,17 +276,17 @@ impl Generator {
         bytes
     }
 
-    /// The generator of a state that torch, or [`Generator::to_bytes`], has written.
+    /// The generator of a state that torch or [`Generator::to_bytes`] has written.
     ///
     /// # Errors
-    /// [`Error::Length`] unless there are 5056 bytes, [`Error::Noise`] if they are no state of the CPU generator.
+    /// [`Error::Length`] unless there are 5056 bytes, [`Error::Noise`] if they are not a state of the CPU generator.
     #[doc(alias = "set_state")]
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() != STATE {
             let what = "bytes of torch's CPU generator state (generator.get_state())";
             return Err(Error::Length { what, expected: STATE, found: bytes.len() });
         }
-        let invalid = |what: &str| Error::Noise(format!("this is no state of torch's CPU generator: {what}").into());
+        let invalid = |what: &str| Error::Noise(format!("not a state of torch's CPU generator: {what}").into());
         let mut fields = bytes.chunks_exact(8).map(|bytes| {
             let mut field = [0; 8];
             field.copy_from_slice(bytes);
@@ -296,21 +296,24 @@ impl Generator {
         let (seed, left_and_seeded, next) = (field(), field(), field());
         let left = (left_and_seeded as u32) as usize;
         if left_and_seeded >> 32 != 1 {
-            return Err(invalid("it was never seeded"));
+            return Err(invalid("it was never seeded; call generator.manual_seed before get_state"));
         }
         let mut state = [0; LEN];
         for word in &mut state {
-            *word = u32::try_from(field()).map_err(|_| invalid("a word is longer than 32 bits"))?;
+            *word =
+                u32::try_from(field()).map_err(|_| invalid("a word is longer than 32 bits; save the state anew"))?;
         }
         let next = usize::try_from(next).unwrap_or(usize::MAX);
         let consistent = if next == 0 { left == 1 } else { next <= LEN && left == LEN + 1 - next };
         if !consistent {
-            return Err(invalid("the words left and the place of the next one contradict each other"));
+            return Err(invalid(
+                "its numbers of used and of remaining words contradict each other; save the state anew",
+            ));
         }
         let (_, normal, _) = (field(), f64::from_bits(field()), field());
         let kept = if field() as u32 == 0 { None } else { Some(normal) };
         if kept.is_some_and(|z| !z.is_finite()) {
-            return Err(invalid("the normal it keeps is not finite"));
+            return Err(invalid("the kept normal is not finite; save the state anew"));
         }
         Ok(Self { seed, words: Mt19937 { state, next }, kept })
     }

@@ -1,4 +1,4 @@
-//! From uniforms to normals as torch's CPU kernels do it, to the last bit.
+//! The transform from uniforms to normals of torch's CPU kernels, to the last bit.
 //!
 //! A block of sixteen uniforms becomes sixteen normals (Box & Muller 1958), u from the first half and v from the second:
 //!
@@ -6,16 +6,16 @@
 //! r = √(−2 ln(1 − u_j)),   θ = 2π·u_{j+8},   z_j = r cos θ,   z_{j+8} = r sin θ,   j = 0 … 7
 //! ```
 //!
-//! For `f32`, torch uses the single-precision polynomials of Cephes (Moshier) in AVX2 instructions, and its compiler fuses products and
-//! sums. The code below has the same order of operations and the same fused ones: any other choice changes last bits. For `f64`,
-//! torch calls the C library, and so does this file.
+//! For `f32`, torch uses the single-precision polynomials of Cephes (Moshier) in AVX2 instructions, and its compiler fuses
+//! products and sums. The code below keeps torch's order of operations and fuses the same ones: any other choice changes last
+//! bits. For `f64`, torch calls the C library, and so does this file.
 
 use core::f64::consts::TAU;
 
 /// Elements of a block.
 pub(super) const BLOCK: usize = 16;
 
-/// Words from which the blocks of one turn are made: 2 KiB, within the first level of cache.
+/// The number of words of one turn: 2 KiB, which fit the first-level cache.
 const TURN: usize = 512;
 
 use crate::noise::mt19937::Mt19937;
@@ -69,7 +69,8 @@ fn blocks_by_instruction(words: &[u32], z: &mut [f32]) {
     blocks(&mut Instruction, words, z);
 }
 
-/// In one long loop, which becomes vectors; one of eight turns is unrolled before it could.
+/// Uses one long loop, which the compiler vectorises. It would unroll a loop over eight elements first, and then not vectorise
+/// it.
 #[inline(always)]
 fn blocks(by: &mut impl Fused, words: &[u32], z: &mut [f32]) {
     let (mut first, mut second) = ([0.0; TURN / 2], [0.0; TURN / 2]);
@@ -106,7 +107,7 @@ pub(super) fn uniform64(word: u64) -> f64 {
 fn box_muller(by: &mut impl Fused, u: f32, v: f32) -> (f32, f32) {
     let radius = (-2.0 * ln(by, 1.0 - u)).sqrt();
     let (sin, cos) = sin_cos(by, core::f32::consts::TAU * v);
-    // torch adds the mean, 0, which makes +0 of −0.
+    // torch adds the mean, 0, which turns −0 into +0.
     (radius * cos + 0.0, radius * sin + 0.0)
 }
 
@@ -115,7 +116,7 @@ trait Fused {
     fn fma(&mut self, a: f32, b: f32, c: f32) -> f32;
 }
 
-/// By the instruction, where there is one; elsewhere right as well, and slow.
+/// Uses the CPU's instruction for a fused product and sum. On a CPU without it the result is right as well, but slow.
 struct Instruction;
 
 impl Fused for Instruction {
@@ -125,8 +126,9 @@ impl Fused for Instruction {
     }
 }
 
-/// Without the instruction, for what is normal as an `f32`: the product is exact as an `f64`, and rounding its sum with c to `f64` and
-/// then to `f32` is right unless the first ends on a tie of the second. That is noted, not mended: so loops become vectors.
+/// Works without the instruction, for results that are normal as `f32`. The product is exact as an `f64`. Rounding its sum with
+/// c to `f64` and then to `f32` is right, unless the `f64` lies halfway between two `f32`. Such ties are noted and not
+/// corrected here, so that the compiler can vectorise the loops.
 #[derive(Default)]
 struct Twice {
     ties: u32,
@@ -163,7 +165,7 @@ fn ln(by: &mut impl Fused, x: f32) -> f32 {
         y = by.fma(y, m, *coefficient);
     }
     y = by.fma(y * m, z, e * -2.121_944_4e-4);
-    // Products that are exact anyway: nothing to fuse.
+    // These products are exact anyway, so there is nothing to fuse.
     y -= z * 0.5;
     e * 0.693_359_4 + (m + y)
 }
@@ -193,7 +195,7 @@ fn sin_cos(by: &mut impl Fused, theta: f32) -> (f32, f32) {
     (f32::from_bits(y_sin.to_bits() ^ sign_of_sin), f32::from_bits(y_cos.to_bits() ^ sign_of_cos))
 }
 
-/// A block in `f64`, in place: the C library's functions, since torch calls them.
+/// A block in `f64`, in place, with the C library's functions, since torch calls them.
 pub(super) fn block_of_f64(block: &mut [f64]) {
     let (first, second) = block.split_at_mut(BLOCK / 2);
     for (u, v) in first.iter_mut().zip(second) {
@@ -202,7 +204,8 @@ pub(super) fn block_of_f64(block: &mut [f64]) {
     }
 }
 
-/// (r cos θ, r sin θ) of two uniforms in `f64`, as torch makes fewer than sixteen normals of any type: θ from the first.
+/// (r cos θ, r sin θ) of two uniforms in `f64`, with θ from the first: torch makes fewer than sixteen normals of any type this
+/// way.
 pub(super) fn pair(u1: f64, u2: f64) -> (f64, f64) {
     let (radius, theta) = ((-2.0 * (-u2).ln_1p()).sqrt(), TAU * u1);
     (radius * theta.cos(), radius * theta.sin())
@@ -222,7 +225,7 @@ mod tests {
     fn a_product_and_sum_rounded_twice_is_right_or_noted() {
         let finite = |word: u32| f32::from_bits((word & 0x8fff_ffff) | 0x3800_0000);
         for abc in words(3 << 18).chunks_exact(3) {
-            // Also sums that almost cancel, and products far below the last place of c.
+            // Include sums that almost cancel, and products far below the last place of c.
             let [a, b, c] = [finite(abc[0]), finite(abc[1]), finite(abc[2])];
             for c in [c, -a * b, f32::from_bits((-a * b).to_bits() ^ abc[2] & 3), a * b * 16_777_216.0] {
                 let mut twice = Twice::default();

@@ -1,6 +1,6 @@
-//! Measures a case on demand, for a script that measures something else in between.
+//! Measures a case on demand, for a script that measures other programs in between.
 //!
-//! Reads lines "size;case" and answers each with the seconds of one call.
+//! Reads lines "size;case" and answers each with the seconds per call.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write, stdin, stdout};
@@ -12,10 +12,10 @@ fn main() -> Result<(), BoxError> {
     let mut sets: HashMap<String, (usize, Vec<Case>)> = HashMap::new();
     for line in stdin().lock().lines() {
         let line = line?;
-        let (size, name) = line.split_once(';').ok_or("a line is not of the form size;case")?;
+        let (size, name) = line.split_once(';').ok_or("a line must have the form size;case")?;
         let (_, rows, len) = SIZES.iter().find(|(known, ..)| *known == size).ok_or("unknown size")?;
         if !sets.contains_key(size) {
-            // One size at a time is held, as in the script.
+            // Only one size is held at a time, as in the script.
             sets.clear();
             sets.insert(size.to_owned(), (repetitions(rows * len), cases(*rows, *len)?));
         }
