@@ -4,17 +4,17 @@ use std::fmt::{self, Display};
 use std::path::Path as FilePath;
 
 use alphabar::{
-    Ddim, DpmSolverPp, Draw, Flow, Heun, Interpolation, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Path, Plan,
-    Prediction, SeededNoise, Timesteps, UniPc, reference, sample,
+    Ddim, Deis, DpmSolverPp, Draw, Flow, Heun, Interpolation, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Path,
+    Plan, Prediction, SeededNoise, Timesteps, UniPc, reference, sample,
 };
 use ndarray::Array2;
 use plotters::prelude::*;
 
 use crate::exact::Line;
-use crate::figures;
 use crate::objective::Objective;
+use crate::picture;
 use crate::results::line;
-use crate::trouble::{Result, Trouble};
+use crate::trouble::Result;
 
 /// Numbers of network calls.
 pub const CALLS: [usize; 4] = [5, 10, 20, 50];
@@ -26,32 +26,34 @@ pub enum Sampler {
     Ddim,
     /// DPM-Solver++ 2M.
     TwoM,
-    /// DPM-Solver++ 3M, the right one.
+    /// DPM-Solver++ 3M with exact interpolation, [`Interpolation::Exact`].
     ThreeM,
-    /// UniPC of order 3, with its corrector.
+    /// UniPC of order 3 with its corrector.
     UniPc3,
     /// Heun's method, two calls a step.
     Heun,
+    /// DEIS of order 3.
+    Deis3,
 }
 
-/// All samplers.
+/// The samplers of the tables.
 pub const SAMPLERS: [Sampler; 5] = [Sampler::Ddim, Sampler::TwoM, Sampler::ThreeM, Sampler::UniPc3, Sampler::Heun];
 
-/// Where the network is called.
+/// A spacing: the noise levels at which the network is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
-    /// Even in t, from the last one: of a table, or of a flow.
+    /// Even in t from the noisiest t down, on a schedule or a flow.
     Even,
-    /// Karras's σ.
+    /// Karras's σ, ρ = 7.
     Karras,
-    /// Even in λ.
+    /// Even in the log-SNR λ.
     Lambda,
-    /// Even in a flow's t, shifted by 3.
+    /// Even in the t of a flow, with a shift of 3.
     Shifted,
 }
 
 impl Spacing {
-    /// The spacings that a network of this objective has.
+    /// The spacings for networks of an objective.
     #[must_use]
     pub fn of(objective: Objective) -> &'static [Self] {
         match objective {
@@ -60,7 +62,7 @@ impl Spacing {
         }
     }
 
-    /// The path of so many points.
+    /// The path of `points` points.
     pub fn path(self, objective: Objective, points: usize) -> Result<Path> {
         let schedule = NoiseSchedule::ddpm()?;
         Ok(match (objective, self) {
@@ -92,12 +94,13 @@ impl Display for Sampler {
             Self::ThreeM => "DPM++ 3M",
             Self::UniPc3 => "UniPC-3",
             Self::Heun => "Heun",
+            Self::Deis3 => "DEIS-3",
         })
     }
 }
 
 impl Sampler {
-    /// The plan of at most so many calls: Heun's method makes an odd number.
+    /// The plan of at most `calls` network calls. Heun's method makes an odd number of calls.
     pub fn plan(self, objective: Objective, spacing: Spacing, calls: usize) -> Result<Plan> {
         let points = if self == Self::Heun { calls.div_ceil(2) } else { calls };
         self.along(&spacing.path(objective, points)?, objective.prediction())
@@ -111,10 +114,11 @@ impl Sampler {
             Self::ThreeM => builder.build(&DpmSolverPp::multistep(3)?.interpolation(Interpolation::Exact))?,
             Self::UniPc3 => builder.build(&UniPc::new(3)?)?,
             Self::Heun => builder.build(&Heun::new())?,
+            Self::Deis3 => builder.build(&Deis::log_rho(3)?)?,
         })
     }
 
-    /// For file names and for the keys of results.
+    /// The name in file names and in the keys of results.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -123,15 +127,16 @@ impl Sampler {
             Self::ThreeM => "3m",
             Self::UniPc3 => "unipc3",
             Self::Heun => "heun",
+            Self::Deis3 => "deis3",
         }
     }
 }
 
-/// The error of a plan against the exact solution of the ODE, root mean square over `count` draws of noise, for the mixture of
-/// [`crate::exact`].
+/// The error of a sampler against the exact solution of the ODE, for the mixture of [`crate::exact`]: root mean square over `count`
+/// draws of noise.
 ///
-/// On a line the ODE's map from a level to another keeps the share of the distribution below x, so it is known: from the plan's start to
-/// clean data.
+/// In one dimension the ODE maps each quantile at one level to the same quantile at another level. So its solution from the start of
+/// the plan to clean data is known.
 pub fn ode_error(sampler: Sampler, spacing: Spacing, calls: usize, count: usize) -> Result<f64> {
     let plan = sampler.plan(Objective::Epsilon, spacing, calls)?;
     let distribution = Line::Mixture.distribution()?;
@@ -142,7 +147,7 @@ pub fn ode_error(sampler: Sampler, spacing: Spacing, calls: usize, count: usize)
     Ok(((found - exact).mapv(|error| error * error).sum() / count as f64).sqrt())
 }
 
-/// Errors against calls, as a table and, in the folder, as a plot: one line a sampler, one panel a spacing.
+/// Errors against network calls, as a table and, if there is a folder, as a plot: one line per sampler, one panel per spacing.
 pub fn report(count: usize, folder: Option<&FilePath>) -> Result<String> {
     let mut text = format!("Error against the exact ODE, a mixture of three Gaussians, root mean square of {count}\n");
     let mut panels = Vec::new();
@@ -165,64 +170,59 @@ pub fn report(count: usize, folder: Option<&FilePath>) -> Result<String> {
     Ok(text)
 }
 
-/// Panels side by side, both axes logarithmic: what `of_what` is at numbers of calls.
-pub fn draw(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<()> {
-    plot(path, of_what, panels).map_err(|error| Trouble::Options(format!("cannot draw {}: {error}", path.display())))
-}
-
-/// A panel: its title, and lines with their names.
+/// A panel: its title, and its lines with their names.
 pub type Panel = (String, Vec<(String, Vec<(f64, f64)>)>);
 
-fn plot(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<(), Box<dyn std::error::Error>> {
-    const SIZE: (u32, u32) = (1080, 400);
-    const COLOURS: [RGBColor; 5] = [BLACK, BLUE, RGBColor(0, 140, 60), RED, RGBColor(180, 110, 0)];
-    figures::font()?;
-    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
-        area.fill(&WHITE)?;
-        let all = || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).copied();
-        let (errors, calls) = (|| all().map(|(_, error)| error), || all().map(|(calls, _)| calls));
-        let (low, high) = (errors().fold(f64::INFINITY, f64::min), errors().fold(0.0, f64::max));
-        let (fewest, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
-        for (part, (title, lines)) in area.split_evenly((1, panels.len())).iter().zip(panels) {
+/// Draws panels side by side: the quantity `of_what` against network calls, both axes logarithmic.
+pub fn draw(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<()> {
+    const COLOURS: [RGBColor; 6] =
+        [BLACK, BLUE, RGBColor(0, 140, 60), RED, RGBColor(180, 110, 0), RGBColor(150, 60, 170)];
+    let all = || panels.iter().flat_map(|(_, lines)| lines).flat_map(|(_, points)| points).copied();
+    let (errors, calls) = (|| all().map(|(_, error)| error), || all().map(|(calls, _)| calls));
+    let (low, high) = (errors().fold(f64::INFINITY, f64::min), errors().fold(0.0, f64::max));
+    let (fewest, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
+    // Twice as large as pages show it, for sharp letters on dense screens.
+    picture::plot(path, (1400, 640), |page| {
+        for (index, (part, (title, lines))) in page.split_evenly((1, panels.len())).iter().zip(panels).enumerate() {
             let mut chart = ChartBuilder::on(part)
-                .margin(12)
-                .caption(title, ("sans-serif", 18))
-                .x_label_area_size(36)
-                .y_label_area_size(56)
+                .margin(20)
+                .caption(title, ("sans-serif", 30))
+                .x_label_area_size(64)
+                .y_label_area_size(if index == 0 { 104 } else { 76 })
                 .build_cartesian_2d((fewest / 1.12..most * 1.12).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
             chart
                 .configure_mesh()
                 .light_line_style(WHITE)
                 .x_desc("network calls")
-                .y_desc(of_what)
+                .y_desc(if index == 0 { of_what } else { "" })
                 .y_label_formatter(&|error| if low > 0.05 { format!("{error}") } else { format!("{error:.0e}") })
                 .x_label_formatter(&|calls| format!("{calls:.0}"))
-                .label_style(("sans-serif", 14))
+                .label_style(("sans-serif", 26))
                 .draw()?;
             for ((name, points), colour) in lines.iter().zip(COLOURS) {
-                let style = colour.stroke_width(2);
+                let style = colour.stroke_width(4);
                 chart
                     .draw_series(LineSeries::new(points.iter().copied(), style))?
                     .label(name)
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-                chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 32, y)], style));
+                chart.draw_series(points.iter().map(|point| Circle::new(*point, 6, colour.filled())))?;
             }
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::LowerLeft)
-                .background_style(WHITE.mix(0.8))
-                .label_font(("sans-serif", 14))
-                .draw()?;
+            if index == 0 {
+                chart
+                    .configure_series_labels()
+                    .position(SeriesLabelPosition::LowerLeft)
+                    .background_style(WHITE)
+                    .legend_area_size(44)
+                    .label_font(("sans-serif", 26))
+                    .draw()?;
+            }
         }
-        area.present()?;
-    }
-    figures::save(path, pixels, SIZE)
+        Ok(())
+    })
 }
 
 impl Line {
-    /// P(x ≤ here) at a level.
+    /// The share of the distribution below x at a noise level.
     fn below_at(self, level: &NoiseLevel, x: f64) -> f64 {
         let (signal, noise) = (level.signal(), level.noise());
         let share = |(weight, mean, std): (f64, f64, f64)| {
@@ -232,7 +232,7 @@ impl Line {
         self.components().into_iter().map(share).sum()
     }
 
-    /// The x of clean data below which there is this share, by bisection.
+    /// The quantile of clean data, by bisection: the x below which a share of the distribution lies.
     fn quantile(self, share: f64) -> f64 {
         let (mut low, mut high) = (-4.0, 4.0);
         for _ in 0..100 {

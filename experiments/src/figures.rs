@@ -1,4 +1,4 @@
-//! Figures 4, 5 and 6 of the paper, and x̂₀ along the way.
+//! Figures 4, 5 and 6 of the paper, and x̂₀ during a run.
 
 use std::path::Path;
 use std::time::Instant;
@@ -6,20 +6,18 @@ use std::time::Instant;
 use alphabar::{NoNoise, NoiseSchedule, Point, Sampling, SeededNoise, sample, slerp};
 use candle_core::Tensor;
 use plotters::prelude::*;
-use plotters::style::{FontStyle, register_font};
 
 use crate::draw::{PIECE, bytes, latents};
 use crate::method::Method;
 use crate::net::UNet;
-use crate::picture::grid;
-use crate::store;
-use crate::trouble::{Result, Trouble};
+use crate::picture::{self, grid};
+use crate::trouble::Result;
 
-/// Figure 4: seconds to draw one piece of samples, for each S; as a table and as a picture.
+/// Figure 4: the seconds to draw one piece of samples for each S, as a table and as a plot.
 pub fn time_against_steps(net: &UNet, steps: &[usize], folder: &Path) -> Result<String> {
     let schedule = NoiseSchedule::ddpm()?;
     let mut points = Vec::new();
-    // The first call pays for memory that later ones find.
+    // The first call allocates the memory that later calls reuse.
     crate::draw::piece(net, &Method::Eta(0.0).plan(&schedule, 2)?, 1, 0)?;
     for &steps in steps {
         let plan = Method::Eta(0.0).plan(&schedule, steps)?;
@@ -27,31 +25,18 @@ pub fn time_against_steps(net: &UNet, steps: &[usize], folder: &Path) -> Result<
         crate::draw::piece(net, &plan, 1, 0)?;
         points.push((steps as f64, started.elapsed().as_secs_f64()));
     }
-    // The straight line through the origin that fits best.
+    // The slope of the best straight line through the origin.
     let slope = points.iter().map(|(s, t)| s * t).sum::<f64>() / points.iter().map(|(s, _)| s * s).sum::<f64>();
-    let path = folder.join("fig4-time.png");
-    plot(&path, &points, slope)
-        .map_err(|error| Trouble::Options(format!("cannot draw {}: {error}", path.display())))?;
+    plot(&folder.join("fig4-time.png"), &points, slope)?;
     let rows = points.iter().map(|(s, t)| format!("{s:>6} {t:>9.3} {:>9.3}\n", s * slope));
     Ok(format!("     S   seconds   straight line, {PIECE} samples\n{}", rows.collect::<String>()))
 }
 
-/// A font that comes with the program: none need be installed.
-pub(crate) fn font() -> Result<(), &'static str> {
-    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| "the font cannot be read")
-}
-
-fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<(), Box<dyn std::error::Error>> {
-    const SIZE: (u32, u32) = (640, 420);
-    font()?;
-    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
-        area.fill(&WHITE)?;
+fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<()> {
+    picture::plot(path, (640, 420), |page| {
         let right = points.iter().map(|(s, _)| *s).fold(1.0, f64::max) * 1.05;
         let top = points.iter().map(|(_, t)| *t).fold(slope * right, f64::max) * 1.05;
-        let mut chart = ChartBuilder::on(&area)
+        let mut chart = ChartBuilder::on(page)
             .margin(16)
             .x_label_area_size(40)
             .y_label_area_size(56)
@@ -65,25 +50,11 @@ fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<(), Box<dyn st
             .draw()?;
         chart.draw_series(LineSeries::new([(0.0, 0.0), (right, right * slope)], BLUE.mix(0.6)))?;
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, RED.filled())))?;
-        area.present()?;
-    }
-    save(path, pixels, SIZE)
+        Ok(())
+    })
 }
 
-/// Writes a plot's pixels as a PNG.
-pub(crate) fn save(
-    path: &Path,
-    pixels: Vec<u8>,
-    (width, height): (u32, u32),
-) -> Result<(), Box<dyn std::error::Error>> {
-    let image = image::RgbImage::from_raw(width, height, pixels).ok_or("the plot has another size")?;
-    let mut png = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut png, image::ImageFormat::Png)?;
-    store::write(path, png.get_ref())?;
-    Ok(())
-}
-
-/// Figure 5: samples from the same x_T, a row for each S.
+/// Figure 5: samples from one x_T, a row for each S.
 pub fn same_noise(net: &UNet, seed: u64, steps: &[usize], columns: usize, folder: &Path) -> Result<()> {
     let schedule = NoiseSchedule::ddpm()?;
     let columns = columns.clamp(1, PIECE as usize);
@@ -94,7 +65,7 @@ pub fn same_noise(net: &UNet, seed: u64, steps: &[usize], columns: usize, folder
     grid(&folder.join("fig5-same-noise.png"), &rows.concat(), columns, 2)
 }
 
-/// Figure 6: from one x_T to another by spherical interpolation, a pair a row.
+/// Figure 6: spherical interpolation from one x_T to another, one pair per row.
 pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
     const FRAMES: usize = 11;
     let plan = Method::Eta(0.0).plan(&NoiseSchedule::ddpm()?, steps)?;
@@ -109,7 +80,7 @@ pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &
     grid(&folder.join("fig6-interpolation.png"), &rows.concat(), FRAMES, 2)
 }
 
-/// x̂₀ at ten places of a run, a sample a row: what a program with previews shows.
+/// x̂₀ at ten steps of a run, one sample per row: the preview that a program would show.
 pub fn predictions_of_x0(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
     let plan = Method::Eta(1.0).plan(&NoiseSchedule::ddpm()?, steps)?;
     let rows = rows.clamp(1, PIECE as usize);
@@ -120,7 +91,7 @@ pub fn predictions_of_x0(net: &UNet, seed: u64, steps: usize, rows: usize, folde
     let columns = 10.min(steps);
     let mut frames = Vec::new();
     while let Some((step, x0)) = run.advance_with_x0()? {
-        // The last of each tenth.
+        // The last step of each tenth of the run.
         if (step.index + 1) * columns / steps > step.index * columns / steps {
             frames.push(bytes(&x0)?);
         }

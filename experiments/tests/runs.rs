@@ -11,7 +11,9 @@ use alphabar_experiments::net::{UNet, Widths};
 use alphabar_experiments::objective::Objective;
 use alphabar_experiments::train::{Place, Recipe, Run};
 use alphabar_experiments::weights::Weights;
-use alphabar_experiments::{classifier, draw, figures, table1, table2};
+use alphabar_experiments::{classifier, draw, figures, pictures, table1, table2};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use candle_core::{Device, Tensor};
 
 fn images() -> Images {
@@ -291,4 +293,26 @@ fn figures_are_drawn() {
     for (name, size) in expected {
         assert_eq!(image::image_dimensions(folder.path().join(name)).unwrap(), size, "{name}");
     }
+}
+
+#[test]
+fn pictures_are_drawn_and_those_of_the_docs_are_in_rustdoc() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = UNet::load(&Weights::network(Some(&weights(folder.path()))).unwrap()).unwrap();
+    let drawn = [
+        (pictures::spacings(folder.path()).unwrap(), (1400, 820)),
+        (pictures::eta_steps(&net, 1, &[2, 4], folder.path()).unwrap(), (634, 1068)),
+        (pictures::calls(&[4, 5], 1, folder.path()).unwrap(), (1400, 640)),
+    ];
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/images");
+    for (path, size) in drawn {
+        assert_eq!(image::image_dimensions(&path).unwrap(), size, "{}", path.display());
+        for path in [docs.join(path.file_name().unwrap()), path] {
+            let text = fs::read_to_string(path.with_extension("png.b64")).unwrap();
+            assert!(BASE64_STANDARD.decode(text).unwrap() == fs::read(&path).unwrap(), "{}", path.display());
+        }
+    }
+    // The only one that needs neither weights nor minutes.
+    let [found, expected] = [folder.path(), &docs].map(|folder| image::open(folder.join("spacings.png")).unwrap());
+    assert!(found == expected, "draw the pictures again: `-- pictures --out docs/images`");
 }
