@@ -1,4 +1,4 @@
-//! Adam (Kingma and Ba 2015, Algorithm 1) with the running average of the weights that is sampled from; it can be saved and goes on.
+//! Adam (Kingma and Ba 2015, Algorithm 1) with a running average of the weights, which sampling uses. Its state can be saved and resumed.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,12 +9,12 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::store;
 use crate::trouble::{Result, Trouble};
 
-/// What Adam remembers of one parameter.
+/// Adam's state of one parameter.
 #[derive(Clone, Debug, PartialEq)]
 struct Moments {
     /// m, the running mean of the gradient.
     first: Vec<f32>,
-    /// v, the running mean of its square.
+    /// v, the running mean of the squared gradient.
     second: Vec<f32>,
     /// The running average of the weights.
     average: Vec<f32>,
@@ -25,7 +25,7 @@ struct Moments {
 pub struct Adam {
     params: Vec<(String, Var)>,
     moments: Vec<Moments>,
-    /// How many steps were taken.
+    /// The number of steps taken.
     pub steps: u64,
     decay: f64,
 }
@@ -37,7 +37,7 @@ const TINY: f64 = 1e-8;
 const CLIP: f64 = 1.0;
 
 impl Adam {
-    /// At step 0, with the decay of the average of weights.
+    /// The optimiser at step 0. `decay` belongs to the average of the weights.
     pub fn new(params: Vec<(String, Var)>, decay: f64) -> Result<Self> {
         let moments = params
             .iter()
@@ -49,13 +49,13 @@ impl Adam {
         Ok(Self { params, moments, steps: 0, decay })
     }
 
-    /// One step along the gradients, one list for each parameter, all scaled down to a norm of at most 1 together.
+    /// Takes one step along the gradients, one list for each parameter. All together they are scaled down to a norm of at most 1.
     pub fn step(&mut self, gradients: &[Vec<f32>], rate: f64) -> Result<()> {
         let square: f64 = gradients.iter().flatten().map(|g| f64::from(*g) * f64::from(*g)).sum();
         if !square.is_finite() {
-            // Before anything is touched: what is saved stays of use.
+            // Before anything changes, so that the saved state stays usable.
             return Err(Trouble::Options(format!(
-                "the gradients are no longer finite after {} steps: try a smaller --rate in another folder",
+                "the gradients are not finite after {} steps; try a smaller --rate, with another folder in --out",
                 self.steps
             )));
         }
@@ -63,11 +63,11 @@ impl Adam {
         let scale = (CLIP / square.sqrt().max(CLIP)) as f32;
         let steps = self.steps as f64;
         let (correct1, correct2) = (1.0 - BETA1.powf(steps), 1.0 - BETA2.powf(steps));
-        // α·m̂/(√v̂ + ε), the corrections folded into α and ε.
+        // α·m̂/(√v̂ + ε), with the corrections folded into α and ε.
         let rate = (rate * correct2.sqrt() / correct1) as f32;
         let tiny = (TINY * correct2.sqrt()) as f32;
         let (beta1, beta2) = (BETA1 as f32, BETA2 as f32);
-        // A short run would otherwise average in its random start: the average reaches back a tenth of the run at most.
+        // The average reaches back a tenth of the run at most. Otherwise it would contain the random start of a short run.
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
         for (((_, var), moments), gradient) in self.params.iter().zip(&mut self.moments).zip(gradients) {
             let mut weights = host(var)?;
@@ -92,7 +92,7 @@ impl Adam {
         self.params.iter().zip(&self.moments).map(average).collect()
     }
 
-    /// Saves all that a run of this recipe on data of this hash needs to go on, with words of its own, in one file.
+    /// Saves all that is needed to resume a run of this recipe on the data with this hash, and further words, in one file.
     pub fn save(&self, path: &Path, recipe: &str, data: &str, mut words: HashMap<String, String>) -> Result<()> {
         words.insert("recipe".to_owned(), recipe.to_owned());
         words.insert("data".to_owned(), data.to_owned());
@@ -100,7 +100,7 @@ impl Adam {
         store::save_tensors(path, &self.state()?, DType::F32, words)
     }
 
-    /// Goes on from what [`Adam::save`] left and gives its words, or `None` where there is no such file.
+    /// Resumes from the file of [`Adam::save`] and returns its words; `None` if the file does not exist.
     pub fn resume(&mut self, path: &Path, recipe: &str, data: &str) -> Result<Option<HashMap<String, String>>> {
         let bad = |what: String| Trouble::BadCheckpoint { path: path.to_owned(), what };
         let bytes = match std::fs::read(path) {
@@ -109,7 +109,7 @@ impl Adam {
             Err(error) => return Err(bad(error.to_string())),
         };
         let (tensors, words) = store::load_tensors(&bytes).map_err(bad)?;
-        let word = |name: &str| words.get(name).ok_or_else(|| bad(format!("it does not say its {name}")));
+        let word = |name: &str| words.get(name).ok_or_else(|| bad(format!("it has no entry {name:?}")));
         for (name, ours) in [("recipe", recipe), ("data", data)] {
             let found = word(name)?;
             if found != ours {
@@ -169,7 +169,7 @@ mod tests {
         let mut adam = Adam::new(vec![("w".to_owned(), var.clone())], 0.5).unwrap();
         let (mut w, mut m, mut v, mut average) = ([1.0_f64, -2.0], [0.0_f64; 2], [0.0_f64; 2], [1.0_f64, -2.0]);
         for t in 1..=5 {
-            // Their norm is below 1, but for the last.
+            // Their norm is below 1, except for the last.
             let g = if t == 5 { [3.0, 4.0] } else { [0.1 * f64::from(t), -0.2] };
             adam.step(&[g.map(|g| g as f32).to_vec()], 0.01).unwrap();
             let g = if t == 5 { [0.6, 0.8] } else { g };

@@ -1,4 +1,4 @@
-//! A small classifier of Fashion-MNIST, whose last hidden layer is what the Fréchet distance is measured on.
+//! A small classifier of Fashion-MNIST. The Fréchet distance is measured on its last hidden layer.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use crate::{parallel, store};
 
 /// Features of an image.
 pub const FEATURES: usize = 64;
-/// Images at a time.
+/// Images of a step.
 const BATCH: usize = 128;
-/// Parts of a batch, each with its own graph: a part of the recipe and not the number of cores, for sums depend on it.
+/// Parts of a batch, each with its own graph. It belongs to the recipe and is not the number of cores, because sums depend on it.
 const PIECES: usize = 2;
-/// The first learning rate; it falls linearly.
+/// The learning rate at the start; it falls linearly.
 const RATE: f64 = 2e-3;
-/// How much a kill may cost.
+/// The time between checkpoints: the most work that a kill can lose.
 const EVERY: Duration = Duration::from_secs(30);
 
 /// Two convolutions at 14×14, two at 7×7, the mean over the pixels, a hidden layer, ten logits.
@@ -36,7 +36,7 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// A classifier of these parameters.
+    /// A classifier with these parameters.
     pub fn new(params: &mut Params) -> candle_core::Result<Self> {
         Ok(Self {
             convs: [
@@ -60,18 +60,18 @@ impl Classifier {
         self.hidden.forward(NormSilu, &h)?.mean(1)?.mean(1)?.silu()
     }
 
-    /// Ten numbers an image (B, 10), of which the largest is its class's.
+    /// Logits (B, 10) of images (B, 784); the largest is at the predicted class.
     pub fn logits(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.logits.rows(&self.features(x)?)
     }
 
-    /// Features of images on the host, one after the other.
+    /// Features of images, from their pixels, in order.
     pub fn features_of(&self, pixels: Vec<f32>) -> Result<Vec<f32>> {
         let x = Tensor::from_vec(pixels, ((), PIXELS), &Device::Cpu)?;
         Ok(self.features(&x)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Features of a part of the data set.
+    /// Features of the first `count` images of a part of the data set, on all cores.
     pub fn features_of_images(&self, images: &Images, count: usize) -> Result<Vec<f32>> {
         let features = parallel::map(count.div_ceil(BATCH), |index| {
             self.features_of(images.rows(index * BATCH..((index + 1) * BATCH).min(count)))
@@ -79,7 +79,7 @@ impl Classifier {
         Ok(features.concat())
     }
 
-    /// The share of images whose class it finds.
+    /// The share of images whose class is predicted correctly.
     pub fn accuracy(&self, images: &Images) -> Result<f64> {
         let pieces = parallel::map(images.len().div_ceil(BATCH), |index| {
             let range = index * BATCH..((index + 1) * BATCH).min(images.len());
@@ -90,7 +90,7 @@ impl Classifier {
         Ok(pieces.iter().sum::<usize>() as f64 / images.len() as f64)
     }
 
-    /// From saved weights.
+    /// Loads the classifier from saved weights.
     pub fn load(weights: &Weights) -> Result<Self> {
         let (tensors, _) = weights.open()?;
         Self::new(&mut Params::given(tensors)).map_err(|error| weights.bad(error.to_string()))
@@ -106,11 +106,13 @@ fn cross_entropy(logits: &Tensor, labels: &[u8]) -> candle_core::Result<Tensor> 
     shifted.broadcast_sub(&log_sum)?.gather(&labels, D::Minus1)?.mean_all()?.neg()
 }
 
-/// Trains for some steps, saves in half precision into a folder, and gives the file and the accuracy on held-out images of what was
-/// saved. A run that was killed goes on from its checkpoint.
+/// Trains a classifier and saves it into a folder in half precision. Returns the file, and the accuracy of the saved weights on held-out
+/// images. A run that was killed resumes from its checkpoint.
 pub fn train(folder: &Path, train: &Images, test: &Images, steps: u64, seed: u64) -> Result<(PathBuf, f64)> {
     if steps == 0 || train.is_empty() || test.is_empty() {
-        return Err(Trouble::Options("a classifier needs images of both kinds and a step at least".to_owned()));
+        return Err(Trouble::Options(
+            "a classifier needs at least one training image, one test image and one step".to_owned(),
+        ));
     }
     let mut params = Params::random(seed);
     let net = Classifier::new(&mut params)?;

@@ -1,4 +1,4 @@
-//! Fashion-MNIST: 60,000 images to train with and 10,000 held out, 28×28 pixels in ten classes.
+//! Fashion-MNIST: 60,000 training images and 10,000 held-out ones, 28×28 pixels, in ten classes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,9 +19,9 @@ pub const PIXELS: usize = SIDE * SIDE;
 /// Classes.
 pub const CLASSES: usize = 10;
 
-/// The Debian package that carries the set.
+/// The Debian package with the set.
 const PACKAGE: &str = "dataset-fashion-mnist";
-/// Where that package puts it.
+/// Where the package installs it.
 const INSTALLED: &str = "usr/share/datasets/fashion-mnist";
 
 /// One of the two parts of the set.
@@ -71,13 +71,13 @@ impl Images {
         Self { pixels, labels }
     }
 
-    /// How many.
+    /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// The first so many.
+    /// The first `count` images.
     #[must_use]
     pub fn first(mut self, count: usize) -> Self {
         self.labels.truncate(count);
@@ -85,31 +85,31 @@ impl Images {
         self
     }
 
-    /// A hash of all.
+    /// A short hash of all pixels.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         hex(&Sha256::digest(&self.pixels)[..4])
     }
 
-    /// Whether there is none.
+    /// Whether there are no images.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The pixels of one image, from −1, black, to 1, white.
+    /// The pixels of one image, from −1 (black) to 1 (white).
     pub fn image(&self, index: usize) -> impl Iterator<Item = f32> + '_ {
         self.pixels[index * PIXELS..][..PIXELS].iter().map(|&byte| f32::from(byte) / 127.5 - 1.0)
     }
 
-    /// The pixels of several, one after the other.
+    /// The pixels of several images, in order.
     #[must_use]
     pub fn rows(&self, indices: impl IntoIterator<Item = usize>) -> Vec<f32> {
         indices.into_iter().flat_map(|index| self.image(index)).collect()
     }
 }
 
-/// The folder of the set: the one named, or where Debian's package puts it, or the cache that [`fetch`] fills.
+/// The folder of the set: `named` if given, otherwise where Debian's package installs it, otherwise the cache that [`fetch`] fills.
 #[must_use]
 pub fn folder(named: Option<&Path>) -> PathBuf {
     let installed = Path::new("/").join(INSTALLED);
@@ -120,14 +120,14 @@ pub fn folder(named: Option<&Path>) -> PathBuf {
     }
 }
 
-/// A folder outside of the repository.
+/// The cache folder, outside of the repository.
 fn cache() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     base.unwrap_or_else(std::env::temp_dir).join("alphabar").join("fashion-mnist")
 }
 
-/// Reads a part of the set, each file's size and hash compared.
+/// Reads a part of the set, and checks the hash and the size of each file.
 pub fn load(folder: &Path, part: Part) -> Result<Images> {
     let [images, labels] = part.files().map(|(name, hash)| {
         let path = folder.join(name);
@@ -135,7 +135,7 @@ pub fn load(folder: &Path, part: Part) -> Result<Images> {
         let bad = |what: String| Trouble::BadData { path: path.clone(), what };
         let found = hex(&Sha256::digest(&packed));
         if found != hash {
-            return Err(bad(format!("{} bytes with SHA-256 {found} where {hash} is expected", packed.len())));
+            return Err(bad(format!("{} bytes with SHA-256 {found}, expected {hash}", packed.len())));
         }
         let mut bytes = Vec::new();
         GzDecoder::new(&packed[..]).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
@@ -148,20 +148,21 @@ pub fn load(folder: &Path, part: Part) -> Result<Images> {
     Ok(Images::new(pixels.to_vec(), labels.to_vec()))
 }
 
-/// The elements of an idx file: 0, 0, 8 for bytes, the number of axes, each axis in 32 bits, elements.
+/// The elements of an idx file. Its layout: 0, 0, 8 (for bytes), the number of axes, each axis in 32 bits, the elements.
 fn idx<'a>(bytes: &'a [u8], shape: &[usize]) -> Result<&'a [u8], String> {
     let mut header = vec![0, 0, 8, shape.len() as u8];
     header.extend(shape.iter().flat_map(|axis| (*axis as u32).to_be_bytes()));
-    let elements = bytes.strip_prefix(&header[..]).ok_or_else(|| format!("its header does not say {shape:?}"))?;
+    let elements =
+        bytes.strip_prefix(&header[..]).ok_or_else(|| format!("its header is not that of shape {shape:?}"))?;
     let expected: usize = shape.iter().product();
     if elements.len() == expected {
         Ok(elements)
     } else {
-        Err(format!("{} elements where its header says {expected}", elements.len()))
+        Err(format!("it has {} elements, but its header says {expected}", elements.len()))
     }
 }
 
-/// Two digits a byte.
+/// Hexadecimal digits, two per byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut digits = String::new();
     for byte in bytes {
@@ -170,7 +171,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     digits
 }
 
-/// Gets the set into a folder with Debian's own client, without installing the package: downloaded, unpacked, compared.
+/// Downloads the set into a folder with Debian's own client, unpacks it and checks it. The package is not installed.
 pub fn fetch(named: Option<&Path>) -> Result<PathBuf> {
     let folder = folder(named);
     if load(&folder, Part::Train).and(load(&folder, Part::Test)).is_ok() {
@@ -181,7 +182,7 @@ pub fn fetch(named: Option<&Path>) -> Result<PathBuf> {
     let work = folder.join(format!("fetching-{}", std::process::id()));
     fs::create_dir_all(&work).map_err(Trouble::writing(&work))?;
     let outcome = unpack(&work, &folder);
-    // A folder of a download that may have failed; that it cannot be removed is no further news.
+    // A failure to remove the folder is not reported: the outcome of the download matters more.
     let _ = fs::remove_dir_all(&work);
     outcome?;
     load(&folder, Part::Train)?;
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrupt_data_set_is_told_by_its_hash() {
+    fn a_corrupt_data_set_is_found_by_its_hash() {
         let folder = tempfile::tempdir().unwrap();
         for (name, _) in Part::Test.files() {
             fs::write(folder.path().join(name), b"not gzip").unwrap();

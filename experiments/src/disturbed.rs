@@ -1,7 +1,8 @@
-//! Does a network's error hide the paper's order? Perfect networks with a known error added.
+//! Table 1 for exact denoisers with a known error added: does a network's error hide the paper's order?
 //!
-//! A trained network is a smooth function that is wrong in the same way wherever a sampler comes by. So is this error: a fixed random field
-//! of x and of λ (half the log-SNR), of variance 1 and length 1, times a share of ε's own standard deviation:
+//! A trained network is a smooth function with a fixed error: it is wrong in the same way each time a sampler comes to the same x and t. So
+//! is this error: a fixed random field of x and of λ (half the log-SNR), of variance 1 and length 1, times a share of ε's standard
+//! deviation:
 //!
 //! ```text
 //! ε_r(x, λ) = ε*(x, λ) + r·g(x, λ)        g_j(x, λ) = √(2/K)·Σ_k cos(ω_jk·x + ν_jk·λ + φ_jk),  ω, ν ~ N(0, 1),  φ uniform
@@ -23,10 +24,10 @@ use crate::parallel;
 use crate::results::line;
 use crate::trouble::{Result, Trouble};
 
-/// Shares of ε's standard deviation that the error has.
+/// The standard deviations of the error, as shares of ε's.
 pub const SHARES: [f64; 4] = [0.0, 0.05, 0.1, 0.2];
 
-/// Waves of the field in each dimension.
+/// The number of waves K of the field in each dimension.
 const WAVES: usize = 48;
 
 /// A wave: its frequencies in x and in λ, and its phase.
@@ -54,7 +55,7 @@ impl Field {
         Ok(Self { waves: (0..dim).map(|_| waves.by_ref().take(WAVES).collect()).collect() })
     }
 
-    /// g at an x, one number a dimension.
+    /// g at x, one number per dimension.
     fn at<'a>(&'a self, x: &'a [f64], lambda: f64) -> impl Iterator<Item = f64> + 'a {
         self.waves.iter().map(move |waves| {
             let cosines = waves.iter().map(|Wave { x: frequencies, lambda: along, phase }| {
@@ -86,11 +87,11 @@ pub fn table1(method: Method, steps: usize, share: f64, field: &Field, count: us
     let drawn = sample(&plan, x, &mut network, &mut noise)?;
     let features: Vec<f32> = drawn.iter().map(|x| *x as f32).collect();
     let found = Moments::of(&features, DIMENSIONS.len())
-        .ok_or_else(|| Trouble::Options("a distance needs two samples at least: raise --count".to_owned()))?;
+        .ok_or_else(|| Trouble::Options("a distance needs at least two samples; raise --count".to_owned()))?;
     Ok(found.frechet(&Moments::independent(&DIMENSIONS)))
 }
 
-/// The tables as text, one for each share.
+/// The tables as text, one for each share of error.
 pub fn report(steps: &[usize], count: usize, seed: u64) -> Result<String> {
     let field = Field::new(DIMENSIONS.len(), seed)?;
     let rows = METHODS.len();
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
     use crate::exact::gaussian_table1;
 
-    /// Without an error it is the table in closed form, up to the draw of the samples.
+    /// Without an error the table is the one in closed form, up to sampling noise.
     #[test]
     fn without_an_error_the_table_is_the_exact_one() {
         let field = Field::new(DIMENSIONS.len(), 1).unwrap();
@@ -126,7 +127,7 @@ mod tests {
         }
     }
 
-    /// As on images: with an error η = 0 keeps the lead at few steps alone, and σ̂ goes from the worst to one of the best.
+    /// As on images: with an error η = 0 is best only at few steps, and σ̂ goes from the worst to one of the best.
     #[test]
     fn an_error_makes_noise_look_better_at_many_steps() {
         let field = Field::new(DIMENSIONS.len(), 1).unwrap();

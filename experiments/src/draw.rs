@@ -1,7 +1,7 @@
-//! Samples of a seed's infinite sequence, and files of them that any process may make.
+//! Samples of a seed, an infinite sequence, and files of samples that any process may make.
 //!
-//! Sample i is a function of the weights, the plan, the seed and i: its noise by [`SeededNoise`], and the network's sums since
-//! each image is a matrix product of its own there ([`crate::ops`]). So the pieces of a batch are only for speed.
+//! Sample i is a function of the weights, the plan, the seed and i. Its noise comes from [`SeededNoise`], and the network computes
+//! each image as a matrix product of its own ([`crate::ops`]). So how samples are batched changes the speed only.
 
 use std::fs;
 use std::ops::Range;
@@ -19,13 +19,13 @@ use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
 use crate::{parallel, store};
 
-/// Samples that go through the network together, so that what they need stays in the cache.
+/// Samples of one network call: few, so that their activations stay in the cache.
 pub const PIECE: u64 = 16;
 
 /// Samples of a file.
 pub const PER_FILE: u64 = 64;
 
-/// x_T of piece `piece`.
+/// The initial noise x_T of piece `piece`.
 pub fn latents(seed: u64, piece: u64) -> Result<Tensor> {
     let like = Tensor::zeros((PIECE as usize, PIXELS), DType::F32, &Device::Cpu)?;
     Ok(SeededNoise::new(seed).from_sample(piece * PIECE).noise(&like, Draw::Initial)?)
@@ -41,7 +41,7 @@ pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Tensor> {
 /// Samples `range` of a seed, one a row.
 pub fn draw(net: &UNet, plan: &Plan, seed: u64, range: Range<u64>) -> Result<Tensor> {
     if range.is_empty() {
-        return Err(Trouble::Options("there is nothing to draw: the range is empty".to_owned()));
+        return Err(Trouble::Options("the range of samples is empty; give a --count of at least 1".to_owned()));
     }
     let first = range.start / PIECE;
     let pieces = range.end.div_ceil(PIECE) - first;
@@ -51,16 +51,16 @@ pub fn draw(net: &UNet, plan: &Plan, seed: u64, range: Range<u64>) -> Result<Ten
     Ok(Tensor::cat(&pieces, 0)?.narrow(0, skip, wanted)?)
 }
 
-/// Pixels as bytes: −1, black, to 1, white, rounded, what lies outside cut off.
+/// Pixels as bytes: from −1 (black) to 1 (white), rounded and clipped.
 pub fn bytes(x: &Tensor) -> Result<Vec<u8>> {
-    // Casts from float to integer saturate, and NaN becomes 0.
+    // A cast from float to integer saturates, and maps NaN to 0.
     Ok(x.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect())
 }
 
-/// A set of samples that lies in a folder as idx files of [`PER_FILE`] images.
+/// A set of samples in a folder, as idx files of [`PER_FILE`] images.
 pub struct Samples<'a> {
     net: &'a UNet,
-    /// What is in the files' names, so that files of other weights are never taken for these.
+    /// Part of the file names. It holds the hash of the weights, so that files of other weights are never used.
     name: String,
     plan: Plan,
     seed: u64,
@@ -80,7 +80,7 @@ impl<'a> Samples<'a> {
         Ok(Self::of_plan((net, weights), (plan, format!("{}-s{steps}", method.key())), (seed, range), folder))
     }
 
-    /// Samples `range` of a seed, by a plan with a name of its own.
+    /// Samples `range` of a seed, by a custom plan with a name for its files.
     pub fn of_plan(
         (net, weights): (&'a UNet, &Weights),
         (plan, name): (Plan, String),
@@ -91,7 +91,7 @@ impl<'a> Samples<'a> {
         Self { net, name, plan, seed, range, folder: folder.to_owned() }
     }
 
-    /// What a shard takes: images through the network.
+    /// The work of a shard: network evaluations, counted per image.
     #[must_use]
     pub fn work(&self, shard: Shard) -> u64 {
         self.calls(self.kept(shard))
@@ -101,7 +101,7 @@ impl<'a> Samples<'a> {
         samples * self.plan.len() as u64
     }
 
-    /// A shard's files, numbered from the seed's first.
+    /// The files of a shard, numbered from the first file of the seed.
     fn files(&self, shard: Shard) -> Range<u64> {
         let (first, end) = (self.range.start / PER_FILE, self.range.end.div_ceil(PER_FILE));
         let share = shard.share(end.saturating_sub(first));
@@ -117,7 +117,7 @@ impl<'a> Samples<'a> {
         [0, 0, 8, 3].into_iter().chain(axes.iter().flat_map(|axis| axis.to_be_bytes())).collect()
     }
 
-    /// Whether a file is there: it is then whole, but for a disk's own failure.
+    /// Whether a file exists with its full size. Files are written in one piece, so it is then complete.
     fn is_there(&self, file: u64) -> bool {
         let expected = Self::header().len() + PER_FILE as usize * PIXELS;
         fs::metadata(self.path(file)).is_ok_and(|found| found.len() == expected as u64)
@@ -126,16 +126,18 @@ impl<'a> Samples<'a> {
     /// The pixels of a file's samples that were asked for.
     fn read(&self, file: u64) -> Result<Vec<u8>> {
         let path = self.path(file);
-        let bad = |what: String| Trouble::Options(format!("{}: {what}; delete it and start again", path.display()));
+        let bad =
+            |what: String| Trouble::Options(format!("{}: {what}; delete the file and start again", path.display()));
         let bytes = fs::read(&path).map_err(|error| bad(error.to_string()))?;
-        let pixels = bytes.strip_prefix(&Self::header()[..]).ok_or_else(|| bad("it holds no samples".to_owned()))?;
+        let pixels =
+            bytes.strip_prefix(&Self::header()[..]).ok_or_else(|| bad("it is not a file of samples".to_owned()))?;
         let place = |sample: u64| sample.saturating_sub(file * PER_FILE).min(PER_FILE) as usize * PIXELS;
         let wanted = pixels.get(place(self.range.start)..place(self.range.end));
-        let pixels = wanted.ok_or_else(|| bad("it is cut off".to_owned()))?;
+        let pixels = wanted.ok_or_else(|| bad("it is truncated".to_owned()))?;
         Ok(pixels.to_vec())
     }
 
-    /// Draws the files of a shard that are not there yet, each whole before the next is begun.
+    /// Draws the missing files of a shard.
     pub fn make(&self, shard: Shard, progress: &Progress) -> Result<()> {
         let files = self.files(shard);
         let missing: Vec<u64> = files.clone().filter(|&file| !self.is_there(file)).collect();
@@ -154,27 +156,26 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// How many samples a shard has in its files, which are full: more than were asked for, if those do not fill the first and
-    /// the last.
+    /// The number of samples in a shard's files. Files are always full, so this may exceed the number that was asked for.
     #[must_use]
     pub fn kept(&self, shard: Shard) -> u64 {
         let files = self.files(shard);
         (files.end - files.start) * PER_FILE
     }
 
-    /// Where the files lie.
+    /// The folder of the files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The pixels of the first file, if it is this shard's.
+    /// The pixels of the first file, if it belongs to this shard.
     pub fn first(&self, shard: Shard) -> Result<Option<Vec<u8>>> {
         let first = self.range.start / PER_FILE;
         self.files(shard).contains(&first).then(|| self.read(first)).transpose()
     }
 
-    /// Something of each file's pixels, from −1 to 1, in order and on all cores.
+    /// Maps the pixels of each file, from −1 to 1, in order and on all cores.
     pub fn map<R: Send>(&self, of: impl Fn(Vec<f32>) -> Result<R> + Sync) -> Result<Vec<R>> {
         let files = self.files(Shard::WHOLE);
         parallel::map((files.end - files.start) as usize, |index| {

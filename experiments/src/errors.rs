@@ -1,4 +1,4 @@
-//! A network's error against t: the loss, not averaged over t.
+//! A network's error by t: the training loss without the average over t.
 
 use alphabar::objective::simple_loss;
 use alphabar::{Draw, NoiseLevel, NoiseSource, SeededNoise, forward};
@@ -13,14 +13,14 @@ use crate::results::line;
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
 
-/// Levels at which the error is measured.
+/// The number of levels at which the error is measured.
 const LEVELS: usize = 20;
 
-/// E‖m − m̂‖² per dimension of the test images, at each of 20 levels of a plan's, from noise to data: t and the error.
+/// t and the error E‖m − m̂‖² per dimension on test images, at each of the 20 levels of a plan, from noise to data.
 pub fn by_time(net: &UNet, test: &Images, count: usize, seed: u64) -> Result<Vec<(f64, f64)>> {
     let count = count.min(test.len());
     if count == 0 {
-        return Err(Trouble::Options("there is no image to measure with: raise --count".to_owned()));
+        return Err(Trouble::Options("no test image is left to measure with; raise --count".to_owned()));
     }
     let plan = net.objective().plan(Method::Eta(0.0), LEVELS)?;
     let prediction = net.objective().prediction();

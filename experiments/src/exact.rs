@@ -1,8 +1,8 @@
-//! Tables 1 and 2 where the perfect network is known: no training noise, and distances without an estimate.
+//! Tables 1 and 2 for data with a known exact denoiser: without training noise, and with exact distances.
 //!
-//! For Gaussian data each step of DDIM is affine in x, so what a sampler draws is a Gaussian too, its mean and variance
-//! carried through the plan, two numbers a dimension; the Fréchet distance, which FID is on features, is then a number and not
-//! an estimate. A mixture and a finite set of points are drawn from by the library's own loop, and compared with their
+//! For Gaussian data each step of DDIM is affine in x, so the samples are Gaussian too. Their mean and variance, two numbers per
+//! dimension, are carried through the plan. So the Fréchet distance (which on features is called FID) is exact and not an
+//! estimate. For a mixture and for a finite set of points, samples are drawn with the library's loop and compared with the
 //! distribution function.
 
 use alphabar::reference::{DataDistribution, FiniteData, Gaussian, GaussianMixture};
@@ -13,23 +13,23 @@ use crate::method::{METHODS, Method, TABLE1_STEPS, TABLE2_STEPS, round_trip};
 use crate::results::line;
 use crate::trouble::{Result, Trouble};
 
-/// N(μ, v) in each dimension: variances that fall as those of images do along their principal axes.
+/// (μ, v) of the Gaussian data in each dimension. The variances fall, as those of images do along their principal axes.
 pub const DIMENSIONS: [(f64, f64); 6] = [(0.5, 0.4), (-0.3, 0.1), (0.1, 0.03), (0.0, 0.01), (0.0, 0.003), (0.0, 0.001)];
 
 /// The mixture: (weight, mean, standard deviation).
 pub const MIXTURE: [(f64, f64, f64); 3] = [(0.3, -0.8, 0.05), (0.5, 0.1, 0.1), (0.2, 0.7, 0.02)];
 
-/// The finite set: points on the line, with a grain of [`GRAIN`].
+/// The finite set: points on the line, each blurred by N(0, h²) with h = [`BANDWIDTH`].
 pub const POINTS: [f64; 5] = [-0.9, -0.5, 0.0, 0.2, 0.8];
-/// The standard deviation of each point's blur.
-pub const GRAIN: f64 = 0.03;
+/// The bandwidth h of [`POINTS`].
+pub const BANDWIDTH: f64 = 0.03;
 
-/// The perfect network's ε at a level is k·(x − √ᾱ·μ): this k, for data of variance v.
+/// The k of the exact denoiser's ε = k·(x − √ᾱ·μ) at a level, for data of variance v.
 fn slope(level: &NoiseLevel, variance: f64) -> f64 {
     level.noise() / (level.alpha_bar() * variance + level.one_minus_alpha_bar())
 }
 
-/// The mean and variance of what a plan makes of x ~ N(m, w), with the perfect network of N(μ, v).
+/// The mean and variance of the result of a plan that starts from x ~ N(m, w), with the exact denoiser of N(μ, v).
 ///
 /// A step x′ = A·x + B·ε + d·z with ε = k·(x − √ᾱ·μ) gives m′ = A·m + B·k·(m − √ᾱ·μ) and w′ = (A + B·k)²·w + d².
 fn through(plan: &Plan, (mean, variance): (f64, f64), start: (f64, f64)) -> (f64, f64) {
@@ -52,7 +52,7 @@ pub fn gaussian_table1(schedule: &NoiseSchedule, method: Method, steps: usize) -
     Ok(squared.sum())
 }
 
-/// Table 2 for Gaussian data: E‖x₀ − x₀′‖² per dimension, of an encoding and its decoding.
+/// Table 2 for Gaussian data: E‖x₀ − x₀′‖² per dimension after encoding and decoding.
 ///
 /// The round trip is x₀′ = F·x₀ + c, so the error is ((F − 1)·μ + c)² + (F − 1)²·v.
 pub fn gaussian_table2(schedule: &NoiseSchedule, conditioning: Conditioning, steps: usize) -> Result<f64> {
@@ -70,12 +70,36 @@ pub fn gaussian_table2(schedule: &NoiseSchedule, conditioning: Conditioning, ste
     Ok(squared.sum::<f64>() / DIMENSIONS.len() as f64)
 }
 
-/// Distributions on the line that the library's loop draws from.
+/// The Wasserstein distance W₁ = ∫ |F_n(x) − F(x)| dx between samples and a mixture of (weight, mean, standard deviation) on the line.
+#[must_use]
+pub fn wasserstein(mut samples: Vec<f64>, mixture: &[(f64, f64, f64)]) -> f64 {
+    let below = |x: f64| {
+        let share = |&(weight, mean, std): &(f64, f64, f64)| {
+            weight * 0.5 * libm::erfc((mean - x) / (std * std::f64::consts::SQRT_2))
+        };
+        mixture.iter().map(share).sum::<f64>()
+    };
+    samples.sort_by(f64::total_cmp);
+    let count = samples.len() as f64;
+    // The midpoint rule on 6000 cells from −3 to 3, which hold the whole mixture. Samples outside add their distance.
+    let (low, cells, width) = (-3.0, 6000, 1e-3);
+    let outside: f64 = samples.iter().map(|x| (x.abs() - 3.0).max(0.0)).sum::<f64>() / count;
+    let inside: f64 = (0..cells)
+        .map(|cell| {
+            let x = low + (f64::from(cell) + 0.5) * width;
+            let empirical = samples.partition_point(|sample| *sample <= x) as f64 / count;
+            (empirical - below(x)).abs() * width
+        })
+        .sum();
+    inside + outside
+}
+
+/// One-dimensional distributions, sampled with the library's loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Line {
     /// [`MIXTURE`].
     Mixture,
-    /// [`POINTS`], each blurred by [`GRAIN`].
+    /// [`POINTS`], each blurred with the bandwidth [`BANDWIDTH`].
     Finite,
 }
 
@@ -83,7 +107,7 @@ impl Line {
     pub(crate) fn components(self) -> Vec<(f64, f64, f64)> {
         match self {
             Self::Mixture => MIXTURE.to_vec(),
-            Self::Finite => POINTS.iter().map(|&point| (1.0 / POINTS.len() as f64, point, GRAIN)).collect(),
+            Self::Finite => POINTS.iter().map(|&point| (1.0 / POINTS.len() as f64, point, BANDWIDTH)).collect(),
         }
     }
 
@@ -94,37 +118,17 @@ impl Line {
                     MIXTURE.iter().map(|&(weight, mean, std)| Ok((weight, Gaussian::new([mean], [std * std])?)));
                 Box::new(GaussianMixture::new(parts.collect::<Result<Vec<_>, alphabar::Error>>()?)?)
             }
-            Self::Finite => Box::new(FiniteData::new(1, POINTS)?.with_bandwidth(GRAIN)?),
+            Self::Finite => Box::new(FiniteData::new(1, POINTS)?.with_bandwidth(BANDWIDTH)?),
         })
     }
 
-    /// P(x₀ ≤ x).
-    fn below(self, x: f64) -> f64 {
-        let share = |&(weight, mean, std): &(f64, f64, f64)| {
-            weight * 0.5 * libm::erfc((mean - x) / (std * std::f64::consts::SQRT_2))
-        };
-        self.components().iter().map(share).sum()
-    }
-
-    /// The distance of Wasserstein, W₁ = ∫ |F_n(x) − F(x)| dx, between samples and the distribution.
+    /// The Wasserstein distance W₁ between samples and this distribution.
     #[must_use]
-    pub fn wasserstein(self, mut samples: Vec<f64>) -> f64 {
-        samples.sort_by(f64::total_cmp);
-        let count = samples.len() as f64;
-        // By midpoints of 6000 cells from −3 to 3, where all of the distribution lies, and samples outside by their distance.
-        let (low, cells, width) = (-3.0, 6000, 1e-3);
-        let outside: f64 = samples.iter().map(|x| (x.abs() - 3.0).max(0.0)).sum::<f64>() / count;
-        let inside: f64 = (0..cells)
-            .map(|cell| {
-                let x = low + (f64::from(cell) + 0.5) * width;
-                let empirical = samples.partition_point(|sample| *sample <= x) as f64 / count;
-                (empirical - self.below(x)).abs() * width
-            })
-            .sum();
-        inside + outside
+    pub fn wasserstein(self, samples: Vec<f64>) -> f64 {
+        wasserstein(samples, &self.components())
     }
 
-    /// As many draws of the distribution itself, whose distance is the floor of what an estimate from samples can show.
+    /// `count` draws of the distribution itself. Their distance is the smallest that an estimate from samples can show.
     pub fn draws(self, count: usize, seed: u64) -> Result<Vec<f64>> {
         let noise: Array2<f64> =
             SeededNoise::new(seed).from_sample(1 << 32).noise(&Array2::zeros((count, 2)), Draw::Initial)?;
@@ -133,7 +137,7 @@ impl Line {
             .rows()
             .into_iter()
             .map(|z| {
-                // One normal chooses the component, by its distribution function, and the other is its noise.
+                // One normal chooses the component, through its distribution function; the other is the noise of the component.
                 let mut place = 0.5 * libm::erfc(-z[0] / std::f64::consts::SQRT_2);
                 let mut chosen = components[components.len() - 1];
                 for component in &components {
@@ -148,7 +152,7 @@ impl Line {
             .collect())
     }
 
-    /// Table 1: W₁ of `count` samples, the same noise for all methods and S.
+    /// Table 1: W₁ of `count` samples, with equal noise for all methods and S.
     pub fn table1(self, schedule: &NoiseSchedule, method: Method, steps: usize, count: usize) -> Result<f64> {
         let plan = method.plan(schedule, steps)?;
         let distribution = self.distribution()?;
@@ -159,7 +163,7 @@ impl Line {
         Ok(self.wasserstein(drawn.into_raw_vec_and_offset().0))
     }
 
-    /// Table 2: mean squared error of `count` draws of the data, encoded and decoded.
+    /// Table 2: mean squared error of `count` draws of the data after encoding and decoding.
     pub fn table2(
         self,
         schedule: &NoiseSchedule,
@@ -180,7 +184,7 @@ impl Line {
     }
 }
 
-/// All tables as text. `count` samples where there are samples.
+/// All tables as text. `count` is the number of samples of the tables that need samples.
 pub fn report(count: usize) -> Result<String> {
     let schedule = NoiseSchedule::ddpm()?;
     let mut text = String::new();
@@ -196,9 +200,12 @@ pub fn report(count: usize) -> Result<String> {
     table1("Gaussian data in 6 dimensions: Fréchet distance, in closed form", &|method, steps| {
         gaussian_table1(&schedule, method, steps)
     })?;
-    for (name, data) in [("a mixture of three Gaussians", Line::Mixture), ("five points with a grain", Line::Finite)] {
+    for (name, data) in
+        [("a mixture of three Gaussians", Line::Mixture), ("five points blurred by N(0, h²)", Line::Finite)]
+    {
         let floor = data.wasserstein(data.draws(count, 1)?);
-        let title = format!("{name}: Wasserstein distance of {count} samples; of draws of the data itself, {floor:.5}");
+        let title =
+            format!("{name}: Wasserstein distance of {count} samples; for draws of the data itself it is {floor:.5}");
         table1(&title, &|method, steps| data.table1(&schedule, method, steps, count))?;
     }
     text += &format!("Table 2, squared error per dimension\n{}", line("S", 24, &TABLE2_STEPS, usize::to_string));

@@ -12,7 +12,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of features of `dim` numbers, one after the other; `None` for fewer than two.
+    /// The moments of features of `dim` numbers each, stored in order; `None` for fewer than two features.
     #[must_use]
     pub fn of(features: &[f32], dim: usize) -> Option<Self> {
         let count = features.len().checked_div(dim)?;
@@ -26,7 +26,7 @@ impl Moments {
         Some(Self { mean, covariance })
     }
 
-    /// Of independent features of known (mean, variance).
+    /// The moments of independent features with known (mean, variance).
     #[must_use]
     pub fn independent(features: &[(f64, f64)]) -> Self {
         let mean = DVector::from_iterator(features.len(), features.iter().map(|(mean, _)| *mean));
@@ -34,24 +34,24 @@ impl Moments {
         Self { mean, covariance: DMatrix::from_diagonal(&variances) }
     }
 
-    /// ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2·(Σ₁·Σ₂)^½).
+    /// The Fréchet distance ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2·(Σ₁·Σ₂)^½).
     ///
-    /// tr (Σ₁·Σ₂)^½ is the sum of the roots of the eigenvalues of Σ₁^½·Σ₂·Σ₁^½, which is symmetric, so that no root of a matrix
-    /// without symmetry is needed.
+    /// tr (Σ₁·Σ₂)^½ is the sum of the square roots of the eigenvalues of Σ₁^½·Σ₂·Σ₁^½. That matrix is symmetric, so no root of an
+    /// asymmetric matrix is needed.
     #[must_use]
     pub fn frechet(&self, other: &Self) -> f64 {
         let root = root(&self.covariance);
         let product = &root * &other.covariance * &root;
         let symmetric = (&product + product.transpose()) * 0.5;
-        // Rounding leaves eigenvalues of a singular covariance a little below 0.
+        // Rounding may make eigenvalues of a singular covariance slightly negative.
         let cross: f64 = symmetric.symmetric_eigenvalues().iter().map(|value| value.max(0.0).sqrt()).sum();
         (&self.mean - &other.mean).norm_squared() + self.covariance.trace() + other.covariance.trace() - 2.0 * cross
     }
 }
 
-/// Features drawn from features with replacement, as many; resampling number `number`.
+/// Resampling number `number`: as many features, drawn with replacement.
 ///
-/// The standard deviation of a statistic of resamplings estimates that of the statistic itself (the bootstrap, Efron 1979).
+/// The standard deviation of a statistic over resamplings estimates the standard deviation of the statistic (bootstrap, Efron 1979).
 #[must_use]
 pub fn resampled(features: &[f32], dim: usize, number: u64) -> Vec<f32> {
     let count = features.len().checked_div(dim).unwrap_or(0);

@@ -1,6 +1,6 @@
-//! The experiments of the DDIM paper (Song et al. 2021) with alphabar: a network trained here, its tables and its figures.
+//! The experiments of the DDIM paper (Song et al. 2021) with alphabar: training a network, the paper's tables and its figures.
 //!
-//! Start at [`train`] for alphabar's training half and at [`draw`] for its sampling half; [`exact`] needs no network.
+//! Start at [`train`] for training and at [`draw`] for sampling. [`exact`] needs no trained network.
 
 pub mod adam;
 pub mod calls;
@@ -18,8 +18,10 @@ pub mod objective;
 pub mod ops;
 pub mod parallel;
 pub mod picture;
+pub mod pictures;
 pub mod progress;
 pub mod results;
+pub mod ring;
 pub mod shard;
 pub mod store;
 pub mod table1;

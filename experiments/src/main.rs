@@ -1,4 +1,4 @@
-//! `cargo run --release -p alphabar-experiments -- help`
+//! The program of the experiments: `cargo run --release -p alphabar-experiments -- help`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,28 +15,30 @@ use alphabar_experiments::shard::Shard;
 use alphabar_experiments::train::{Place, Recipe, Run};
 use alphabar_experiments::trouble::{Result, Trouble};
 use alphabar_experiments::weights::Weights;
-use alphabar_experiments::{calls, classifier, data, disturbed, draw, errors, exact, figures, picture, table1, table2};
+use alphabar_experiments::{
+    calls, classifier, data, disturbed, draw, errors, exact, figures, picture, pictures, ring, table1, table2,
+};
 use clap::{Args, Parser, Subcommand};
 
-/// The DDIM paper's experiments with a network trained here, on Fashion-MNIST.
+/// The DDIM paper's experiments on Fashion-MNIST, with a small trained network.
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
     command: Command,
-    /// Folder of the data set; by default where Debian's package or `fetch` puts it
+    /// Folder of the data set; by default that of Debian's package or of `fetch`
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Folder for what is made
+    /// Folder for the results
     #[arg(long, global = true, value_name = "FOLDER", default_value = "out/experiments")]
     out: PathBuf,
-    /// Seed of the weights' start, of the data's order, and of noise
+    /// Seed of the initial weights, of the order of the images, and of noise
     #[arg(long, global = true, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Args)]
 struct Network {
-    /// The network's weights; by default those that come with the program
+    /// The network's weights; by default those in the program
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 }
@@ -48,7 +50,7 @@ impl Network {
     }
 }
 
-/// So many that no product of two of them overflows.
+/// A number from 1 to `largest`; the limits keep products of two options from overflowing.
 fn number(largest: u64) -> clap::builder::RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(1..=largest)
 }
@@ -60,20 +62,32 @@ fn count(largest: u64) -> impl clap::builder::TypedValueParser<Value = usize> {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tables 1 and 2 for perfect networks, and samplers' errors per call, in seconds
+    /// Tables 1 and 2 for exact denoisers, and samplers' errors per call; takes seconds
     Exact {
-        /// Samples, where there are samples
+        /// Number of samples, for the tables that need samples
         #[arg(long, default_value_t = 4000, value_parser = count(1 << 20))]
         count: usize,
     },
-    /// Table 1 for perfect networks with a known error added: what a network's error does to the order, in minutes
+    /// Table 1 for exact denoisers with a known error added: how a network's error changes the order; takes minutes
     Disturbed {
-        /// Samples for each number
+        /// Number of samples for each cell
         #[arg(long, default_value_t = 4000, value_parser = count(1 << 20))]
         count: usize,
-        /// The S to do
+        /// Inference steps S
         #[arg(long, value_delimiter = ',', default_values_t = [10, 20, 50, 100, 200])]
         steps: Vec<usize>,
+    },
+    /// Table 1 for small networks on data in the plane, from badly to well trained, with the share of ε that is wrong; in minutes
+    Ring {
+        /// Number of samples for each cell
+        #[arg(long, default_value_t = 20_000, value_parser = count(1 << 20))]
+        count: usize,
+        /// The S to do
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 20, 50, 100])]
+        steps: Vec<usize>,
+        /// Optimiser steps of the networks
+        #[arg(long, value_delimiter = ',', default_values_t = ring::TRAINED)]
+        trained: Vec<u64>,
     },
     /// The network's error on test images, by t
     Errors {
@@ -83,11 +97,11 @@ enum Command {
         #[arg(long, default_value_t = 2000, value_parser = count(10_000))]
         count: usize,
     },
-    /// Get the data set into a cache
+    /// Download the data set into a cache
     Fetch,
-    /// Train the network; the same command goes on after a kill
+    /// Train the network; after a kill the same command resumes
     Train {
-        /// What to train for
+        /// Training objective
         #[arg(long, value_enum, default_value_t)]
         objective: Objective,
         /// Optimiser steps
@@ -102,10 +116,10 @@ enum Command {
         /// Decay of the average of weights
         #[arg(long, default_value_t = 0.999)]
         decay: f64,
-        /// Channels at 14×14, half of those at 7×7
+        /// Channels at 14×14; at 7×7 there are twice as many
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
         width: u16,
-        /// The first so many training images only, to try things
+        /// Use only the first images of the training set, for experiments
         #[arg(long, value_parser = count(60_000))]
         images: Option<usize>,
         /// Seconds between checkpoints
@@ -121,64 +135,72 @@ enum Command {
         #[arg(long, default_value_t = 4000, value_parser = number(1 << 32))]
         steps: u64,
     },
-    /// Draw samples into files, and a picture of the first 64
+    /// Draw samples into files, and an image of the first 64
     Sample {
         #[command(flatten)]
         network: Network,
-        /// Steps S
+        /// Inference steps S
         #[arg(long, default_value_t = 50)]
         steps: usize,
         /// η, or "hat" for σ̂
         #[arg(long, default_value = "0", value_parser = method)]
         eta: Method,
-        /// Number of the first one in the seed's sequence
+        /// Number of the first sample in the seed's sequence
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1 << 40))]
         from: u64,
-        /// How many; files hold 64, and are filled
+        /// Number of samples; files hold 64 and are always full
         #[arg(long, default_value_t = 64, value_parser = number(1 << 40))]
         count: u64,
-        /// The part i/n, from 0, in place of what a job array says; the ranks of MPI or srun share it
+        /// Part i/n of the work, from 0, instead of the part given by a job array; the ranks of MPI or srun divide it
         #[arg(long, value_name = "i/n")]
         shard: Option<String>,
     },
-    /// Table 1: Fréchet distance for each η and S; hours for all, and goes on after a kill
+    /// Table 1: Fréchet distance for each η and S; takes hours, and resumes after a kill
     Table1 {
         #[command(flatten)]
         network: Network,
-        /// The classifier's weights; by default those that come with the program
+        /// The classifier's weights; by default those in the program
         #[arg(long, value_name = "FILE")]
         classifier: Option<PathBuf>,
-        /// Samples for each
+        /// Number of samples for each cell
         #[arg(long, default_value_t = 5000, value_parser = number(1 << 24))]
         count: u64,
-        /// The S to do
+        /// Inference steps S
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
         steps: Vec<usize>,
-        /// The paper's τ
+        /// Spacing of the timesteps τ, from the paper
         #[arg(long, value_enum, default_value_t)]
         tau: Spaced,
-        /// In place of η: samplers (DDIM, DPM++ 2M and 3M, UniPC-3, Heun) and spacings at equal calls; --steps are calls
+        /// Compare samplers (DDIM, DPM++ 2M and 3M, UniPC-3, Heun) and spacings at equal calls, instead of η; --steps are calls
         #[arg(long)]
         per_call: bool,
     },
-    /// Table 2: reconstruction of held-out images; goes on after a kill
+    /// Table 2: reconstruction of held-out images; resumes after a kill
     Table2 {
         #[command(flatten)]
         network: Network,
         /// Test images
         #[arg(long, default_value_t = 1000, value_parser = count(10_000))]
         count: usize,
-        /// The S to do
+        /// Inference steps S
         #[arg(long, value_delimiter = ',', default_values_t = TABLE2_STEPS)]
         steps: Vec<usize>,
     },
-    /// Figures 4, 5 and 6, and x̂₀ along the way
+    /// Figures 4, 5 and 6, and x̂₀ during a run
     Figures {
         #[command(flatten)]
         network: Network,
         /// The S of Figures 4 and 5
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
         steps: Vec<usize>,
+    },
+    /// The pictures of docs/choosing.md, half a minute; with `--out docs/images` where they are kept
+    Pictures {
+        #[command(flatten)]
+        network: Network,
+        /// Images for the samplers' errors
+        #[arg(long, default_value_t = 48, value_parser = count(1000))]
+        count: usize,
     },
     /// Measure the network's speed
     Speed {
@@ -195,12 +217,12 @@ fn method(text: &str) -> Result<Method, String> {
     if text == "hat" {
         return Ok(Method::SigmaHat);
     }
-    let eta = text.parse().map_err(|_| "neither a number nor \"hat\"".to_owned())?;
+    let eta = text.parse().map_err(|_| "not a number and not \"hat\"".to_owned())?;
     alphabar::Ddim::new(eta).map_err(|error| error.to_string())?;
     Ok(Method::Eta(eta))
 }
 
-/// Tensors of a step are large, live for moments and come again: the system's allocator would give their memory back each time.
+/// The tensors of a step are large and short-lived. The system's allocator would return their memory to the kernel each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -223,8 +245,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells candle to leave its own threads out of elementwise operations: all cores have whole jobs already, and threads that wait in
-/// a loop would take turns with them.
+/// Stops candle from using threads for elementwise operations: every core already has a whole job, and further threads would compete
+/// with it.
 #[allow(unsafe_code)]
 fn one_thread_for_each_job() {
     if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
@@ -237,7 +259,7 @@ fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let load = |part| data::load(&data::folder(options.data.as_deref()), part);
     let say = |text: &str| {
-        // A reader that has gone is no failure.
+        // A closed pipe is not an error.
         let _ = writeln!(io::stdout(), "{text}");
     };
     let out = &options.out;
@@ -248,6 +270,7 @@ fn run(options: &Options) -> Result<()> {
             say(&calls::report((*count).min(2000), Some(out))?);
         }
         Command::Disturbed { count, steps } => say(&disturbed::report(steps, *count, options.seed)?),
+        Command::Ring { count, steps, trained } => say(&ring::report(trained, steps, *count, options.seed)?),
         Command::Errors { network, count } => {
             let weights = Weights::network(network.weights.as_deref())?;
             say(&errors::report(&weights, &load(Part::Test)?, *count, options.seed)?);
@@ -292,11 +315,11 @@ fn run(options: &Options) -> Result<()> {
             let took = started.elapsed().as_secs_f64();
             let (kept, folder) = (samples.kept(shard), samples.folder().display());
             say(&format!("shard {shard}: {kept} samples in {folder} after {took:.1} s"));
-            // The process that made the first file draws it; nobody waits for the others, or reads what they made.
+            // The process with the first file makes an image of it. No process waits for the others or reads their files.
             if let Some(pixels) = samples.first(shard)? {
                 let path = out.join("samples.png");
                 picture::grid(&path, &pixels, 8, 2)?;
-                say(&format!("the first of them: {}", path.display()));
+                say(&format!("image of the first samples: {}", path.display()));
             }
         }
         Command::Table1 { network, classifier, count, steps, tau, per_call } => {
@@ -319,6 +342,11 @@ fn run(options: &Options) -> Result<()> {
             say(&table2::run(&weights, &load(Part::Test)?, steps, *count, out)?);
         }
         Command::Figures { network, steps } => figures_of(&network.load()?.0, options.seed, steps, out, &say)?,
+        Command::Pictures { network, count } => {
+            say(&pictures::spacings(out)?.display().to_string());
+            say(&pictures::eta_steps(&network.load()?.0, options.seed, &pictures::STEPS, out)?.display().to_string());
+            say(&pictures::calls(&pictures::CALLS, *count, out)?.display().to_string());
+        }
         Command::Speed { batch, width } => speed(*batch, Widths::of(usize::from(*width)), &say)?,
     }
     Ok(())
@@ -330,15 +358,15 @@ fn figures_of(net: &UNet, seed: u64, steps: &[usize], out: &Path, say: &dyn Fn(&
     let middle = steps.get(steps.len() / 2).copied().unwrap_or(50);
     figures::interpolation(net, seed, middle, 5, out)?;
     figures::predictions_of_x0(net, seed, middle, 6, out)?;
-    say(&format!("pictures in {}", out.display()));
+    say(&format!("images in {}", out.display()));
     Ok(())
 }
 
-/// Images a second, forward and in training.
+/// Measures images per second, in sampling and in training.
 fn speed(batch: usize, widths: Widths, say: &dyn Fn(&str)) -> Result<()> {
     let mut params = Params::random(1);
     UNet::new(&mut params, widths)?;
-    // As constants, which is what sampling has.
+    // The parameters as constants, as in sampling.
     let given = params.list.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
     let net = UNet::new(&mut Params::given(given), widths)?;
     let plan = Method::Eta(0.0).plan(&alphabar::NoiseSchedule::ddpm()?, 10)?;

@@ -1,6 +1,7 @@
-//! The ε-network: a U-Net over patches of 2×2 pixels, 14×14 and 7×7, told t by a sinusoidal embedding.
+//! The network: a U-Net over patches of 2×2 pixels, at 14×14 and 7×7. It receives t by a sinusoidal embedding.
 //!
-//! Where the paper's has four resolutions and 35.7 million parameters, this one has two and fewer than two million.
+//! The paper's network has four resolutions and 35.7 million parameters; this one has two resolutions and fewer than two million
+//! parameters.
 
 use std::collections::HashMap;
 
@@ -15,26 +16,26 @@ use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 /// Named parameters, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
-    /// Each that was drawn, with its name.
+    /// The parameters that were drawn, with their names.
     pub list: Vec<(String, Var)>,
     given: Option<HashMap<String, Tensor>>,
     seed: u64,
 }
 
 impl Params {
-    /// Parameters still to be drawn, from a seed.
+    /// Parameters that will be drawn, from a seed.
     #[must_use]
     pub fn random(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
 
-    /// Parameters that were saved. They are constants to candle, which so keeps nothing for gradients.
+    /// Saved parameters. They are constants to candle, so it stores nothing for gradients.
     #[must_use]
     pub fn given(tensors: HashMap<String, Tensor>) -> Self {
         Self { given: Some(tensors), ..Self::default() }
     }
 
-    /// The next parameter, N(0, scale²) where it is drawn.
+    /// The next parameter: drawn from N(0, scale²), or taken from the saved ones.
     pub fn make(&mut self, name: &str, shape: &[usize], scale: f32) -> Result<Tensor> {
         if let Some(given) = &mut self.given {
             return match given.remove(name) {
@@ -52,7 +53,7 @@ impl Params {
         Ok(tensor)
     }
 
-    /// The gradient of each by backpropagation, on the host; 0 where it has no part in the loss.
+    /// The gradient of each parameter, on the host; 0 for a parameter that is not part of the loss.
     pub fn gradients(&self, grads: &GradStore) -> Result<Vec<Vec<f32>>> {
         let flat = |(_, var): &(String, Var)| match grads.get(var) {
             Some(gradient) => gradient.flatten_all()?.to_vec1(),
@@ -61,14 +62,14 @@ impl Params {
         self.list.iter().map(flat).collect()
     }
 
-    /// How many numbers.
+    /// The number of values in all parameters.
     #[must_use]
     pub fn count(&self) -> usize {
         self.list.iter().map(|(_, var)| var.elem_count()).sum()
     }
 }
 
-/// An affine map of each pixel's channels, or of its 3×3 neighbourhood's.
+/// An affine map of the channels of each pixel, or of its 3×3 neighbourhood.
 #[derive(Debug)]
 pub struct Affine {
     weight: Tensor,
@@ -76,7 +77,7 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// Of pixels, with weights of `gain` times the usual scale; 0 for a layer that begins as nothing.
+    /// A map of pixels, with initial weights of `gain` times the usual scale; with 0 the layer's output is 0 at first.
     pub fn pixel(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
         let scale = gain / (from as f32).sqrt();
         Ok(Self {
@@ -85,28 +86,28 @@ impl Affine {
         })
     }
 
-    /// Of neighbourhoods: a 3×3 convolution.
+    /// A map of neighbourhoods: a 3×3 convolution.
     pub fn conv(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
         Self::pixel(params, name, 9 * from, to, gain)
     }
 
-    /// (B, H, W, from) to (B, H, W, to).
+    /// Maps (B, H, W, from) to (B, H, W, to).
     pub fn forward(&self, first: First, x: &Tensor) -> Result<Tensor> {
         layer(first, x, &self.weight, &self.bias)
     }
 
-    /// With a bias of each image (B, to), or of all (1, to), beside its own.
+    /// As `forward`, with a further bias: one per image (B, to), or one for all (1, to).
     fn forward_with(&self, first: First, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         layer(first, x, &self.weight, &bias.broadcast_add(&self.bias)?)
     }
 
-    /// Rows (B, from) to (B, to).
+    /// Maps rows (B, from) to (B, to).
     pub fn rows(&self, x: &Tensor) -> Result<Tensor> {
         layer(First::Nothing, &x.unsqueeze(0)?.unsqueeze(0)?, &self.weight, &self.bias)?.squeeze(0)?.squeeze(0)
     }
 }
 
-/// (B, H, W, C) to (B, H/2, W/2, 4·C).
+/// Space to depth: (B, H, W, C) to (B, H/2, W/2, 4·C).
 pub fn fold(x: &Tensor) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
     x.reshape(&[b, h / 2, 2, w / 2, 2, c][..])?.permute([0, 1, 3, 2, 4, 5])?.reshape((b, h / 2, w / 2, 4 * c))
@@ -118,7 +119,7 @@ pub fn unfold(x: &Tensor) -> Result<Tensor> {
     x.reshape(&[b, h, w, 2, 2, c / 4][..])?.permute([0, 1, 3, 2, 4, 5])?.reshape((b, 2 * h, 2 * w, c / 4))
 }
 
-/// x + conv(silu(norm(conv(silu(norm(x))) + W·time))), as in the DDPM paper but for the norm, here over a pixel's channels.
+/// x + conv(silu(norm(conv(silu(norm(x))) + W·time))), as in the DDPM paper, but with a norm over each pixel's channels.
 #[derive(Debug)]
 struct Block {
     first: Affine,
@@ -132,7 +133,7 @@ impl Block {
         Ok(Self {
             first: Affine::conv(params, &format!("{name}.first"), from, to, 1.4)?,
             time: Affine::pixel(params, &format!("{name}.time"), time, to, 1.0)?,
-            // A block begins as the identity.
+            // So that a block is the identity at first.
             second: Affine::conv(params, &format!("{name}.second"), to, to, 0.0)?,
             skip: if from == to { None } else { Some(Affine::pixel(params, &format!("{name}.skip"), from, to, 1.0)?) },
         })
@@ -161,7 +162,7 @@ impl Attention {
         Ok(Self {
             qkv: Affine::pixel(params, &format!("{name}.qkv"), channels, 3 * channels, 1.0)?,
             out: Affine::pixel(params, &format!("{name}.out"), channels, channels, 0.0)?,
-            // Of 32 channels each, or the next larger number that divides them.
+            // Heads of 32 channels, or of the next larger number that divides the channels.
             heads: (1..=channels / 32).rev().find(|heads| channels.is_multiple_of(*heads)).unwrap_or(1),
         })
     }
@@ -180,7 +181,7 @@ impl Attention {
     }
 }
 
-/// How wide a network is.
+/// The width of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Widths {
     /// Channels at 14×14.
@@ -190,14 +191,14 @@ pub struct Widths {
 }
 
 impl Widths {
-    /// Twice as many where there are a quarter of the pixels.
+    /// `fine` channels at 14×14, and twice as many at 7×7.
     #[must_use]
     pub fn of(fine: usize) -> Self {
         Self { fine, coarse: 2 * fine }
     }
 }
 
-/// ε_θ(x, t).
+/// The network ε_θ(x, t), or u_θ(x, t) for a flow.
 #[derive(Debug)]
 pub struct UNet {
     widths: Widths,
@@ -215,7 +216,7 @@ pub struct UNet {
 }
 
 impl UNet {
-    /// A network of these parameters.
+    /// A network with these parameters.
     pub fn new(params: &mut Params, widths: Widths) -> Result<Self> {
         let Widths { fine, coarse } = widths;
         let (embedding, t) = (2 * fine, 4 * fine);
@@ -238,7 +239,7 @@ impl UNet {
         })
     }
 
-    /// ε for x (B, 784), each row at its own t, or all at one.
+    /// The output for x (B, 784), with one t per row or one t for all rows.
     pub fn forward(&self, x: &Tensor, ts: &[f64]) -> Result<Tensor> {
         let b = x.dim(0)?;
         let time = self.time[0].rows(&embed(ts, 2 * self.widths.fine)?)?.silu()?;
@@ -255,22 +256,22 @@ impl UNet {
         unfold(&self.output.forward(First::NormSilu, &h)?)?.reshape((b, SIDE * SIDE))
     }
 
-    /// What it was trained for.
+    /// The training objective.
     #[must_use]
     pub fn objective(&self) -> Objective {
         self.objective
     }
 
-    /// As a predictor, all rows at one point of a path and no gradients kept.
+    /// The output for a sampler: all rows at one point of a path, without gradients.
     pub fn predict(&self, x: &Tensor, at: Point) -> Result<Tensor> {
         Ok(self.forward(x, &[at.t])?.detach())
     }
 
-    /// From exported weights.
+    /// Loads a network from saved weights.
     pub fn load(weights: &Weights) -> crate::trouble::Result<Self> {
         let (tensors, words) = weights.open()?;
         let width = |name: &str| {
-            let word = words.get(name).ok_or_else(|| weights.bad(format!("the width {name:?} is not said")))?;
+            let word = words.get(name).ok_or_else(|| weights.bad(format!("the width {name:?} is missing")))?;
             match word.parse() {
                 Ok(width) if (1..=4096).contains(&width) => Ok(width),
                 _ => Err(weights.bad(format!("the width {name:?} is {word:?}"))),
@@ -283,7 +284,7 @@ impl UNet {
         Ok(Self { objective, ..net })
     }
 
-    /// Words about a network for its file.
+    /// The entries that describe a network in its file.
     #[must_use]
     pub fn words(widths: Widths) -> HashMap<String, String> {
         HashMap::from([("fine".to_owned(), widths.fine.to_string()), ("coarse".to_owned(), widths.coarse.to_string())])
@@ -291,7 +292,7 @@ impl UNet {
 }
 
 /// Sines and cosines of t at wavelengths from 2π to 10,000·2π (Vaswani et al. 2017).
-fn embed(ts: &[f64], width: usize) -> Result<Tensor> {
+pub(crate) fn embed(ts: &[f64], width: usize) -> Result<Tensor> {
     let half = width / 2;
     let mut values = Vec::with_capacity(ts.len() * width);
     for &t in ts {
@@ -308,11 +309,11 @@ mod tests {
     use crate::data::PIXELS;
 
     #[test]
-    fn the_network_is_small_and_its_rows_do_not_touch() {
+    fn the_network_is_small_and_its_rows_are_independent() {
         let mut params = Params::random(1);
         let net = UNet::new(&mut params, Widths::of(32)).unwrap();
         assert_eq!(params.count(), 453_636);
-        // Layers that begin as nothing would hide what they are fed.
+        // Layers with weights of 0 would hide their inputs.
         for (index, (_, var)) in params.list.iter().enumerate() {
             let z = SeededNoise::new(9).from_sample(index as u64).noise(var.as_tensor(), Draw::Initial).unwrap();
             var.set(&(z * 0.05).unwrap()).unwrap();
@@ -325,7 +326,7 @@ mod tests {
             net.predict(&x, Point::new(t, level)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
         let whole = predict(&x, 500.0);
-        // The same bits whatever the other rows hold, and however many there are.
+        // The bits of a row depend neither on the other rows nor on their number.
         let mut other = x.clone();
         other[2 * PIXELS..].fill(0.3);
         let other = predict(&other, 500.0);

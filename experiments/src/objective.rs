@@ -1,4 +1,4 @@
-//! What a network is trained for: DDPM's ε on a table of β, or a rectified flow's velocity.
+//! Training objectives: DDPM's ε on a schedule of β, or the velocity of a rectified flow.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use chacha20::ChaCha8Rng;
 use crate::method::{Method, Spaced};
 use crate::trouble::Result;
 
-/// The objective of a training run, and so the process that samples are drawn along.
+/// The objective of a training run. It decides the process along which samples are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Objective {
     /// ε at a uniform t of T = 1000 steps with linear β (Ho et al. 2020)
@@ -20,7 +20,7 @@ pub enum Objective {
 }
 
 impl Objective {
-    /// What the network predicts.
+    /// The prediction of the network.
     #[must_use]
     pub fn prediction(self) -> Prediction {
         match self {
@@ -34,7 +34,7 @@ impl Objective {
         self.plan_along(method, Spaced::Linear, steps)
     }
 
-    /// The plan of S calls by a row of Table 1. A flow has no τ to choose.
+    /// The plan of S calls by a row of Table 1, with a spacing. A flow ignores the spacing.
     pub fn plan_along(self, method: Method, spaced: Spaced, steps: usize) -> Result<Plan> {
         match self {
             Self::Epsilon => method.plan_along(&NoiseSchedule::ddpm()?, spaced, steps),
@@ -45,7 +45,7 @@ impl Objective {
         }
     }
 
-    /// Levels to train a batch at, and what the network is told there.
+    /// Draws the noise levels of a training batch, and the t that the network receives at each.
     pub fn draw(self, batch: usize, rng: &mut ChaCha8Rng) -> Result<(Vec<NoiseLevel>, Vec<f64>)> {
         let points = match self {
             Self::Epsilon => {
@@ -62,10 +62,10 @@ impl Objective {
         Ok(points.into_iter().unzip())
     }
 
-    /// The objective of a word in a file of weights.
+    /// The objective from its entry in a file of weights; `None` if it is unknown.
     #[must_use]
     pub fn from_word(word: Option<&String>) -> Option<Self> {
-        // Files from before there were two do not say.
+        // A file of ε-weights may lack the entry.
         match word.map(String::as_str) {
             None | Some("epsilon") => Some(Self::Epsilon),
             Some("flow") => Some(Self::Flow),

@@ -1,19 +1,19 @@
-//! The layer of which the networks here are made, with derivatives of its own, since a composition of candle's operations is slow
-//! on a CPU: an affine map of each pixel or of its 3×3 neighbourhood, after SiLU of a layer norm where that is asked for. It is
-//! checked against candle's own operations.
+//! The layer of all networks here: an affine map of each pixel or of its 3×3 neighbourhood, optionally after SiLU of a layer norm. It
+//! has hand-written derivatives, because a composition of candle's operations is slow on a CPU. Tests compare it with candle's
+//! operations.
 //!
-//! Images lie as (B, H, W, C), so that a pixel's channels are a row of a matrix. Each image is a matrix product of its own:
-//! what comes of it does not depend on the others.
+//! Images have the layout (B, H, W, C), so that a pixel's channels are a row of a matrix. Each image is a matrix product of its own,
+//! so its result does not depend on the other images.
 //!
-//! What is to become vectors of the widest kind that the CPU has is inlined into `Arch::dispatch`. Sums go in eight lanes on all.
-#![expect(clippy::inline_always, reason = "a call would leave the vectors behind")]
+//! Code that should use the CPU's widest vectors is inlined into `Arch::dispatch`. Sums use eight lanes on every CPU.
+#![expect(clippy::inline_always, reason = "a function that is not inlined is not compiled for the wide vectors")]
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::{Arch, NullaryFnOnce};
 
-/// What a layer does with its input first.
+/// What a layer does to its input before the affine map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
     /// Nothing.
@@ -22,28 +22,29 @@ pub enum First {
     NormSilu,
 }
 
-/// x (B, H, W, C), w (C, D) or (9·C, D), bias (1, D) or (B, D) to (B, H, W, D): each pixel's channels, or those of its 3×3
-/// neighbourhood within a border of zeros, times w, plus the image's bias.
+/// The layer: each pixel's channels, or those of its 3×3 neighbourhood with a border of zeros, times w, plus the image's bias.
+///
+/// Maps x (B, H, W, C), w (C, D) or (9·C, D) and bias (1, D) or (B, D) to (B, H, W, D).
 pub fn layer(first: First, x: &Tensor, w: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (b, _, _, c) = x.dims4()?;
     let (k, d) = w.dims2()?;
     let (rows, width) = bias.dims2()?;
     if (k != c && k != 9 * c) || width != d || (rows != 1 && rows != b) {
-        bail!("a layer for {:?}, with weights {:?} and bias {:?}", x.dims(), w.dims(), bias.dims());
+        bail!("shapes do not fit: x {:?}, weights {:?}, bias {:?}", x.dims(), w.dims(), bias.dims());
     }
     x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, Layer(first))
 }
 
 /// The values of a contiguous tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let CpuStorage::F32(values) = storage else { bail!("these operations are for f32") };
+    let CpuStorage::F32(values) = storage else { bail!("these operations need f32") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
-        None => bail!("these operations are for contiguous tensors"),
+        None => bail!("these operations need contiguous tensors"),
     }
 }
 
-/// Row-major matrices.
+/// A row-major matrix.
 fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
     MatRef::from_row_major_slice(values, rows, columns)
 }
@@ -52,12 +53,12 @@ fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32
     MatMut::from_row_major_slice_mut(values, rows, columns)
 }
 
-/// Memory for one image at a time.
+/// Reused memory for the neighbourhoods of one image (im2col).
 struct Window {
     height: usize,
     width: usize,
     channels: usize,
-    /// Pixels that a pixel sees, 1 or 9.
+    /// Pixels of a neighbourhood, 1 or 9.
     size: usize,
     patches: Vec<f32>,
 }
@@ -72,7 +73,7 @@ impl Window {
         self.height * self.width
     }
 
-    /// (H·W, size·C) of an image (H, W, C): each pixel's neighbourhood as a row.
+    /// The matrix (H·W, size·C) of an image (H, W, C), with each pixel's neighbourhood as a row.
     fn of<'a>(&'a mut self, image: &'a [f32]) -> MatRef<'a, f32> {
         let (c, columns) = (self.channels, self.size * self.channels);
         if self.size == 1 {
@@ -80,11 +81,11 @@ impl Window {
         }
         for y in 0..self.height {
             for k in 0..3 {
-                // What lies beyond the border stays 0.
+                // Pixels beyond the border stay 0.
                 let Some(row) = (y + k).checked_sub(1).filter(|&row| row < self.height) else { continue };
                 let line = &image[row * self.width * c..][..self.width * c];
                 for x in 0..self.width {
-                    // Neighbours side by side are so in the image too.
+                    // Horizontal neighbours are adjacent in the image too.
                     let (from, to) = (x.saturating_sub(1), (x + 2).min(self.width));
                     let at = (y * self.width + x) * columns + (3 * k + from + 1 - x) * c;
                     self.patches[at..at + (to - from) * c].copy_from_slice(&line[from * c..to * c]);
@@ -96,7 +97,7 @@ impl Window {
 }
 
 impl First {
-    /// On a whole image, into memory that is used again.
+    /// Applies this to a whole image; the result is in `room`, which is reused.
     fn of<'a>(self, image: &'a [f32], c: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
         match self {
             Self::Nothing => image,
@@ -160,7 +161,7 @@ impl CustomOp3 for Layer {
     }
 }
 
-/// A layer's derivative by its input: the same kind of map of dy, with the neighbourhood and the weights turned round.
+/// A layer's derivative by its input: a map of dy of the same kind, with reversed neighbourhoods and transposed weights.
 struct LayerDx(First);
 
 impl CustomOp3 for LayerDx {
@@ -181,7 +182,7 @@ impl CustomOp3 for LayerDx {
         let (k, d) = w_layout.shape().dims2()?;
         let (x, w, dy) = (values(x, x_layout)?, values(w, w_layout)?, values(dy, dy_layout)?);
         let size = k / c;
-        // (size, C, D) to (size turned round, D, C).
+        // (size, C, D) to (size reversed, D, C).
         let mut turned = vec![0.0; k * d];
         for place in 0..size {
             let (from, to) = (&w[place * c * d..][..c * d], &mut turned[(size - 1 - place) * c * d..][..c * d]);
@@ -203,7 +204,7 @@ impl CustomOp3 for LayerDx {
     }
 }
 
-/// A layer's derivative by its weights, of this shape.
+/// A layer's derivative by its weights; the pair is their shape.
 struct LayerDw(First, (usize, usize));
 
 impl CustomOp2 for LayerDw {
@@ -233,7 +234,7 @@ impl CustomOp2 for LayerDw {
     }
 }
 
-/// (B, H, W, C) to (B, C).
+/// Sums over pixels: (B, H, W, C) to (B, C).
 struct SumPixels;
 
 impl CustomOp1 for SumPixels {
@@ -255,7 +256,7 @@ impl CustomOp1 for SumPixels {
 
 const TINY: f32 = 1e-5;
 
-/// The mean of a row and 1/√(variance + ε), summed in eight lanes.
+/// The mean of a row, and 1/√(variance + ε), summed in eight lanes.
 #[inline(always)]
 fn moments(row: &[f32]) -> (f32, f32) {
     let len = row.len() as f32;
@@ -276,12 +277,12 @@ fn lanes(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum::<f32>() + rest.iter().map(|x| of(*x)).sum::<f32>()
 }
 
-/// 1/(1 + e^−x), e^x by a polynomial of degree 6 on [−½, ½]·ln 2, which compiles to vectors: within 1e-6 of the logistic function.
+/// The logistic function 1/(1 + e^−x), within 1e-6. e^x is a polynomial of degree 6 on [−½, ½]·ln 2, which compiles to vectors.
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5·2²³
     let y = (-x).clamp(-80.0, 80.0) * std::f32::consts::LOG2_E;
-    // Rounds to the nearest integer, which is then in the low bits.
+    // Rounds to the nearest integer; the integer is in the low bits.
     let shifted = y + MAGIC;
     let r = (y - (shifted - MAGIC)) * std::f32::consts::LN_2;
     let series =
@@ -312,8 +313,8 @@ impl NullaryFnOnce for Activate<'_> {
     }
 }
 
-/// Its derivative, from dy to dx in place: with n = (x − mean)·scale and g = dy·silu′(n),
-/// dx = scale·(g − mean(g) − n·mean(g·n)).
+/// The derivative of [`Activate`], from dy to dx in place: dx = scale·(g − mean(g) − n·mean(g·n)) with n = (x − mean)·scale and
+/// g = dy·silu′(n).
 struct Deactivate<'a> {
     x: &'a [f32],
     dy: &'a mut [f32],
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_do_not_fit_are_told() {
+    fn shapes_that_do_not_fit_are_refused() {
         let (x, w, bias) = (normal(0, &[3, 4, 4, 8]), normal(1, &[70, 8]), normal(2, &[1, 8]));
         assert!(layer(First::Nothing, &x, &w, &bias).unwrap_err().to_string().contains("[70, 8]"));
         let w = normal(1, &[72, 8]);

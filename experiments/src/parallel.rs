@@ -1,4 +1,4 @@
-//! Independent jobs on all cores, each on one thread, so that nothing depends on how many there are.
+//! Independent jobs on all cores. Each job runs on one thread, so results do not depend on the number of cores.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -7,10 +7,10 @@ use rayon::ThreadPoolBuilder;
 
 use crate::trouble::{Result, Trouble};
 
-/// The results of `work` on 0..count, in order. The first failure ends it.
+/// The results of `work` on 0..count, in order. The first failure stops the rest.
 ///
-/// candle's matrix products ask for all threads of the pool that they are called in: that is one of one thread here, since
-/// a whole job to each core is faster than each product in pieces.
+/// candle's matrix products use all threads of the pool in which they are called. Here each pool has one thread, because one
+/// job per core is faster than dividing each product.
 pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> Result<R> + Sync) -> Result<Vec<R>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
     let next = Mutex::new(0..count);
@@ -26,7 +26,7 @@ pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> Result<R> + Sync) -> R
                     let failed = result.is_err();
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                     if failed {
-                        // Leaves nothing for the others.
+                        // No further jobs for the other threads.
                         *next.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
                     }
                 }
@@ -40,7 +40,7 @@ pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> Result<R> + Sync) -> R
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The sum of lists of lists, in order.
+/// The elementwise sum of all pieces, in order.
 pub fn sum(pieces: Vec<Vec<Vec<f32>>>) -> Vec<Vec<f32>> {
     let mut pieces = pieces.into_iter();
     let mut total = pieces.next().unwrap_or_default();
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_order_and_a_failure_is_told() {
+    fn results_come_in_order_and_a_failure_is_returned() {
         assert_eq!(map(20, |index| Ok(index * index)).unwrap(), (0..20).map(|i| i * i).collect::<Vec<_>>());
         let failing = |index| if index == 7 { Err(Trouble::Shard("seven".into())) } else { Ok(index) };
         assert_eq!(map(20, failing).unwrap_err().to_string(), "seven");

@@ -1,4 +1,4 @@
-//! How far a long computation is: a bar on a terminal, and a line now and then elsewhere, as in the log of a job.
+//! The progress of a long computation: a bar on a terminal; elsewhere, as in the log of a job, a line every minute.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,22 +7,22 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use crate::trouble::{Result, Trouble};
 
-/// Seconds between the lines where there is no terminal.
+/// Seconds between the lines if there is no terminal.
 const PAUSE: u64 = 60;
 
-/// Shared by the threads that work.
+/// A progress display that threads can share.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     began: Instant,
-    /// How many were done before and say nothing about the speed.
+    /// Items that were done earlier. They do not count for the speed.
     from: AtomicU64,
     /// The second at which the next line is due.
     due: AtomicU64,
 }
 
 impl Progress {
-    /// Of `len` things of which `from` are done, in indicatif's template.
+    /// The progress of `len` items, `from` of them done already, with indicatif's template.
     pub fn new(template: &str, len: u64, from: u64) -> Result<Self> {
         let bar = ProgressBar::new(len).with_position(from);
         let template = template.replace("{bar}", "{bar:30}");
@@ -31,7 +31,7 @@ impl Progress {
         Ok(Self { bar, began: Instant::now(), from: AtomicU64::new(from), due: AtomicU64::new(PAUSE) })
     }
 
-    /// At so many things, about which there is something to say.
+    /// Sets the number of items done, and the message.
     pub fn at(&self, position: u64, message: impl FnOnce() -> String) {
         self.bar.set_position(position);
         if self.bar.is_hidden() {
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// So many more.
+    /// Adds items done.
     pub fn more(&self, things: u64) {
         self.bar.inc(things);
         if self.bar.is_hidden() {
@@ -49,24 +49,24 @@ impl Progress {
         }
     }
 
-    /// So many that were done before.
+    /// Adds items that were done earlier.
     pub fn skip(&self, things: u64) {
         self.from.fetch_add(things, Ordering::Relaxed);
         self.bar.inc(things);
         self.bar.reset_eta();
     }
 
-    /// What is being done.
+    /// Sets the message.
     pub fn say(&self, message: String) {
         self.bar.set_message(message);
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn note(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn done(&self) {
         self.bar.finish_and_clear();
     }

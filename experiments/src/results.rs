@@ -1,4 +1,4 @@
-//! Numbers of a long computation, kept in a file as they come, and tables of them.
+//! Numbers of a long computation, stored in a file as soon as they are known, and lines of tables.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,12 @@ use crate::trouble::{Result, Trouble};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
-    /// What the numbers are of; others are not mixed with them.
+    /// What the numbers belong to; numbers of other things are not mixed with them.
     of: String,
     numbers: BTreeMap<String, f64>,
 }
 
-/// Numbers by their names.
+/// Numbers by name, stored in a file.
 #[derive(Debug)]
 pub struct Results {
     path: PathBuf,
@@ -24,14 +24,14 @@ pub struct Results {
 }
 
 impl Results {
-    /// Those of a file, or none if it is not there yet.
+    /// Opens the numbers of a file; none if it does not exist yet.
     pub fn open(path: &Path, of: &str) -> Result<Self> {
         let mut results = Self { path: path.to_owned(), file: File { of: of.to_owned(), numbers: BTreeMap::new() } };
         results.join()?;
         Ok(results)
     }
 
-    /// Takes in what is in the file: another process may have been at work.
+    /// Merges the numbers of the file: another process may have added some.
     fn join(&mut self) -> Result<()> {
         let other = |what: String| Trouble::OtherResults { path: self.path.clone(), what };
         let bytes = match fs::read(&self.path) {
@@ -47,18 +47,18 @@ impl Results {
         Ok(())
     }
 
-    /// Whether the number of this name is there.
+    /// Whether the number with this name is known.
     #[must_use]
     pub fn known(&self, name: &str) -> bool {
         self.file.numbers.contains_key(name)
     }
 
-    /// The number of this name, computed and kept unless it is there.
+    /// The number with this name. It is computed and stored if it is not known.
     pub fn get(&mut self, name: &str, compute: impl FnOnce() -> Result<f64>) -> Result<f64> {
         Ok(self.get_all([name], || Ok([compute()?]))?[0])
     }
 
-    /// Numbers that come together.
+    /// Numbers that are computed together, as [`Results::get`].
     pub fn get_all<const N: usize>(
         &mut self,
         names: [&str; N],
@@ -81,7 +81,7 @@ impl Results {
     }
 }
 
-/// A line of a table as text: a name and cells.
+/// A line of a table as text: its name and its cells.
 pub fn line<T>(name: &str, width: usize, cells: &[T], cell: impl Fn(&T) -> String) -> String {
     let cells: String = cells.iter().map(|value| format!("{:>12}", cell(value))).collect();
     format!("{name:>width$}{cells}\n")

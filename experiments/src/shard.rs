@@ -1,4 +1,4 @@
-//! Which part of a job this process does: as it is told, or as the engine that started it says in its environment.
+//! The part of a job that this process does: from `--shard`, or from the environment variables of the job scheduler.
 
 use std::fmt::{self, Display};
 use std::ops::Range;
@@ -14,24 +14,24 @@ pub struct Shard {
     count: u64,
 }
 
-/// Processes of one job: rank, from 0, and number. Open MPI, MPICH and its kin, a step of Slurm's.
+/// Variables of the processes of one job: the rank, from 0, and the number. Open MPI, MPICH and related ones, a step of Slurm.
 const RANKS: [(&str, &str); 3] = [
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("PMI_RANK", "PMI_SIZE"),
-    // Of the step, which only `srun` sets: a batch script by itself is one process, whatever SLURM_NTASKS it asked for.
+    // Only `srun` sets the number of tasks of a step. A batch script without it is one process, for any SLURM_NTASKS.
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 ];
 
-/// How an engine names an array of jobs.
+/// The variables of a job scheduler for an array of jobs.
 struct Array {
     index: &'static str,
-    /// Not all say it: then it is 1.
+    /// `None` if the scheduler does not give it; then it is 1.
     first: Option<&'static str>,
     last: &'static str,
     stride: &'static str,
-    /// How many jobs there are, where the engine allows lists with gaps.
+    /// The number of jobs, if the scheduler allows lists with gaps.
     count: Option<&'static str>,
-    /// Whether 0 is an index, and not that of a job of no array.
+    /// Whether 0 is a valid index. If not, it means a job without an array.
     from_zero: bool,
 }
 
@@ -63,33 +63,33 @@ const ARRAYS: [Array; 3] = [
     },
 ];
 
-/// Array indices of engines that do not say how many there are.
+/// Array indices of schedulers that do not give the number of jobs.
 const UNCOUNTED: [&str; 2] = ["PBS_ARRAY_INDEX", "PBS_ARRAYID"];
 
 impl Shard {
-    /// All of it.
+    /// The whole job.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
 
-    /// `Err` unless index < count.
+    /// Part `index` of `count`; `Err` unless index < count.
     pub fn new(index: u64, count: u64) -> Result<Self> {
         if index < count {
             return Ok(Self { index, count });
         }
         let parts = match count {
-            0 => "there are no parts of 0".to_owned(),
+            0 => "the number of parts must be at least 1".to_owned(),
             count => format!("the {count} parts are 0/{count} to {}/{count}", count - 1),
         };
         Err(Trouble::Shard(format!("shard {index}/{count} does not exist: {parts}; shards count from 0")))
     }
 
-    /// This process's part of a part: the one that is told, or else this job's place in its array, divided among the ranks of the
-    /// job, as the environment says. Without any of them, the whole.
+    /// The part of this process: the given part, or else this job's place in its array, divided among the ranks of the job. Array and
+    /// ranks come from the environment. Without any of them, the part is the whole job.
     pub fn of_this_process(message: Option<Self>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let number =
             |name: &str| match variable(name).filter(|text| !text.is_empty() && text != "undefined") {
                 None => Ok(None),
                 Some(text) => text.trim().parse::<u64>().map(Some).map_err(|_| {
-                    Trouble::Shard(format!("{name} is {text:?}, not a number; unset it or say --shard i/n"))
+                    Trouble::Shard(format!("{name} is {text:?}, not a number; unset it or pass --shard i/n"))
                 }),
             };
         let array = match message {
@@ -113,14 +113,16 @@ impl Shard {
             let (Some(first), Some(last)) = (first, number(array.last)?) else { continue };
             let stride = number(array.stride)?.unwrap_or(1).max(1);
             if !(first..=last).contains(&index) {
-                return Err(Trouble::Shard(format!("array index {index} is not in {first}..={last}; say --shard i/n")));
+                return Err(Trouble::Shard(format!(
+                    "array index {index} is not in {first}..={last}; pass --shard i/n"
+                )));
             }
             let count = (last - first) / stride + 1;
             if let Some(found) = array.count.map_or(Ok(None), &number)?
                 && found != count
             {
                 return Err(Trouble::Shard(format!(
-                    "the array has {found} jobs, with gaps between {first} and {last}: say --shard i/n"
+                    "the array has {found} jobs, with gaps between {first} and {last}; pass --shard i/n"
                 )));
             }
             return Self::new((index - first) / stride, count);
@@ -128,14 +130,14 @@ impl Shard {
         for name in UNCOUNTED {
             if number(name)?.is_some() {
                 return Err(Trouble::Shard(format!(
-                    "{name} is set, but PBS does not say how many jobs its array has: say --shard ${name}/n, counted from 0"
+                    "{name} is set, but PBS does not say how many jobs its array has; pass --shard ${name}/n, counted from 0"
                 )));
             }
         }
         Ok(Self::WHOLE)
     }
 
-    /// This part's share of so many things: the shares are next to each other, cover all, and differ by one at most.
+    /// This part's share of `things` items. The shares are contiguous, cover all items, and differ in size by at most one.
     #[must_use]
     pub fn share(self, things: u64) -> Range<u64> {
         let bound = |index: u64| (u128::from(things) * u128::from(index) / u128::from(self.count)) as u64;
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn engines_say_which_part() {
+    fn job_schedulers_give_the_part() {
         assert_eq!(from(&[]).unwrap(), "0/1");
         assert_eq!(from(&[("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")]).unwrap(), "1/2");
         assert_eq!(from(&[("PMI_RANK", "3"), ("PMI_SIZE", "4")]).unwrap(), "3/4");

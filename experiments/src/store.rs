@@ -1,4 +1,4 @@
-//! Files that are either whole or not there: written beside their place, flushed, and moved into it.
+//! Files that are either complete or do not exist: written under a temporary name, flushed, and renamed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -12,15 +12,15 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::trouble::{Result, Trouble};
 
-/// The entry of a file's header that holds its words.
+/// The entry of a file's header that holds the words.
 const WORDS: &str = "alphabar";
 
-/// Tensors by their names, and words about them.
+/// Tensors by name, and words (text entries) about them.
 pub type Saved = (HashMap<String, Tensor>, HashMap<String, String>);
 
-/// Writes a file in one piece: a kill or a full disk leaves what was there before.
+/// Writes a file in one piece. After a kill or on a full disk, the old file is unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    // Processes of several machines may share a folder, and numbers of processes.
+    // Processes of several machines may share a folder, and may have equal process numbers.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let temporary = path.with_extension(format!("{}-{now}.tmp", std::process::id()));
     let attempt = || {
@@ -33,13 +33,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         fs::rename(&temporary, path)
     };
     attempt().map_err(|source| {
-        // Half a file is of no use, and its room may be needed.
+        // An incomplete file is useless, and its space may be needed.
         let _ = fs::remove_file(&temporary);
         Trouble::Write { path: path.to_owned(), source }
     })
 }
 
-/// Named tensors as safetensors with words about them, in `f32` or, to be small, in `f16`.
+/// Saves named tensors and words as safetensors, in `f32` or, for smaller files, in `f16`.
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, Tensor)],
@@ -57,7 +57,7 @@ pub fn save_tensors(
         };
         let largest = if dtype == Dtype::F16 { half::f16::MAX.to_f32() } else { f32::MAX };
         if !flat.iter().all(|value| value.abs() <= largest) {
-            return Err(Trouble::Options(format!("{name} holds numbers that cannot be saved: try a smaller --rate")));
+            return Err(Trouble::Options(format!("{name} holds numbers that cannot be saved; try a smaller --rate")));
         }
         parts.push((name, tensor.dims().to_vec(), dtype, bytes));
     }
@@ -69,22 +69,19 @@ pub fn save_tensors(
         .iter()
         .map(|(name, shape, dtype, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(bad)?)))
         .collect::<Result<Vec<_>>>()?;
-    // One entry, since those of a hash map come in an order of chance: the same run gives the same bytes.
+    // One entry for all words, because the order of a hash map is random: equal runs must give equal bytes.
     let words: BTreeMap<String, String> = words.into_iter().collect();
     let words = serde_json::to_string(&words).map_err(|error| Trouble::Options(error.to_string()))?;
     let words = HashMap::from([(WORDS.to_owned(), words)]);
     write(path, &safetensors::serialize(views, Some(words)).map_err(bad)?)
 }
 
-/// What [`save_tensors`] wrote, in `f32`, and its words.
+/// The tensors that [`save_tensors`] wrote, in `f32`, and the words.
 pub fn load_tensors(bytes: &[u8]) -> Result<Saved, String> {
     let message = |error: safetensors::SafeTensorError| error.to_string();
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(message)?;
-    let words = header
-        .metadata()
-        .as_ref()
-        .and_then(|entries| entries.get(WORDS))
-        .ok_or("it holds no words of this program's")?;
+    let words =
+        header.metadata().as_ref().and_then(|entries| entries.get(WORDS)).ok_or("this program did not write it")?;
     let words = serde_json::from_str(words).map_err(|error| error.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(message)?;
     let mut tensors = HashMap::new();

@@ -18,32 +18,32 @@ use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
 
-/// Resamplings that the standard deviation of a distance is estimated from.
+/// The number of resamplings for the standard deviation of a distance.
 const RESAMPLINGS: usize = 40;
 
-/// What a table is made of.
+/// The inputs of a table.
 pub struct Inputs<'a> {
     /// The network's weights.
     pub weights: &'a Weights,
-    /// The classifier's.
+    /// The classifier's weights.
     pub classifier: &'a Weights,
-    /// The distribution that is aimed at.
+    /// The training images: the target distribution.
     pub train: &'a Images,
-    /// Held-out images, whose distance is the floor.
+    /// Held-out images. Their distance is the smallest to expect.
     pub test: &'a Images,
-    /// The S to do.
+    /// Inference steps S.
     pub steps: &'a [usize],
-    /// The paper's τ.
+    /// The spacing of the timesteps τ.
     pub spaced: Spaced,
-    /// Samples for each number.
+    /// The number of samples for each cell.
     pub count: u64,
-    /// Of the samples.
+    /// The seed of the samples.
     pub seed: u64,
-    /// Where samples and results lie.
+    /// The folder of samples and results.
     pub folder: &'a Path,
 }
 
-/// The table as text; all that was computed before is taken from the folder.
+/// The table as text. Numbers that were computed earlier are read from the folder.
 pub fn run(inputs: &Inputs) -> Result<String> {
     let net = UNet::load(inputs.weights)?;
     let set = |method: Method, steps: usize| {
@@ -51,7 +51,7 @@ pub fn run(inputs: &Inputs) -> Result<String> {
         let name = format!("{}{}", method.key(), inputs.spaced.suffix());
         Ok(Entry { key: format!("{name}, S = {steps}"), file: format!("{name}-s{steps}"), plan })
     };
-    // The cheap columns first: something to look at soon.
+    // The cheap columns come first, so that first results appear soon.
     let entries = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| set(method, steps)));
     let done = distances(inputs, &net, entries.collect::<Result<_>>()?)?;
     let mut text = done.heading + &line("S", 8, inputs.steps, usize::to_string);
@@ -68,7 +68,7 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     Ok(text)
 }
 
-/// The sampler's own part: each number minus that of its row's largest S.
+/// The sampler's part of the distance: each number minus the number of the largest S in its row.
 fn beyond_the_limit(steps: &[usize], numbers: &[[f64; 2]]) -> String {
     let Some((last, most)) = steps.iter().enumerate().max_by_key(|(_, steps)| **steps) else { return String::new() };
     if steps.len() < 2 {
@@ -84,7 +84,7 @@ fn beyond_the_limit(steps: &[usize], numbers: &[[f64; 2]]) -> String {
     text + "\n"
 }
 
-/// The distances of samplers and spacings at equal numbers of calls, in place of Table 1; the S are calls.
+/// The distances of samplers and spacings at equal numbers of calls, instead of Table 1; `steps` are calls.
 pub fn per_call(inputs: &Inputs) -> Result<String> {
     let net = UNet::load(inputs.weights)?;
     let spacings = Spacing::of(net.objective());
@@ -101,7 +101,7 @@ pub fn per_call(inputs: &Inputs) -> Result<String> {
     for (row, (spacing, sampler)) in rows.iter().enumerate() {
         text += &numbers_of(&format!("{sampler}, {spacing}"), 18, &done.numbers, row, rows.len());
     }
-    let picture = inputs.folder.join("distance-per-call.png");
+    let plot = inputs.folder.join("distance-per-call.png");
     let points = |row: usize| -> Vec<(f64, f64)> {
         let distances = done.numbers.iter().skip(row).step_by(rows.len());
         inputs.steps.iter().zip(distances).map(|(calls, [distance, _])| (*calls as f64, *distance)).collect()
@@ -111,8 +111,8 @@ pub fn per_call(inputs: &Inputs) -> Result<String> {
         let lines = lines.map(|(row, (_, sampler))| (sampler.to_string(), points(row))).collect();
         (format!("{spacing} spacing"), lines)
     });
-    calls::draw(&picture, "Fréchet distance", &panels.collect::<Vec<_>>())?;
-    Ok(text + &done.floor + &format!("\n{}\n", picture.display()))
+    calls::draw(&plot, "Fréchet distance", &panels.collect::<Vec<_>>())?;
+    Ok(text + &done.floor + &format!("\n{}\n", plot.display()))
 }
 
 fn numbers_of(name: &str, width: usize, numbers: &[[f64; 2]], row: usize, rows: usize) -> String {
@@ -120,16 +120,16 @@ fn numbers_of(name: &str, width: usize, numbers: &[[f64; 2]], row: usize, rows: 
     line(name, width, &numbers, |[number, deviation]| format!("{number:.2}±{deviation:.2}"))
 }
 
-/// What is drawn for a number of a table.
+/// What is drawn for a cell of a table.
 struct Entry {
-    /// Of the number among the results.
+    /// The name of the number in the results.
     key: String,
-    /// In the names of the files.
+    /// Part of the names of the files.
     file: String,
     plan: Plan,
 }
 
-/// Distances with their deviations, in the order of the entries.
+/// Distances with their standard deviations, in the order of the entries.
 struct Distances {
     heading: String,
     numbers: Vec<[f64; 2]>,
@@ -148,7 +148,7 @@ fn distances(inputs: &Inputs, net: &UNet, entries: Vec<Entry>) -> Result<Distanc
     let mut results = Results::open(&inputs.folder.join("table1.json"), &of)?;
     let moments = |features: &[f32]| {
         Moments::of(features, FEATURES)
-            .ok_or_else(|| Trouble::Options("a distance needs two images at least: raise --count".to_owned()))
+            .ok_or_else(|| Trouble::Options("a distance needs at least two images; raise --count".to_owned()))
     };
     let count = inputs.count;
     let target = moments(&classifier.features_of_images(inputs.train, inputs.train.len())?)?;

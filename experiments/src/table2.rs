@@ -1,4 +1,4 @@
-//! Table 2: held-out images encoded into noise and reconstructed.
+//! Table 2: held-out images, encoded into noise and reconstructed.
 
 use std::path::Path;
 
@@ -16,21 +16,21 @@ use crate::results::{Results, line};
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
 
-/// Images whose error is one of the numbers that are kept.
+/// The number of images behind each stored number.
 const PORTION: usize = 2 * PIECE as usize;
 
-/// The table as text; all that was computed before is taken from the folder.
+/// The table as text. Numbers that were computed earlier are read from the folder.
 pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, folder: &Path) -> Result<String> {
     let net = UNet::load(weights)?;
     let count = count.min(test.len());
     if count == 0 {
-        return Err(Trouble::Options("there is nothing to encode: raise --count".to_owned()));
+        return Err(Trouble::Options("there are no images to encode; raise --count".to_owned()));
     }
     let of = format!("weights {}, test images", weights.fingerprint());
     let mut results = Results::open(&folder.join("table2.json"), &of)?;
     let schedule = NoiseSchedule::ddpm()?;
     let ways = [Conditioning::Source, Conditioning::Destination];
-    // What cannot be done shows before hours have passed.
+    // Errors in the plans appear here, before hours of work.
     let mut plans = Vec::new();
     for &steps in steps {
         for (way, conditioning) in ways.into_iter().enumerate() {

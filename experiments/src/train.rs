@@ -1,7 +1,7 @@
-//! DDPM's Algorithm 1, from scratch and from where a kill left it.
+//! Training by DDPM's Algorithm 1, from scratch or from a checkpoint.
 //!
-//! Everything random is a function of the seed and of the number of the step: the order of the images of the seed and the
-//! epoch, t of the step, ε of the sample. So a run that was killed and resumed has the bits of one that was not.
+//! All random numbers are functions of the seed: the order of the images also of the epoch, t also of the step, and ε also of the
+//! number of the sample. So a run that was killed and resumed has the bits of an uninterrupted run.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -23,42 +23,42 @@ use crate::progress::Progress;
 use crate::trouble::{Result, Trouble};
 use crate::{parallel, store};
 
-/// How a run is made. Two runs of the same are the same.
+/// The settings of a run. Runs with equal recipes give equal bits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    /// What is trained for.
+    /// The training objective.
     pub objective: Objective,
-    /// Of the weights' start, the order of the images, t and ε.
+    /// The seed of the initial weights, the order of the images, t and ε.
     pub seed: u64,
-    /// Optimiser steps in all.
+    /// The total number of optimiser steps.
     pub steps: u64,
-    /// Images a step.
+    /// Images per step.
     pub batch: usize,
     /// The largest learning rate.
     pub rate: f64,
-    /// The decay of the average of weights.
+    /// The decay of the average of the weights.
     pub decay: f64,
     /// The network.
     pub widths: Widths,
 }
 
-/// Where a run leaves what it makes, and how often.
+/// Where a run stores its results, and how often.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Folder of checkpoint, log and exported weights.
+    /// The folder of the checkpoint, the log and the exported weights.
     pub folder: PathBuf,
-    /// How long a kill may cost.
+    /// The time between checkpoints.
     pub every: Duration,
 }
 
-/// A batch is cut into so many pieces, each with its own graph, whose gradients are summed in order. It is a part of the recipe
-/// and not the number of cores: sums depend on it.
+/// The number of pieces of a batch. Each has its own graph, and their gradients are summed in order. It belongs to the recipe and is
+/// not the number of cores, because sums depend on it.
 const PIECES: usize = 2;
 
-/// What the streams of training are told apart by from those of sampling with the same seed.
+/// Separates the random streams of training from those of sampling with the same seed.
 const TRAINING: u64 = 0x7261_696e;
 
-/// By which a checkpoint is known. An objective of ε goes unsaid, as in checkpoints from before there was another.
+/// The text that identifies the checkpoint of a recipe. The objective ε is not mentioned.
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { objective, seed, steps, batch, rate, decay, widths } = self;
@@ -99,13 +99,13 @@ pub struct Order {
 }
 
 impl Order {
-    /// Of `count` images.
+    /// The order of `count` images.
     #[must_use]
     pub fn new(seed: u64, count: usize) -> Self {
         Self { seed, count, epoch: None, shuffled: Vec::new() }
     }
 
-    /// The image that is shown as number `sample` of a run.
+    /// The image that is number `sample` of a run.
     pub fn image(&mut self, sample: u64) -> usize {
         let epoch = sample / self.count as u64;
         if self.epoch != Some(epoch) {
@@ -117,7 +117,7 @@ impl Order {
     }
 }
 
-/// The generator of a step, or of an epoch.
+/// The random generator of a step or of an epoch.
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ TRAINING);
     rng.set_stream(number);
@@ -144,7 +144,7 @@ fn gradients(
         let loss = (((&predicted - &target)?.sqr()?.sum_all())? / (ts.len() * PIXELS) as f64)?;
         let grads = loss.backward()?;
         let gradients = params.gradients(&grads)?;
-        // The number that is told is this crate's own.
+        // The reported number comes from alphabar's own loss.
         let losses = simple_loss(&target, &predicted.detach())?;
         Ok((losses.iter().sum::<f64>() / ts.len() as f64, gradients))
     })?;
@@ -156,13 +156,13 @@ fn gradients(
 pub struct Run<'a> {
     recipe: Recipe,
     images: &'a Images,
-    /// The images' hash.
+    /// The hash of the images.
     data: String,
     params: Params,
     net: UNet,
     adam: Adam,
     order: Order,
-    /// Lines of the log are so many steps apart.
+    /// Steps between lines of the log.
     log_every: u64,
     log: String,
     /// Sum and number of the losses since the last line of the log.
@@ -170,16 +170,18 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// From scratch.
+    /// A run from scratch.
     pub fn new(recipe: Recipe, images: &'a Images, log_every: u64) -> Result<Self> {
         if recipe.batch == 0 || recipe.steps == 0 || images.is_empty() {
-            return Err(Trouble::Options("a run needs images, a batch and steps, at least one of each".to_owned()));
+            return Err(Trouble::Options(
+                "a run needs at least one image, one step, and one image per step".to_owned(),
+            ));
         }
         if !(recipe.rate > 0.0 && recipe.rate.is_finite()) {
-            return Err(Trouble::Options(format!("the rate {} is not a positive number", recipe.rate)));
+            return Err(Trouble::Options(format!("--rate {} must be positive and finite", recipe.rate)));
         }
         if !(0.0..1.0).contains(&recipe.decay) {
-            return Err(Trouble::Options(format!("the decay {} is not in [0, 1)", recipe.decay)));
+            return Err(Trouble::Options(format!("--decay {} must be in [0, 1)", recipe.decay)));
         }
         let mut params = Params::random(recipe.seed);
         let net = UNet::new(&mut params, recipe.widths)?;
@@ -194,7 +196,7 @@ impl<'a> Run<'a> {
         Ok(Self { recipe, images, data, params, net, adam, order, log_every, log, since: (0.0, 0) })
     }
 
-    /// One step of Algorithm 1; gives the loss.
+    /// Takes one step of Algorithm 1 and returns the loss.
     pub fn step(&mut self) -> Result<f64> {
         let step = self.adam.steps;
         let first = step * self.recipe.batch as u64;
@@ -215,7 +217,7 @@ impl<'a> Run<'a> {
         Ok(loss)
     }
 
-    /// Steps taken.
+    /// The number of steps taken.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.adam.steps
@@ -230,7 +232,7 @@ impl<'a> Run<'a> {
         folder.join("checkpoint.safetensors")
     }
 
-    /// Saves all that a run needs to go on, in one file; the log goes with it.
+    /// Saves the checkpoint: all that is needed to resume the run, with its log, in one file.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let words = [("log", self.log.clone()), ("since", format!("{} {}", self.since.0, self.since.1))];
         let words = words.map(|(name, word)| (name.to_owned(), word)).into_iter().collect();
@@ -238,7 +240,7 @@ impl<'a> Run<'a> {
         store::write(&folder.join("log.txt"), self.log.as_bytes())
     }
 
-    /// Goes on from a folder's checkpoint, if there is one; says whether.
+    /// Resumes from the checkpoint of a folder. Returns whether there was one.
     pub fn resume(&mut self, folder: &Path) -> Result<bool> {
         let path = Self::checkpoint(folder);
         let Some(words) = self.adam.resume(&path, &self.recipe.to_string(), &self.data)? else {
@@ -253,7 +255,7 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    /// To the end, with checkpoints; then the averaged weights in half precision, and the log.
+    /// Trains to the end, with checkpoints, and writes the averaged weights in half precision. Returns their file.
     pub fn finish(&mut self, place: &Place) -> Result<PathBuf> {
         self.resume(&place.folder)?;
         let progress =

@@ -1,14 +1,14 @@
-//! What can go wrong, each with a sentence that says what to do.
+//! The errors of the experiments. Each message says what to do.
 
 use std::path::{Path, PathBuf};
 
-/// Any failure of these programs.
+/// An error of these programs.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// The images are not where they should be.
+    /// The data set is missing.
     #[error(
-        "the data set is not there: {}: {source}; get it with `cargo run --release -p alphabar-experiments -- fetch`, or \
-         name its folder with --data", .path.display()
+        "the data set is missing: {}: {source}; get it with `cargo run --release -p alphabar-experiments -- fetch`, or \
+         pass its folder with --data", .path.display()
     )]
     NoData {
         /// The file.
@@ -16,7 +16,7 @@ pub enum Trouble {
         /// Why it cannot be read.
         source: std::io::Error,
     },
-    /// The images are not what they should be.
+    /// A file of the data set has other contents than expected.
     #[error("{} is not the data set's file: {what}; delete it and run `-- fetch` again", .path.display())]
     BadData {
         /// The file.
@@ -26,14 +26,14 @@ pub enum Trouble {
     },
     /// A command that gets the data set failed.
     #[error(
-        "cannot get the data set: {0}; on Debian, `apt-get install dataset-fashion-mnist` puts it where it is found, and \
-         elsewhere its four idx.gz files do in a folder named by --data"
+        "cannot get the data set: {0}; on Debian, run `apt-get install dataset-fashion-mnist`; elsewhere, put its four idx.gz \
+         files into a folder and pass that with --data"
     )]
     Fetch(String),
-    /// No weights.
+    /// A file of weights is missing.
     #[error(
-        "there are no weights at {}: {source}; name the file that `-- {command}` made, or no file for the weights that come \
-         with the program", .path.display()
+        "there are no weights at {}: {source}; pass the file that `-- {command}` made, or no file for the weights in the \
+         program", .path.display()
     )]
     NoWeights {
         /// The file.
@@ -43,24 +43,27 @@ pub enum Trouble {
         /// Why it cannot be read.
         source: std::io::Error,
     },
-    /// Weights that cannot be read, or belong to another network.
+    /// A file of weights cannot be read, or belongs to another network.
     #[error("{name} does not hold the weights that are needed: {what}; restore the file or train anew")]
     BadWeights {
-        /// Whose they are.
+        /// The file, or the program itself.
         name: String,
         /// What is wrong with them.
         what: String,
     },
-    /// A checkpoint that cannot be read, or of another run.
-    #[error("the checkpoint {} is of no use: {what}; name another folder with --out, or delete it to begin anew", .path.display())]
+    /// A checkpoint cannot be read, or belongs to another run.
+    #[error(
+        "the checkpoint {} cannot be used: {what}; choose another folder with --out, or delete it to start from scratch",
+        .path.display()
+    )]
     BadCheckpoint {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// Results that cannot be read, or of another set of options.
-    #[error("{} is not for these results: {what}; name another folder with --out, or move the file away", .path.display())]
+    /// A file of results cannot be read, or belongs to other options.
+    #[error("{} is not for these results: {what}; choose another folder with --out, or move the file away", .path.display())]
     OtherResults {
         /// The file.
         path: PathBuf,
@@ -69,8 +72,8 @@ pub enum Trouble {
     },
     /// A file could not be written.
     #[error(
-        "cannot write {}: {source}; what was there before is untouched, and the same command goes on from it once that is \
-         mended", .path.display()
+        "cannot write {}: {source}; the old file is untouched, and when the cause is removed the same command goes on from it",
+        .path.display()
     )]
     Write {
         /// The file.
@@ -78,27 +81,27 @@ pub enum Trouble {
         /// Why.
         source: std::io::Error,
     },
-    /// A shard that does not exist.
+    /// A shard does not exist.
     #[error("{0}")]
     Shard(String),
-    /// Options that do not fit.
+    /// Options are not valid.
     #[error("{0}")]
     Options(String),
-    /// The sampler.
+    /// An error of alphabar.
     #[error(transparent)]
     Alphabar(#[from] alphabar::Error),
-    /// The framework.
+    /// An error of the tensor framework.
     #[error("the tensor framework failed: {0}")]
     Candle(#[from] candle_core::Error),
 }
 
 impl Trouble {
-    /// For `map_err` where a file is written.
+    /// The error of writing to `path`, for `map_err`.
     pub fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Write { path, source }
     }
 }
 
-/// A result with it.
+/// A result with [`Trouble`].
 pub type Result<T, E = Trouble> = std::result::Result<T, E>;

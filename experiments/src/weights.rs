@@ -1,4 +1,4 @@
-//! Weights as they are saved: of a file, or those that come with the program.
+//! Saved weights: from a file, or those in the program.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -18,12 +18,12 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Of the ε-network.
+    /// The weights of the network: from `path`, or those in the program.
     pub fn network(path: Option<&Path>) -> Result<Self> {
         Self::of(path, "train", include_bytes!("../weights/ema.safetensors"))
     }
 
-    /// Of the classifier.
+    /// The weights of the classifier: from `path`, or those in the program.
     pub fn classifier(path: Option<&Path>) -> Result<Self> {
         Self::of(path, "classifier", include_bytes!("../weights/classifier.safetensors"))
     }
@@ -40,18 +40,18 @@ impl Weights {
         Ok(Self { name, bytes, fingerprint })
     }
 
-    /// The first digits of their hash.
+    /// The first digits of the hash of the weights.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// The tensors, and words about them.
+    /// The tensors, and the words about them.
     pub fn open(&self) -> Result<Saved> {
         store::load_tensors(&self.bytes).map_err(|what| self.bad(what))
     }
 
-    /// That they cannot be used.
+    /// The error that these weights cannot be used, and why.
     #[must_use]
     pub fn bad(&self, what: String) -> Trouble {
         Trouble::BadWeights { name: self.name.clone(), what }
