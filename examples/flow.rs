@@ -9,8 +9,8 @@
 //! DDIM with η = 0 (Liu et al. 2023). As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the
 //! network: its u is E[ε − x₀ | x], in closed form. So every error is the sampler's.
 //!
-//! The same noise is turned into images along five paths: the plain flow, the flow with a shift (Esser et al. 2024), and a DDPM's table
-//! with trailing timesteps, with Karras's σ and evenly in the log-SNR. Only the log-SNRs at which the network is called differ.
+//! Five paths start from the same noise: the plain flow, the flow with a shift (Esser et al. 2024), and DDPM's schedule with trailing
+//! timesteps, with Karras's σ, and with even steps in the log-SNR. They differ only in the log-SNRs at which the network is called.
 
 mod common;
 
@@ -31,7 +31,7 @@ use crate::common::canvas::{Folder, labelled};
 use crate::common::run::{exit, in_parallel, progress_of};
 use crate::common::{DATA, Images, SIDE, TRAIN, first_rows, follow, load, mean_distance, table, to_f64};
 
-/// Turn noise into images along flows and along a DDPM's table, with equal numbers of network calls.
+/// Turn noise into images along flows and along DDPM's schedule, with equal numbers of network calls.
 ///
 /// Prints a table and writes flow.png.
 #[derive(Parser)]
@@ -96,7 +96,7 @@ impl Spacing {
             Self::Karras => Path::karras(schedule, steps)?,
             Self::LogSnr => Path::exponential(schedule, steps)?,
         };
-        // The velocity of a flow, and ε on a table: with an exact predictor either gives the same image.
+        // A flow's network predicts u, and DDPM's predicts ε. With an exact predictor both give the same image.
         let prediction =
             if matches!(self, Self::Flow | Self::Shifted) { Prediction::Flow } else { Prediction::Epsilon };
         Plan::builder_along(&path).prediction(prediction).build(&Ddim::deterministic())
@@ -144,8 +144,8 @@ fn run(options: &Options) -> Result<(), BoxError> {
 
     let distance = |row, column| Some(mean_distance(&set, find(row, column)?));
     let (report, seconds) = (report(options, distance)?, started.elapsed().as_secs_f64());
-    let picture = folder.path.join("flow.png");
-    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", picture.display())?;
+    let image = folder.path.join("flow.png");
+    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", image.display())?;
     Ok(())
 }
 
@@ -159,7 +159,7 @@ fn report(options: &Options, distance: impl Fn(usize, usize) -> Option<f64>) -> 
         "Distance to the nearest training image, RMS per pixel; for samples of the data it is {:.3}.",
         options.bandwidth
     )?;
-    writeln!(f, "DDIM, η = 0: an Euler step of each flow; the same noise everywhere.")?;
+    writeln!(f, "DDIM, η = 0: Euler steps along each path, from the same noise.")?;
     table(&mut f, "network calls", &rows, &columns, |row, calls| Some(format!("{:.3}", distance(row, calls.column)?)))?;
     Ok(f)
 }

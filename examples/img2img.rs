@@ -1,13 +1,13 @@
-//! Image to image (img2img): a crude image is noised part of the way and denoised again, without a trained network.
+//! Image to image (img2img): noises a crude image part of the way and denoises it again, without a trained network.
 //!
 //! ```sh
 //! cargo run --release --example img2img
 //! cargo run --release --example img2img -- --help
 //! ```
 //!
-//! The strength says how far: only the last ⌊S·strength⌋ of the S steps are taken. They start from the crude image, noised to
-//! the level of the first of them (SDEdit: Meng et al. 2022). With little noise the result stays close to the crude image,
-//! flaws included; with much noise only the network's idea of an image is left.
+//! The strength says how far: only the last ⌊S·strength⌋ of the S steps run. They start from the crude image, noised to the
+//! level of the first of them (SDEdit: Meng et al. 2022). With little noise the result stays close to the crude image and
+//! keeps its flaws. With much noise little of the crude image is left.
 //!
 //! As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the network. So the right
 //! answer is known in closed form: a sample of q(x₀ | x), a softmax over the training images. The tables compare DDIM and
@@ -35,10 +35,10 @@ use crate::common::canvas::{Folder, labelled};
 use crate::common::run::{exit, in_parallel, progress_of};
 use crate::common::{
     DATA, Images, KINDS, SIDE, TEST, TRAIN, draw_index, first_rows, follow, load, mean_distance, probabilities,
-    squared_distance, table, to_f64, with_grain,
+    squared_distance, table, to_f64, with_pixel_noise,
 };
 
-/// Turn crude images into clean ones, by strength, with DDIM and DDPM, and compare with the exact answer.
+/// Turn crude images into clean ones with DDIM and DDPM, at several strengths, and compare with the exact answer.
 ///
 /// Prints tables and writes img2img.png.
 #[derive(Parser)]
@@ -51,7 +51,7 @@ struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// Strengths, each up to 1 (the whole path, from pure noise)
+    /// Strengths, each above 0 and at most 1 (the whole path, from pure noise)
     #[arg(
         long,
         value_name = "NUMBER,...",
@@ -61,7 +61,7 @@ struct Options {
     )]
     strength: Vec<f64>,
 
-    /// Inference steps S of the whole path, from 1 to 1000
+    /// Inference steps S at strength 1, from 1 to 1000
     #[arg(long, value_name = "S", default_value_t = 100)]
     steps: usize,
 
@@ -150,8 +150,8 @@ fn run(options: &Options) -> Result<(), BoxError> {
 
     folder.save("img2img.png", &labelled(&sheet(options, &images, &crude, &results)))?;
     let (report, seconds) = (report(options, &starts, &measured)?, started.elapsed().as_secs_f64());
-    let picture = folder.path.join("img2img.png");
-    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", picture.display())?;
+    let image = folder.path.join("img2img.png");
+    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", image.display())?;
     Ok(())
 }
 
@@ -186,7 +186,7 @@ fn exact(set: &Images, x: &Images, level: &NoiseLevel, options: &Options) -> Res
     // N(y + √ᾱ·h²/variance·(x − √ᾱ·y), h²·(1−ᾱ)/variance)
     let lean = signal * h * h / variance;
     let mean = set.select(Axis(0), &chosen) + (x - &scaled.select(Axis(0), &chosen)) * lean as f32;
-    with_grain(&mean, options.seed.wrapping_add(1), h * (level.one_minus_alpha_bar() / variance).sqrt())
+    with_pixel_noise(&mean, options.seed.wrapping_add(1), h * (level.one_minus_alpha_bar() / variance).sqrt())
 }
 
 /// The results of one strength.
@@ -196,7 +196,7 @@ struct Measured {
     kept: f64,
     /// Distance to the nearest training image.
     nearest: f64,
-    /// Share of results that have the class of the crude image, by their nearest training images.
+    /// Fraction of results with the class of the crude image. The nearest training image gives the class.
     kind: f64,
 }
 
@@ -238,7 +238,7 @@ fn report(
     table(&mut f, "strength", &methods, &places, |method, place| Some(format!("{:.3}", get(method, place)?.kept)))?;
     writeln!(f, "\nDistance to the nearest training image; for samples of the data it is {:.3}:", options.bandwidth)?;
     table(&mut f, "strength", &methods, &places, |method, place| Some(format!("{:.3}", get(method, place)?.nearest)))?;
-    writeln!(f, "\nShare of results that have the class of the crude image (by chance 0.1):")?;
+    writeln!(f, "\nFraction of results with the class of the crude image (0.1 by chance):")?;
     table(&mut f, "strength", &methods, &places, |method, place| Some(format!("{:.2}", get(method, place)?.kind)))?;
     Ok(f)
 }

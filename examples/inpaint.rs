@@ -1,15 +1,15 @@
-//! Inpainting: a part of an image is given and the rest is generated to fit it, without a trained network.
+//! Inpainting: generates the missing part of an image so that it fits the given part, without a trained network.
 //!
 //! ```sh
 //! cargo run --release --example inpaint
 //! cargo run --release --example inpaint -- --help
 //! ```
 //!
-//! The network is not trained for it. After each step, the known part is noised to the level that x has arrived at and put
-//! in its place, so that the next step sees it and makes the rest fit. But each step continues from the unknown part of the
-//! step before, which did not fit yet. So RePaint (Lugmayr et al. 2022, Algorithm 1) undoes a few steps by noising x forward
-//! again, from the level s at their end to the level t at their start, and repeats them, r times in total. More repetitions
-//! fit better, but never exactly: the network always sees the known part as noisy as the rest.
+//! The network is not trained for inpainting. After each step, the known part is noised to the level that x has reached and
+//! put in its place, so that the next step sees it and makes the rest fit. But each step continues from the unknown part of
+//! the step before, which does not fit yet. So RePaint (Lugmayr et al. 2022, Algorithm 1) undoes a few steps and repeats
+//! them, r times in total: it noises x forward again, from the level s at their end to the level t at their start. More
+//! repetitions fit better, but never exactly, because the network always sees the known part as noisy as the rest.
 //!
 //! As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the network. So the right
 //! answer is known in closed form: the probability of training image yᵢ, given the known pixels of x, is a softmax over
@@ -39,10 +39,10 @@ use crate::common::canvas::{Canvas, Folder, GAP, INK, LINE, MARGIN, TILE, extent
 use crate::common::run::{exit, in_parallel, progress_of};
 use crate::common::{
     DATA, Images, SIDE, TEST, TRAIN, draw_index, first_rows, load, mean_distance, probabilities, squared_distance,
-    table, to_f64, with_grain,
+    table, to_f64, with_pixel_noise,
 };
 
-/// Generate missing parts of images by DDPM and RePaint's jumps back, and compare with the exact answer.
+/// Generate missing parts of images with DDPM and RePaint's jumps back, and compare with the exact answer.
 ///
 /// Prints tables and writes inpaint.png.
 #[derive(Parser)]
@@ -59,7 +59,7 @@ struct Options {
     #[arg(long, value_name = "S", default_value_t = 50)]
     steps: usize,
 
-    /// How often each group of steps is run; 1 is without jumps back
+    /// How often each group of steps runs (r of RePaint); 1 means no jumps back
     #[arg(long, value_name = "r,...", value_delimiter = ',', default_value = "1,5,10",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     resample: Vec<u16>,
@@ -147,10 +147,12 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let train = load(&options.data.join(TRAIN))?;
     let set = FiniteData::new(SIDE * SIDE, to_f64(&train))?.with_bandwidth(options.bandwidth)?;
     if !(options.bandwidth > 0.0) {
-        return Err("without pixel noise no training image has exactly the known pixels; give a bandwidth > 0".into());
+        return Err(
+            "--bandwidth must be > 0: without pixel noise no training image has exactly the known pixels".into()
+        );
     }
     // One held-out image of each class.
-    let images = with_grain(&first_rows(&load(&options.data.join(TEST))?, 10), options.seed, options.bandwidth)?;
+    let images = with_pixel_noise(&first_rows(&load(&options.data.join(TEST))?, 10), options.seed, options.bandwidth)?;
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), options.steps)?;
     let plan = Plan::new(&schedule, &tau, &Ddpm::default())?;
@@ -181,8 +183,8 @@ fn run(options: &Options) -> Result<(), BoxError> {
 
     folder.save("inpaint.png", &sheet(options, &images, &results))?;
     let (report, seconds) = (report(options, &measured)?, started.elapsed().as_secs_f64());
-    let picture = folder.path.join("inpaint.png");
-    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", picture.display())?;
+    let image = folder.path.join("inpaint.png");
+    write!(io::stdout(), "{report}\n{seconds:.0} s in all; the image is {}\n", image.display())?;
     Ok(())
 }
 
@@ -212,7 +214,7 @@ fn repaint(
                 let epsilon = network.predict(&x, step.point()).map_err(Error::Predictor)?;
                 let z = if step.needs_noise() { Some(noise.next(&x)?) } else { None };
                 x = step.apply(x, epsilon, z.as_ref())?;
-                // The known part, at the level that x has arrived at.
+                // The known part, at the level that x has reached.
                 let given = forward::add_noise(image, &noise.next(&x)?, &[step.to])?;
                 for &pixel in &pixels {
                     x.column_mut(pixel).assign(&given.column(pixel));
@@ -224,8 +226,8 @@ fn repaint(
     Ok(x)
 }
 
-/// Noise for a loop that needs it more often than once a step: a running counter, so that no two draws are equal and the
-/// same seed gives the same noise for every batch size.
+/// Noise for a loop that needs it more often than once a step. A running counter makes all draws different, and the same seed
+/// gives the same noise for every batch size.
 struct Draws {
     noise: SeededNoise,
     made: usize,
@@ -244,25 +246,26 @@ impl Draws {
 /// The exact conditional distribution, for each image.
 struct ClosedForm {
     known: Known,
-    /// For each given image, and each training image.
+    /// By given image, then by training image.
     of: Vec<Vec<Belongs>>,
 }
 
-/// How well a training image fits the given pixels.
+/// How well a training image fits the known pixels.
 #[derive(Clone, Copy)]
 struct Belongs {
     /// Its probability, given the known pixels.
     probability: f64,
-    /// Its distance from them, root mean square.
+    /// Its distance from the known pixels, root mean square.
     distance: f64,
 }
 
 /// How well the generated parts fit.
 #[derive(Clone, Copy)]
 struct Measured {
-    /// Distance in the known part between the given pixels and the training image of the generated part; root mean square.
+    /// Distance in the known part between the given pixels and the training image to which the generated part belongs; root mean
+    /// square.
     misfit: f64,
-    /// Share of results that belong to one of the likely training images.
+    /// Fraction of results that belong to one of the likely training images.
     likely: f64,
     /// Distance of the whole image to the nearest training image.
     nearest: Option<f64>,
@@ -285,7 +288,7 @@ impl ClosedForm {
         Self { known, of: of.collect() }
     }
 
-    /// Samples of the exact answer: a training image by its probability, with pixel noise, in the unknown part.
+    /// Samples of the exact answer: the unknown part is that of a training image, drawn by its probability, with pixel noise.
     fn draw(&self, set: &Images, given: &Images, options: &Options) -> Result<Images, Error> {
         let mut rng = StdRng::seed_from_u64(options.seed);
         let chosen: Vec<usize> = (0..given.nrows())
@@ -295,7 +298,8 @@ impl ClosedForm {
                 draw_index(&probabilities, rng.random())
             })
             .collect();
-        let mut drawn = with_grain(&set.select(Axis(0), &chosen), options.seed.wrapping_add(1), options.bandwidth)?;
+        let mut drawn =
+            with_pixel_noise(&set.select(Axis(0), &chosen), options.seed.wrapping_add(1), options.bandwidth)?;
         for pixel in self.known.parts().0 {
             drawn.column_mut(pixel).assign(&given.column(pixel));
         }
@@ -310,7 +314,7 @@ impl ClosedForm {
             let of_made = squared.zip(of).min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, belongs)| *belongs);
             if let Some(Belongs { probability, distance }) = of_made {
                 misfit += distance;
-                // One of those that make up all but a hundredth, if they are ordered from the likeliest.
+                // One of the likeliest images, which together have 99 % of the probability.
                 let likelier = of.iter().map(|other| other.probability).filter(|other| *other > probability);
                 likely += f64::from(likelier.sum::<f64>() < 0.99);
             }
@@ -355,7 +359,10 @@ fn report(options: &Options, measured: &BTreeMap<(Known, Method), Measured>) -> 
     writeln!(f, "RMS per pixel, for RePaint with r runs, and for the exact conditional distribution:")?;
     table(&mut f, "given", &with_any, &Known::ALL, |method, known| Some(format!("{:.3}", get(method, known)?.misfit)))?;
 
-    writeln!(f, "\nShare of results that belong to one of the images that share 99 % of the probability:")?;
+    writeln!(
+        f,
+        "\nFraction of results that belong to one of the likeliest images (together 99 % of the probability):"
+    )?;
     table(&mut f, "given", &methods, &Known::ALL, |method, known| Some(format!("{:.2}", get(method, known)?.likely)))?;
 
     writeln!(f, "\nDistance of the whole image to the nearest training image, RMS per pixel:")?;
@@ -368,7 +375,7 @@ fn report(options: &Options, measured: &BTreeMap<(Known, Method), Measured>) -> 
     Ok(f)
 }
 
-/// A block for each known part; in it a line for each image.
+/// A block for each known part, with a line for each image.
 fn sheet(options: &Options, images: &Images, results: &BTreeMap<(Known, Method), Images>) -> Canvas {
     const SHOWN: usize = 2;
     const BETWEEN: usize = 8;

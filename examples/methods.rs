@@ -6,11 +6,11 @@
 //! ```
 //!
 //! As in the example `sample`, an exact denoiser of images with pixel noise takes the place of the network, so every error is the sampler's.
-//! All samplers get the same noise and Karras's σ on a DDPM's table, and as many points as make the number of calls: half for methods that
-//! call the network twice a step, and a quarter for four.
+//! All samplers get the same noise, and Karras's σ on DDPM's schedule. The number of points follows from the number of calls: half as many
+//! for samplers that call the network twice a step, and a quarter for samplers with four calls.
 //!
-//! A deterministic sampler is compared with the exact solution of the ODE from the same noise, by 200 steps of UniPC. What adds noise draws
-//! other images, and the distance to the nearest training image tells how clean they are.
+//! Deterministic samplers are compared with the exact solution of the ODE from the same noise, which 200 steps of UniPC compute. Samplers
+//! that add noise draw other images; for them the distance to the nearest training image tells how clean the images are.
 
 mod common;
 
@@ -35,7 +35,7 @@ use crate::common::{DATA, Images, SIDE, TRAIN, first_rows, follow, load, mean_di
 
 /// Draw the same noise with every sampler, at equal numbers of network calls.
 ///
-/// Prints a table and writes methods.png: a row for each sampler, a block of images for each number of calls.
+/// Prints a table and writes methods.png: a line for each sampler, a block of images for each number of calls.
 #[derive(Parser)]
 struct Options {
     /// Folder for the image; it is created if it does not exist
@@ -54,7 +54,7 @@ struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
     samples: u16,
 
-    /// These samplers only, by their names in the table
+    /// Run only these samplers; names as in the table
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
 
@@ -67,16 +67,16 @@ struct Options {
 struct Method {
     name: &'static str,
     solver: Box<dyn Solver + Send + Sync>,
-    /// Whether it follows the ODE.
+    /// Whether it solves the ODE (adds no noise).
     deterministic: bool,
 }
 
-/// A sampler that follows the ODE.
+/// A sampler that adds no noise.
 fn ode(name: &'static str, solver: impl Solver + Send + Sync + 'static) -> Method {
     Method { name, solver: Box::new(solver), deterministic: true }
 }
 
-/// A sampler with noise.
+/// A sampler that adds noise.
 fn noisy(name: &'static str, solver: impl Solver + Send + Sync + 'static) -> Method {
     Method { deterministic: false, ..ode(name, solver) }
 }
@@ -123,7 +123,7 @@ fn methods(schedule: &NoiseSchedule) -> Result<Vec<Method>, Error> {
     ])
 }
 
-/// The plan with as many points as make at most so many calls; `None` if there is none.
+/// The plan with the most points that needs at most `calls` network calls; `None` if there is none.
 fn plan(schedule: &NoiseSchedule, method: &Method, calls: usize) -> Result<Option<Plan>, Error> {
     for points in (1..=calls).rev() {
         let plan = Plan::along(&Path::karras(schedule, points)?, &method.solver)?;
@@ -147,7 +147,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let mut methods = methods(&schedule)?;
     if let Some(unknown) = options.only.iter().find(|name| methods.iter().all(|method| method.name != name.as_str())) {
         let names: Vec<&str> = methods.iter().map(|method| method.name).collect();
-        return Err(format!("there is no sampler {unknown}; there are {}", names.join(", ")).into());
+        return Err(format!("unknown sampler {unknown}; choose from {}", names.join(", ")).into());
     }
     methods.retain(|method| options.only.is_empty() || options.only.iter().any(|name| name == method.name));
 
@@ -187,11 +187,20 @@ fn run(options: &Options) -> Result<(), BoxError> {
     }
     folder.save("methods.png", &labelled(&sheet))?;
 
-    let error = |images: &Images| (images - exact).mapv(|error| f64::from(error).powi(2)).mean().map(f64::sqrt);
+    // The median of the images': the few that have become other images would decide a mean.
+    let error = |images: &Images| {
+        let squares = (images - exact).mapv(|error| f64::from(error).powi(2));
+        let mut errors = squares.mean_axis(Axis(1))?.to_vec();
+        errors.sort_by(f64::total_cmp);
+        errors.get(errors.len() / 2).map(|error| error.sqrt())
+    };
     let mut report = String::new();
     for (deterministic, title) in [
-        (true, "Error against the exact solution of the ODE from the same noise, root mean square per pixel"),
-        (false, "Samplers with noise: distance to the nearest training image; for samples of the data it is 0.100"),
+        (
+            true,
+            "Error against the exact solution of the ODE from the same noise: root mean square per pixel, median image",
+        ),
+        (false, "Samplers that add noise: distance to the nearest training image; for samples of the data it is 0.100"),
     ] {
         let chosen = methods.iter().enumerate().filter(|(_, method)| method.deterministic == deterministic);
         let rows: Vec<_> = chosen.map(|(row, method)| (method.name.to_owned(), row)).collect();
@@ -210,8 +219,8 @@ fn run(options: &Options) -> Result<(), BoxError> {
         })?;
         writeln!(report)?;
     }
-    let (seconds, picture) = (started.elapsed().as_secs_f64(), folder.path.join("methods.png"));
-    writeln!(io::stdout(), "{report}{seconds:.0} s in all; the image is {}", picture.display())?;
+    let (seconds, image) = (started.elapsed().as_secs_f64(), folder.path.join("methods.png"));
+    writeln!(io::stdout(), "{report}{seconds:.0} s in all; the image is {}", image.display())?;
     Ok(())
 }
 

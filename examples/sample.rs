@@ -1,4 +1,4 @@
-//! From noise to images by DDPM and DDIM, and from images into noise and back, without a trained network.
+//! Noise to images by DDPM and DDIM, and images to noise and back (DDIM inversion), without a trained network.
 //!
 //! ```sh
 //! cargo run --release --example sample
@@ -8,9 +8,9 @@
 //! An exact denoiser takes the place of the network: `reference::FiniteData`, a softmax over 2400 images of
 //! Fashion-MNIST. So every error comes from the sampler.
 //!
-//! The data is this set of images with pixel noise N(0, h²); h is the bandwidth. Without it, the last step of every
-//! sampler would snap to a training image, and all samplers would look perfect. With it, the finest detail has to be
-//! right too: a sample of the data has a distance of h to the nearest image. A sample that is closer is too smooth,
+//! The data is this set of images with pixel noise N(0, h²); h is the bandwidth. Without pixel noise, the last step of
+//! every sampler would snap to a training image, and all samplers would look perfect. With it, the finest detail has to
+//! be right too: a sample of the data has a distance of h to the nearest image. A sample that is closer is too smooth;
 //! one that is farther is too noisy.
 
 mod common;
@@ -34,10 +34,10 @@ use ndarray::{Axis, s};
 use crate::common::canvas::{Canvas, Folder, GREY, INK, LINE, MARGIN, extent, grid, labelled};
 use crate::common::run::{exit, in_parallel, progress_of, threads};
 use crate::common::{
-    DATA, Images, SIDE, TEST, TRAIN, first_rows, follow, load, mean_distance, table, to_f64, with_grain,
+    DATA, Images, SIDE, TEST, TRAIN, first_rows, follow, load, mean_distance, table, to_f64, with_pixel_noise,
 };
 
-/// Draw images from noise by DDPM and DDIM, encode other images into noise and back, and measure the errors.
+/// Draw images from noise by DDPM and DDIM, encode other images into noise and decode them, and measure the errors.
 ///
 /// Prints tables and writes images; look at contact-sheet.png first.
 #[derive(Parser)]
@@ -72,8 +72,8 @@ struct Options {
 
     /// Spacing of DDIM's timesteps
     ///
-    /// The best η at few steps depends on it. "leading" ends in a short step that cannot remove the noise that σ̂ adds
-    /// before it, as in the paper. "trailing" ends in a long step that smooths the result; there σ̂ is closest to the data.
+    /// The best η at few steps depends on the spacing. "leading" ends in a short step that cannot remove the noise that σ̂
+    /// adds before it, as in the paper. "trailing" ends in a long step that smooths the result; there σ̂ is closest to the data.
     #[arg(long, value_enum, default_value_t = Spacing::Leading)]
     spacing: Spacing,
 
@@ -95,9 +95,9 @@ struct Options {
     /// Bandwidth h (pixel noise) of the data for encoding
     ///
     /// A held-out image differs from the nearest training image by about 0.3 in each of its 784 pixels, 0.3·28 = 9 in
-    /// total, in the few directions in which images differ. With a small h it lies far out in a gap of the density, and on
-    /// the way into noise and back it is pulled to one training image or another. A large h closes the gaps. The default
-    /// was found by trying: up to 0.5 the error stays large or does not fall steadily with S, from 1 on it does.
+    /// total, in the few directions in which images differ. With a small h it lies far out in a gap of the density, and
+    /// encoding and decoding pull it to one training image or another. A large h closes the gaps. The default was found by
+    /// experiment: up to 0.5 the error stays large or does not fall steadily with S; from 1 on it does.
     #[arg(long, value_name = "h", default_value_t = 1.5, allow_hyphen_values = true)]
     encode_bandwidth: f64,
 
@@ -144,11 +144,11 @@ fn run(options: &Options) -> Result<(), BoxError> {
     let schedule = NoiseSchedule::ddpm()?;
     let samplers = Sampler::all(options, &schedule)?;
     let round_trips = RoundTrip::all(options, &schedule)?;
-    let odd = |sampler: &Sampler| Some(format!("S = {}: {}", sampler.calls(), sampler.plan.lint().first()?));
-    for note in samplers.iter().filter_map(odd).collect::<BTreeSet<_>>() {
-        eprintln!("note: {note}");
+    let warning = |sampler: &Sampler| Some(format!("S = {}: {}", sampler.calls(), sampler.plan.lint().first()?));
+    for warning in samplers.iter().filter_map(warning).collect::<BTreeSet<_>>() {
+        eprintln!("warning: {warning}");
     }
-    let data = with_grain(&first_rows(&train, options.samples), options.seed, options.bandwidth)?;
+    let data = with_pixel_noise(&first_rows(&train, options.samples), options.seed, options.bandwidth)?;
     let folder = Folder::new(&options.out)?;
     folder.save("data.png", &grid(&data))?;
 
@@ -168,7 +168,7 @@ fn run(options: &Options) -> Result<(), BoxError> {
         let images = follow(&decode, latents.clone(), &to_encode, NoNoise, &progress)?;
         Ok(Rebuilt { conditioning, error: mean_squared_error(&images, &held_out), latents, images, decode })
     })?;
-    // The most exact encoder: its latents are interpolated.
+    // The most accurate encoding gives the latents to interpolate.
     let longest = rebuilt
         .iter()
         .filter(|rebuilt| rebuilt.conditioning == Conditioning::Source)
@@ -224,8 +224,8 @@ impl FromStr for Method {
         if text == "hat" {
             return Ok(Self::SigmaHat);
         }
-        let eta = text.parse().map_err(|_| "neither a number nor \"hat\"")?;
-        Ddim::new(eta)?; // which knows the domain of η
+        let eta = text.parse().map_err(|_| "not a number and not \"hat\"")?;
+        Ddim::new(eta)?; // checks the domain of η
         Ok(Self::Eta(eta))
     }
 }
@@ -261,13 +261,13 @@ struct Drawn {
     method: Method,
     steps: usize,
     images: Images,
-    /// From the set of images.
+    /// Mean distance to the nearest training image.
     distance: f64,
     seconds: f64,
 }
 
 impl Sampler {
-    /// DDPM over all of T, and DDIM with each η at each S.
+    /// DDPM over all T steps, and DDIM with each η at each S.
     fn all(options: &Options, schedule: &NoiseSchedule) -> Result<Vec<Self>, BoxError> {
         let all_steps = Timesteps::all(schedule.len())?;
         let mut samplers = vec![Self { method: Method::Ddpm, plan: Method::Ddpm.plan(schedule, &all_steps)? }];
@@ -326,12 +326,12 @@ impl RoundTrip {
     }
 }
 
-/// Which two starting noises the strip of interpolations joins; any will do.
+/// The two initial noises between which one strip interpolates; the choice does not matter.
 const NOISES: [usize; 2] = [2, 18];
-/// Which two held-out images: a sneaker and an ankle boot.
+/// The two held-out images of the other strip: a sneaker and an ankle boot.
 const HELD_OUT: [usize; 2] = [7, 9];
 
-/// The latents on the way from one of a batch to another, by spherical interpolation.
+/// Latents from one sample of a batch to another, by spherical interpolation.
 fn between(latents: &Images, ends: [usize; 2]) -> Result<Images, BoxError> {
     const FRAMES: usize = 13;
     let [from, to] = ends.map(|row| latents.select(Axis(0), &[row.min(latents.nrows() - 1)]));
@@ -342,7 +342,7 @@ fn between(latents: &Images, ends: [usize; 2]) -> Result<Images, BoxError> {
     Ok(path)
 }
 
-/// Per pixel, with pixels from 0 to 1 as in the paper's Table 2.
+/// The mean squared error per pixel, with pixels from 0 to 1 as in the paper's Table 2.
 fn mean_squared_error(a: &Images, b: &Images) -> f64 {
     let squares = a.iter().zip(b).map(|(a, b)| f64::from((a - b) / 2.0).powi(2));
     squares.sum::<f64>() / a.len() as f64
@@ -422,18 +422,18 @@ impl Display for Results<'_> {
 
 // ---- Images -------------------------------------------------------------------------------------
 
-/// Rows of a block of samples on the contact sheet, and samples in a row.
+/// Lines of a block of samples on the contact sheet, and samples in a line.
 const BLOCK: (usize, usize) = (2, 3);
 
 impl Results<'_> {
-    /// A block of samples for each method and S, and below them DDPM and the data; under each block its distance.
+    /// A block of samples for each sampler and S, and below them DDPM and the data. Under each block is its distance.
     fn contact_sheet(&self) -> Canvas {
         let (rows, columns) = BLOCK;
         let (block_width, block_height) = (extent(columns), extent(rows));
         let (right, down) = (block_width + MARGIN, block_height + LINE + MARGIN);
         let (left, top) = (MARGIN + 84, MARGIN + 4 * LINE);
         let (steps, etas) = (&self.options.steps, &self.options.eta);
-        let blocks_across = steps.len().max(3); // for the heading to fit
+        let blocks_across = steps.len().max(3); // so that the heading fits
         let bottom = top + LINE + etas.len() * down;
         let mut canvas = Canvas::new(left + blocks_across * right, bottom + LINE + down);
 

@@ -1,4 +1,4 @@
-//! The first latents of seed 42, beside what torch prints.
+//! Prints the first latents of seed 42 beside torch's, on a CPU and on CUDA.
 //!
 //! ```sh
 //! cargo run --example seeds
@@ -10,10 +10,10 @@ use alphabar::noise::torch::{Cpu, Cuda, Gpu};
 use alphabar::{Draw, Error, NoiseSource};
 use ndarray::Array4;
 
-/// torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(42)), its first four values, as torch 2.15 prints them.
+/// The first four values of torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(42)), as torch 2.15 prints them.
 const CPU: [f32; 4] = [1.926_915_3, 1.487_284_1, 0.900_717_2, -2.105_521];
 
-/// torch.randn(4, device="cuda") with seed 42, as published to four digits.
+/// The values of torch.randn(4, device="cuda") with seed 42, as published with four digits.
 const CUDA: [f32; 4] = [0.1940, 2.1614, -0.1721, 0.8491];
 
 fn main() -> Result<ExitCode, Error> {

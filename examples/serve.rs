@@ -1,17 +1,17 @@
-//! A server's scheduler loop with continuous batching: requests join and leave a running batch.
+//! A server loop with continuous batching: requests join and leave a running batch.
 //!
 //! ```sh
 //! cargo run --release --example serve
 //! cargo run --release --example serve -- --help
 //! ```
 //!
-//! Each request has its own seed, number of calls, method, guidance and start. The network is called once a tick for all rows of the batch;
-//! each row takes the step of its own plan. When a request is done its row leaves, and the next one that waits takes part from its first
-//! step on: it has no history, and its plan asks for none. At the end every picture is compared with that of a run of its own: they are
-//! equal, bit for bit.
+//! Each request has its own seed, number of calls, sampler, guidance scale and start. The network is called once a tick for all samples of
+//! the batch, and each sample takes the step of its own plan. When a request is done, its sample leaves, and the next waiting request joins
+//! with its first step. It has no history, and its plan needs none there. At the end every image is compared with the image of a separate
+//! run: they are equal, bit for bit.
 //!
 //! As in the example `sample`, exact denoisers of images with pixel noise take the place of the network: one of all images, and for guidance
-//! one of each class of clothes.
+//! one of each class.
 
 mod common;
 
@@ -34,20 +34,20 @@ use crate::common::canvas::{Folder, labelled};
 use crate::common::run::exit;
 use crate::common::{DATA, Images, KINDS, SIDE, TEST, TRAIN, load, to_f64};
 
-/// Serve requests with plans of their own in one running batch, and compare each picture with that of a run of its own.
+/// Serve requests with different plans in one running batch, and compare each image with that of a separate run.
 ///
-/// Prints what joins and leaves, and writes serve.png.
+/// Prints which requests join and leave, and writes serve.png.
 #[derive(Parser)]
 struct Options {
     /// Folder for the image; it is created if it does not exist
     #[arg(long, value_name = "FOLDER", default_value = "out")]
     out: PathBuf,
 
-    /// Rows of the batch
+    /// Largest number of samples in the batch
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     capacity: u16,
 
-    /// Seed of the first request; each has the next one
+    /// Seed of the first request; each further request has the next seed
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
@@ -56,15 +56,15 @@ struct Options {
     data: PathBuf,
 }
 
-/// What a client asks for.
+/// A client's request.
 struct Request {
     name: String,
-    /// The tick at which it comes.
+    /// The tick at which the request arrives.
     comes: usize,
     key: SampleKey,
-    /// Method, number of calls, spacing and start are all in here.
+    /// Holds the sampler, the number of calls, the spacing and the start.
     plan: Plan,
-    /// A class of clothes, and the scale of guidance towards it.
+    /// The class towards which the image is guided, and the guidance scale.
     kind: usize,
     scale: f64,
     /// An image to start from, for a plan that starts part-way.
@@ -72,7 +72,7 @@ struct Request {
 }
 
 impl Request {
-    /// The x that its first step takes, one row.
+    /// The x that the first step takes, one sample.
     fn start(&self) -> Result<Images, Error> {
         let z = SeededNoise::per_row([self.key]).noise(&Images::zeros((1, SIDE * SIDE)), Draw::Initial)?;
         match &self.image {
@@ -82,7 +82,7 @@ impl Request {
     }
 }
 
-/// Exact denoisers: of all images, and of those of each class.
+/// Exact denoisers: of all images, and of the images of each class.
 struct Networks {
     all: FiniteData,
     kinds: Vec<FiniteData>,
@@ -95,7 +95,7 @@ impl Networks {
         Ok(Self { all: set(train)?, kinds: kinds.collect::<Result<_, _>>()? })
     }
 
-    /// Guided ε of one row.
+    /// The guided ε of one sample.
     fn epsilon(&self, x: &Images, at: Point, kind: usize, scale: f64) -> Result<Images, BoxError> {
         let of = |data: &FiniteData| -> Result<Images, BoxError> {
             let mut rows = to_f64(x);
@@ -107,7 +107,7 @@ impl Networks {
     }
 }
 
-/// A row of the batch.
+/// A sample of the batch: its request and the index of its next step.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     request: &'a Request,
@@ -123,12 +123,12 @@ impl<'a> Row<'a> {
 /// The running batch.
 struct Batch<'a> {
     rows: Vec<Row<'a>>,
-    /// `None` while there is no row.
+    /// `None` while the batch is empty.
     state: Option<State<Images>>,
 }
 
 impl<'a> Batch<'a> {
-    /// Adds a row. It has no history: what stands in its row of the memory is never read.
+    /// Adds a sample. It has no history: the zeros in its part of the memory are never read.
     fn join(&mut self, request: &'a Request) -> Result<(), BoxError> {
         let x = request.start()?;
         self.state = Some(match self.state.take() {
@@ -144,7 +144,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Takes one step in every row, with one call of the network, and returns the pictures that are done.
+    /// Takes one step of every sample, with one call of the network, and returns the images that are done.
     fn tick(&mut self, networks: &Networks) -> Result<Vec<(&'a Request, Images)>, BoxError> {
         let Some(mut state) = self.state.take() else { return Ok(Vec::new()) };
         let steps: Vec<&Step> = self.rows.iter().filter_map(|row| row.step()).collect();
@@ -173,7 +173,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Requests of all kinds.
+/// Requests with different samplers, spacings, starts and guidance scales.
 fn requests(options: &Options, test: &Images) -> Result<Vec<Request>, Error> {
     let schedule = NoiseSchedule::ddpm()?;
     let karras = |steps: usize| Path::karras(&schedule, steps);
@@ -224,24 +224,24 @@ fn run(options: &Options) -> Result<(), BoxError> {
             writeln!(report, "tick {tick:>3}: {} joins, {} calls", request.name, request.plan.len())?;
             batch.join(request)?;
         }
-        for (request, picture) in batch.tick(&networks)? {
+        for (request, image) in batch.tick(&networks)? {
             writeln!(report, "tick {tick:>3}: {} is done", request.name)?;
-            done.push((request, picture));
+            done.push((request, image));
         }
         tick += 1;
     }
 
-    for (request, picture) in &done {
+    for (request, image) in &done {
         let mut network = |x: &Images, at: Point| networks.epsilon(x, at, request.kind, request.scale);
         let alone = sample(&request.plan, request.start()?, &mut network, &mut SeededNoise::per_row([request.key]))?;
-        if alone != *picture {
-            return Err(format!("{} is another picture alone", request.name).into());
+        if alone != *image {
+            return Err(format!("{}: the image of the batch differs from that of a separate run", request.name).into());
         }
     }
-    writeln!(report, "Each of the {} pictures is bit for bit that of a run of its own.", done.len())?;
+    writeln!(report, "Each of the {} images equals that of a separate run, bit for bit.", done.len())?;
     let sheet: Vec<(String, Images)> = done.into_iter().map(|(request, image)| (request.name.clone(), image)).collect();
     folder.save("serve.png", &labelled(&sheet))?;
-    let (seconds, picture) = (started.elapsed().as_secs_f64(), folder.path.join("serve.png"));
-    writeln!(io::stdout(), "{report}{tick} ticks, {seconds:.0} s in all; the pictures are {}", picture.display())?;
+    let (seconds, sheet) = (started.elapsed().as_secs_f64(), folder.path.join("serve.png"));
+    writeln!(io::stdout(), "{report}{tick} ticks, {seconds:.0} s in all; the images are in {}", sheet.display())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One seed on three backends, burn's among them, and the largest difference between what they draw:
+//! Draws one seed with `Vec`, `ndarray` and burn, and prints the largest differences:
 //!
 //! `cargo run --release -p alphabar-backends --features burn --example burn`
 
@@ -10,7 +10,7 @@ use ndarray::Array4;
 
 const SHAPE: [usize; 4] = [1, 3, 64, 64];
 
-/// 50 steps of DDIM with some noise, from seed 42; in place of a network, one function of each element.
+/// 50 steps of DDIM with some noise, from seed 42. An elementwise function takes the place of the network.
 fn run<T: HostTensor + Clone>(zeros: &T, tanh: impl Fn(T) -> T) -> Result<Vec<f64>, Error> {
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), 50)?;

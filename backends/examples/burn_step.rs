@@ -1,4 +1,4 @@
-//! What a step costs on burn's CPU backend, against the same step in burn's operators as samplers are usually written:
+//! Times a step on burn's CPU backend, and the equal step written in burn's operators, as samplers usually are:
 //!
 //! `cargo run --release -p alphabar-backends --features burn --example burn_step`
 
@@ -35,7 +35,7 @@ fn main() -> Result<(), Error> {
                 difference = difference.max((ours - theirs).abs());
             }
             assert!(difference < 1e-5, "{difference}");
-            // In turn, on operands of their own, as a loop over steps has them; the copies are not timed.
+            // Interleaved. Each call owns its operands, as in a loop over steps; the copies are not timed.
             let turns = if shape[2] < 100 { 2001 } else { 101 };
             let (mut operators, mut alphabar) = (Vec::new(), Vec::new());
             for _ in 0..turns {

@@ -1,4 +1,4 @@
-//! One seed on the backends that are compiled in, candle among them, and the largest difference between what they draw:
+//! Draws one seed with `Vec`, `ndarray`, candle and, with its feature, burn, and prints the largest differences:
 //!
 //! `cargo run --release -p alphabar-backends --features candle --example candle`
 
@@ -10,8 +10,8 @@ use ndarray::Array4;
 
 const SHAPE: [usize; 4] = [1, 3, 64, 64];
 
-/// All that a user of candle writes: 50 steps of DDIM with some noise, from a seed.
-fn pictures(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, seed: u64) -> Result<Tensor> {
+/// All the code that a user of candle needs: 50 steps of DDIM with some noise, from a seed.
+fn images(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, seed: u64) -> Result<Tensor> {
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), 50)?;
     let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddim::new(0.5)?)?;
@@ -21,7 +21,7 @@ fn pictures(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, seed: u64) -> Result<
     Ok(sample(&plan, x, &mut model, &mut noise)?)
 }
 
-/// The same for any tensor; in place of a network, one function of each element.
+/// The same run for any tensor type. An elementwise function takes the place of the network.
 fn run<T: HostTensor + Clone>(zeros: &T, tanh: impl Fn(&T) -> T) -> core::result::Result<Vec<f64>, Error> {
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), 50)?;
@@ -39,8 +39,8 @@ fn main() -> core::result::Result<(), Error> {
     println!("largest difference from Vec<f32>:");
     let print = |label: &str, drawn: &[f64]| println!("  {label:<20} {:.1e}", difference(drawn, &slices));
     print("ndarray, f32", &arrays);
-    print("candle, f32", &pictures(|x, _t| x.tanh(), 42)?.to_host()?);
-    print("candle, network bf16", &pictures(|x, _t| x.to_dtype(DType::BF16)?.tanh(), 42)?.to_host()?);
+    print("candle, f32", &images(|x, _t| x.tanh(), 42)?.to_host()?);
+    print("candle, network bf16", &images(|x, _t| x.to_dtype(DType::BF16)?.tanh(), 42)?.to_host()?);
     #[cfg(feature = "burn")]
     {
         use burn_tensor::{Device, Tensor};

@@ -1,9 +1,9 @@
-//! What a step costs on candle's CPU device, where a result is a new tensor, against the same step in place on slices:
+//! Times a step on candle's CPU device, where a result is a new tensor, and the equal step in place on slices:
 //!
 //! `cargo run --release -p alphabar-backends --features candle --example candle_step`
 //!
-//! The pages of large tensors are the larger part. An allocator that keeps them, in glibc
-//! `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296`, saves that part.
+//! Most of the time of large tensors is page faults. An allocator that keeps its pages avoids them; with glibc set
+//! `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// In microseconds.
+/// The median time in microseconds.
 fn median(turns: usize, mut step: impl FnMut() -> Result<(), Error>) -> f64 {
     let mut times: Vec<f64> = (0..turns)
         .filter_map(|_| {
@@ -56,7 +56,7 @@ fn of_slices(values: &[f32], k: &Coefficients) -> impl FnMut() -> Result<(), Err
     move || step_in_place_with_memory(black_box(&mut x), black_box(&mut m), &[(1, &before)], None, &[k]).map(drop)
 }
 
-/// x of a step is that of the step before, as in a run.
+/// A step of candle. Each takes the x of the step before, as in a run.
 fn of_candle(
     values: &[f32],
     shape: &[usize],

@@ -1,4 +1,4 @@
-//! What the tests of the backends share; see `tests/` and `examples/`.
+//! Helpers for the tests of the backends, in `tests/`.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test's helpers fail as the test does")]
 
@@ -12,7 +12,7 @@ use alphabar::{
 
 pub use crate::numbers::{assert_bits, numbers};
 
-/// Coefficients of all forms a step can have, and every threshold.
+/// Coefficients of every form that a step can have, with every threshold.
 pub fn coefficients() -> Vec<Coefficients> {
     let level = NoiseLevel::from_alpha_bar(0.3).unwrap();
     let mut all = Vec::new();
@@ -29,7 +29,8 @@ pub fn coefficients() -> Vec<Coefficients> {
     all
 }
 
-/// Coefficients of steps that remember: no to two earlier outputs, with and without noise, what is kept and every threshold.
+/// Coefficients of steps that remember: 0 to 2 earlier outputs, with and without noise, with and without a kept output, and with
+/// every threshold.
 pub fn remembering() -> Vec<Coefficients> {
     let (schedule, tau) = (NoiseSchedule::ddpm().unwrap(), Timesteps::trailing(1000, 10).unwrap());
     let mut all = Vec::new();

@@ -1,5 +1,5 @@
-//! The adapter for burn on its CPU backend, flex: what it makes of the same numbers as slices and arrays, to the last bit,
-//! and what it says to operands that burn would broadcast or panic on.
+//! The adapter for burn on its CPU backend, flex. Its results are compared with slices and arrays, to the last bit. Operands
+//! that burn would broadcast or panic on must give errors.
 
 use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
@@ -25,7 +25,7 @@ fn random<const D: usize>(seed: u64, shape: [usize; D], dtype: DType) -> Burn<D>
     tensor(&numbers(seed, shape.iter().product()), shape, dtype)
 }
 
-/// The same elements as an array, whose arithmetic this crate's own tests hold to naive loops.
+/// These elements as an array. The crate's own tests compare the arithmetic of arrays with naive loops.
 fn array<E: Element, const D: usize>(tensor: &Burn<D>) -> ArrayD<E> {
     let elements = tensor.to_host().unwrap().into_iter().map(E::from_f64).collect();
     Array::from_shape_vec(IxDyn(&tensor.dims()), elements).unwrap()
@@ -48,11 +48,11 @@ macro_rules! for_each_type_and_rank {
     };
 }
 
-/// Tensors of one type and rank, for the suite of laws.
+/// The conformance tests, for tensors of one type and rank.
 fn laws<const D: usize>(dtype: DType, arithmetic: Arithmetic) -> Result<(), Violation> {
     let make = |shape: &[usize], elements: &[f64]| {
         let shape: [usize; D] = shape.try_into()?;
-        // About half of them in another order of the axes, so that packed tensors meet others.
+        // About half of them have reversed axes in their buffers, so that operands of both layouts meet.
         let mut axes: [usize; D] = std::array::from_fn(|axis| axis);
         let packed = tensor(elements, shape, dtype);
         if elements.first().is_none_or(|first| *first < 0.0) {
@@ -101,7 +101,7 @@ fn a_step_is_that_of_arrays() {
     for_each_type_and_rank!(steps);
 }
 
-/// x′ and what is kept; a row that keeps nothing leaves what it likes.
+/// x′ and the kept output. The kept output of a row that keeps nothing is unspecified.
 #[test]
 fn a_step_that_remembers_is_that_of_arrays() {
     fn steps<E: Element, const D: usize>(shape: [usize; D], dtype: DType) {
@@ -177,8 +177,8 @@ fn combinations_clamps_quantiles_and_reductions_are_those_of_arrays() {
     for_each_type_and_rank!(operations);
 }
 
-/// ε is guided and the conditional v is kept; with v = 1 the noise has the standard deviation √β. And it is computed to the end
-/// before it is rounded: exp(k·v) is 1e6 and more.
+/// ε is guided and the conditional v is kept; with v = 1 the noise has the standard deviation √β. The product is rounded only
+/// once, at the end: exp(k·v) alone is 1e6 and more.
 #[test]
 fn guidance_keeps_a_learned_variance_also_in_half_precision() {
     let schedule = NoiseSchedule::from_betas(vec![1e-25, 0.5]).unwrap();
@@ -205,7 +205,7 @@ fn guidance_keeps_a_learned_variance_also_in_half_precision() {
 fn elements_go_to_the_host_and_back() {
     fn elements<E: Element, const D: usize>(shape: [usize; D], dtype: DType) {
         let (x, count) = (random(1, shape, dtype), shape.iter().product());
-        // Halves of a unit in the last place of every type, where rounding twice shows.
+        // Near ties of every type, where rounding twice gives another value.
         let values: Vec<f64> = numbers(2, count)
             .into_iter()
             .zip([0.0, 2e-4, 1e-9, 2e-4 + 1e-12].into_iter().cycle())
@@ -232,7 +232,7 @@ fn elements_go_to_the_host_and_back() {
 #[test]
 fn layouts_do_not_matter() {
     for dtype in FLOATS {
-        // The same elements at the same places, in buffers of another order: permuted, cut out, repeated, upside down.
+        // Equal elements at equal places, in buffers with another order: permuted, cut out, repeated, flipped.
         let straight = random::<4>(1, [2, 3, 4, 5], dtype);
         let permuted = tensor::<4>(&straight.clone().permute([3, 1, 2, 0]).to_host().unwrap(), [5, 3, 4, 2], dtype);
         let cut = Burn::cat(vec![random(7, [1, 3, 4, 5], dtype), straight.clone()], 0).narrow(0, 1, 2);
@@ -279,7 +279,7 @@ fn a_network_in_half_precision_goes_with_latents_in_f32() {
     }
 }
 
-/// A network of sorts: elementwise, the same for every backend up to the rounding of one product.
+/// The factor of an elementwise "network", m = PULL·x, which every backend computes with one rounding.
 const PULL: f64 = 0.375;
 
 #[test]
@@ -440,7 +440,7 @@ fn gradients_flow_through_a_step() {
             let x0 = Burn::linear_combination(&[(k.p.into(), &x), (k.q.into(), &m)]).unwrap().to_host().unwrap();
             let found = [&x, &m].map(|leaf| leaf.grad(&gradients).map(|grad| grad.to_host().unwrap()));
             for (place, x0) in x0.into_iter().enumerate() {
-                // Where x̂₀ is clamped, nothing flows through it.
+                // No gradient flows through a clamped x̂₀.
                 let through = match k.threshold {
                     Threshold::Clip(range) if x0.abs() > range => 0.0,
                     _ => 1.0,
@@ -491,7 +491,7 @@ fn errors_of_burn_become_ours_and_keep_their_source() {
     let error: Error = x.to_data().as_slice::<i64>().unwrap_err().into();
     assert!(matches!(error, Error::Backend(_)));
     assert!(error.to_string().contains("I64"), "{error}");
-    // And within a run: a network that fails with burn's error.
+    // Within a run: a network that fails with burn's error.
     let plan =
         Plan::new(&NoiseSchedule::ddpm().unwrap(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::deterministic());
     let mut model = |x: &Burn<1>, _: Point| -> Result<Burn<1>, BoxError> {
@@ -501,7 +501,7 @@ fn errors_of_burn_become_ours_and_keep_their_source() {
     assert!(matches!(error, Error::AtStep { source, .. } if matches!(*source, Error::Predictor(_))));
 }
 
-/// 1 + 2⁻⁸ lies between two numbers of type bf16, and the even one is 1; a little more belongs to the other.
+/// 1 + 2⁻⁸ is a tie between two bf16 numbers and rounds to the even one, 1. A little more must round to the other one.
 #[test]
 fn an_f64_beside_a_tie_goes_to_its_nearest_half() {
     let beside = 1.0 + 2_f64.powi(-8) + 2_f64.powi(-50);

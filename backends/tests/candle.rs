@@ -1,5 +1,5 @@
-//! The adapter for candle on its CPU device: what it makes of the same numbers as slices and arrays, to the last bit, by the
-//! fused step and by candle's operations, and what it says to operands that candle would broadcast or fail on.
+//! The adapter for candle on its CPU device. The fused step and the step in candle's operations are compared with slices and
+//! arrays, to the last bit. Operands that candle would broadcast or fail on must give errors.
 
 use alphabar::predictor::guide;
 use alphabar::testing::{Arithmetic, Laws, Violation};
@@ -14,7 +14,7 @@ use ndarray::{Array, ArrayD, IxDyn};
 const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 const SHAPES: [&[usize]; 6] = [&[], &[5], &[3, 7], &[2, 3, 5], &[3, 2, 4, 4], &[1, 3, 33, 33]];
 
-/// Half precision by way of `f32`: candle's cast from `f64` cuts off half of the digits before it rounds.
+/// A tensor of these values. Half precision goes through `f32`: candle's cast from `f64` drops digits before it rounds.
 fn tensor(values: &[f64], shape: &[usize], dtype: DType) -> Candle {
     let tensor = Candle::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap();
     let tensor = if dtype == DType::F64 { tensor } else { tensor.to_dtype(DType::F32).unwrap() };
@@ -25,17 +25,17 @@ fn random(seed: u64, shape: &[usize], dtype: DType) -> Candle {
     tensor(&numbers(seed, shape.iter().product()), shape, dtype)
 }
 
-/// The same elements in a tensor of which gradients are recorded, which takes the way by candle's operations.
+/// These elements in a tensor whose gradients are recorded, so that a step takes candle's operations.
 fn recorded(tensor: &Candle) -> Candle {
     Var::from_tensor(tensor).unwrap().as_tensor().clone()
 }
 
-/// What candle itself reads, by a cast to `f64`, which is exact.
+/// The elements as candle reads them, by a cast to `f64`, which is exact.
 fn host(tensor: &Candle) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The same elements as an array, whose arithmetic the crate's own tests hold to naive loops.
+/// These elements as an array. The crate's own tests compare the arithmetic of arrays with naive loops.
 fn array<E: Element>(tensor: &Candle) -> ArrayD<E> {
     let elements = host(tensor).into_iter().map(E::from_f64).collect();
     Array::from_shape_vec(IxDyn(tensor.dims()), elements).unwrap()
@@ -53,7 +53,7 @@ macro_rules! for_each_type_and_shape {
     };
 }
 
-/// The suite of laws, for tensors of one type in the layout that `dress` gives them.
+/// The conformance tests, for tensors of one type in the layout that `dress` gives them.
 fn laws(dtype: DType, arithmetic: Arithmetic, dress: fn(&Candle) -> Candle) -> Result<(), Violation> {
     let make = |shape: &[usize], elements: &[f64]| Ok(dress(&tensor(elements, shape, dtype)));
     let laws = Laws::new(arithmetic, make, |x: &Candle| Ok(host(x)));
@@ -67,7 +67,7 @@ fn tensors_of_every_type_rank_and_layout_obey_the_laws() {
     fn plain(tensor: &Candle) -> Candle {
         tensor.clone()
     }
-    /// The axes in the buffer the other way round.
+    /// The axes of the buffer in reverse order.
     fn reversed(tensor: &Candle) -> Candle {
         let axes: Vec<usize> = (0..tensor.rank()).rev().collect();
         if axes.is_empty() {
@@ -107,7 +107,8 @@ fn a_step_is_that_of_arrays() {
     for_each_type_and_shape!(steps);
 }
 
-/// x′ and what is kept, by the fused pass and by candle's operations; a row that keeps nothing leaves what it likes.
+/// x′ and the kept output, by the fused pass and by candle's operations. The kept output of a row that keeps nothing is
+/// unspecified.
 #[test]
 fn a_step_that_remembers_is_that_of_arrays() {
     fn steps<E: Element>(shape: &[usize], dtype: DType) {
@@ -136,7 +137,7 @@ fn a_step_that_remembers_is_that_of_arrays() {
                 }
             }
         }
-        // Nothing was written where others read.
+        // No operand was written into.
         for (tensor, seed) in [(&x, 1), (&m, 2), (&first, 4), (&second, 5)] {
             assert_bits(&host(tensor), &host(&random(seed, shape, dtype)));
         }
@@ -144,7 +145,7 @@ fn a_step_that_remembers_is_that_of_arrays() {
     for_each_type_and_shape!(steps);
 }
 
-/// Rows longer than what is stepped at a time, with each kind of noise.
+/// Rows that are longer than a block of the kernel, with each kind of noise.
 #[test]
 fn long_rows_are_stepped_as_a_whole() {
     let shape = [2, 3, 128, 128];
@@ -165,7 +166,7 @@ fn long_rows_are_stepped_as_a_whole() {
                 (x.clone().step_with_streams(m.clone(), &memory, &streams, &rows).unwrap(), wanted)
             };
             assert_bits(&host(&found.x), &wanted.x.to_host().unwrap());
-            // What a row that keeps nothing leaves is unspecified.
+            // The kept output of a row that keeps nothing is unspecified.
             let kept = found.kept.zip(wanted.kept).filter(|_| rows.iter().all(|k| k.kept.is_some()));
             if let Some((found, wanted)) = kept {
                 assert_bits(&host(&found), &wanted.to_host().unwrap());
@@ -231,10 +232,10 @@ fn combinations_clamps_quantiles_and_reductions_are_those_of_arrays() {
                 assert_bits(&host(&x.clamp_abs(bound).unwrap()), &wanted);
             }
         }
-        // A weight of 0 drops its term, NaN or not, and a weight of 0 in one row those of the row.
+        // A weight of 0 drops its term, also NaN; a weight of 0 for one sample drops the term of that sample.
         let zeros = vec![0.0; batch];
         for x in [x.clone(), recorded(&x)] {
-            // −0 and NaN among them.
+            // With −0 and NaN.
             assert_bits(&host(&Candle::linear_combination(&[(1.0.into(), &x)]).unwrap()), &host(&x));
             for weight in [Weights::All(0.0), Weights::PerRow(&zeros)] {
                 let sum = Candle::linear_combination(&[(1.0.into(), &tensors[1]), (weight, &x)]).unwrap();
@@ -272,7 +273,7 @@ fn combinations_clamps_quantiles_and_reductions_are_those_of_arrays() {
 fn elements_go_to_the_host_and_back() {
     fn elements<E: Element>(shape: &[usize], dtype: DType) {
         let (x, count) = (random(1, shape, dtype), shape.iter().product());
-        // Halves of a unit in the last place of every type, where rounding twice shows.
+        // Near ties of every type, where rounding twice gives another value.
         let values: Vec<f64> = numbers(2, count)
             .into_iter()
             .zip([0.0, 2e-4, 1e-9, 2e-4 + 1e-12, 1.0 / 2048.0 + 1e-12].into_iter().cycle())
@@ -301,7 +302,7 @@ fn elements_go_to_the_host_and_back() {
 fn layouts_do_not_matter() {
     let shape = [2, 3, 4, 5];
     for dtype in FLOATS {
-        // The same elements at the same places, in buffers of another order: transposed, cut out, repeated.
+        // Equal elements at equal places, in buffers with another order: transposed, cut out, repeated.
         let straight = random(1, &shape, dtype);
         let transposed = straight.transpose(0, 3).unwrap().contiguous().unwrap().transpose(0, 3).unwrap();
         let cut = Candle::cat(&[&random(7, &[1, 3, 4, 5], dtype), &straight], 0).unwrap().narrow(0, 1, 2).unwrap();
@@ -335,11 +336,11 @@ fn nothing_is_written_where_others_read() {
         for k in coefficients() {
             let x = random(1, &shape, dtype);
             let copy = x.clone();
-            // One tensor in all places.
+            // One tensor as every operand.
             let next = x.clone().step(x.clone(), Some(&x), &[k]).unwrap().x;
             let clamped = copy.clone().clamp_abs(0.1.into()).unwrap();
             let same = Candle::linear_combination(&[(1.0.into(), &x)]).unwrap();
-            // And what comes out is not what went in under another name.
+            // The results share no buffer with the operands.
             for made in [next, clamped, same] {
                 made.zero_set().unwrap();
             }
@@ -347,7 +348,7 @@ fn nothing_is_written_where_others_read() {
             assert_bits(&host(&x), &values);
         }
     }
-    // A variable that is set anew leaves what was made of it as it was.
+    // Setting a variable does not change results that were computed from it.
     let x = Var::from_tensor(&random(1, &shape, DType::F32)).unwrap();
     let same = Candle::linear_combination(&[(1.0.into(), x.as_tensor())]).unwrap();
     x.set(&random(2, &shape, DType::F32)).unwrap();
@@ -390,7 +391,7 @@ fn runs_with_a_network_in_bf16_stay_close_to_f64_if_the_latents_are_f32() {
     let tau = Timesteps::trailing(1000, 250).unwrap();
     let plan = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap();
     let shape = [2, 3, 8, 8];
-    // A network that gives numbers which bf16 holds: the sign of x, as far as it is noise.
+    // A network whose outputs bf16 holds exactly.
     let run = |latents: DType, network: DType| {
         let zeros = Candle::zeros(&shape, latents, &Device::Cpu).unwrap();
         let mut noise = SeededNoise::new(42);
@@ -414,7 +415,7 @@ fn runs_with_a_network_in_bf16_stay_close_to_f64_if_the_latents_are_f32() {
     assert!(half > 10.0 * mixed, "{half} {mixed}");
 }
 
-/// A network of sorts: elementwise, the same for every backend up to the rounding of one product.
+/// The factor of an elementwise "network", m = PULL·x, which every backend computes with one rounding.
 const PULL: f64 = 0.375;
 
 #[test]
@@ -465,8 +466,8 @@ fn seeded_runs_are_those_of_arrays() {
     for_each_type_and_shape!(runs);
 }
 
-/// ε is guided and the conditional v is kept; with v = 1 the noise has the standard deviation √β. And it is computed to the end
-/// before it is rounded: exp(k·v) is 1e6 and more.
+/// ε is guided and the conditional v is kept; with v = 1 the noise has the standard deviation √β. The product is rounded only
+/// once, at the end: exp(k·v) alone is 1e6 and more.
 #[test]
 fn guidance_keeps_a_learned_variance_also_in_half_precision() {
     let schedule = NoiseSchedule::from_betas(vec![1e-25, 0.5]).unwrap();
@@ -516,7 +517,7 @@ fn gradients_flow_through_a_step() {
             let x0: Vec<f64> = host(&x).iter().zip(host(&m)).map(|(x, m)| k.p * x + k.q * m).collect();
             let found = [&x, &m].map(|leaf| gradients.get(leaf).map(host));
             for (place, x0_of_place) in x0.iter().enumerate() {
-                // Where x̂₀ is clamped, nothing flows through it; what dynamic thresholding divides by is a constant.
+                // No gradient flows through a clamped x̂₀. The divisor of dynamic thresholding is a constant.
                 let row: Vec<f64> = x0[place / 3 * 3..place / 3 * 3 + 3].iter().map(|x0| x0.abs()).collect();
                 let (bound, divisor) = match k.threshold {
                     Threshold::Clip(range) => (range, 1.0),
@@ -711,11 +712,11 @@ fn errors_go_both_ways() {
     let Error::Backend(source) = &error else { panic!("{error:?}") };
     let text = source.to_string();
     assert!(text.contains("17") && error.to_string().ends_with(&text), "{error}");
-    // candle's own comes back as it was, ours with its text.
+    // candle's own error comes back unchanged; an error of this crate comes back with its text.
     assert_eq!(candle_core::Error::from(error).to_string(), text);
     let text = theirs(&x).unwrap_err().to_string();
     assert!(text.starts_with("β[1] = 1.5 is not inside (0, 1)"), "{text}");
-    // And within a run: a network that fails with candle's error, seen from a function of candle's.
+    // Within a run: a network that fails with candle's error, seen from a function that returns candle's error.
     let plan =
         Plan::new(&NoiseSchedule::ddpm().unwrap(), &Timesteps::trailing(1000, 2).unwrap(), &Ddim::deterministic());
     let plan = plan.unwrap();

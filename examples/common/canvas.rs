@@ -16,20 +16,20 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new(path: &Path) -> Result<Self, BoxError> {
-        fs::create_dir_all(path).map_err(|error| format!("cannot make the folder {}: {error}", path.display()))?;
+        fs::create_dir_all(path).map_err(|error| format!("cannot create the folder {}: {error}", path.display()))?;
         Ok(Self { path: path.to_owned() })
     }
 
-    pub(crate) fn save(&self, name: &str, picture: &Canvas) -> Result<(), BoxError> {
+    pub(crate) fn save(&self, name: &str, sheet: &Canvas) -> Result<(), BoxError> {
         let path = self.path.join(name);
         let write = || -> Result<(), BoxError> {
             let mut file = BufWriter::new(File::create(&path)?);
-            let (height, width) = picture.pixels.dim();
+            let (height, width) = sheet.pixels.dim();
             let mut encoder = png::Encoder::new(&mut file, width as u32, height as u32);
             encoder.set_color(png::ColorType::Grayscale);
             encoder.set_compression(png::Compression::High);
             let mut writer = encoder.write_header()?;
-            writer.write_image_data(&picture.pixels.iter().copied().collect::<Vec<u8>>())?;
+            writer.write_image_data(&sheet.pixels.iter().copied().collect::<Vec<u8>>())?;
             writer.finish()?;
             Ok(file.flush()?)
         };
@@ -37,14 +37,14 @@ impl Folder {
     }
 }
 
-/// A pixel of an image, or a dot of a letter, is a square of so many pixels of a sheet.
+/// The side, in pixels of a sheet, of a pixel of an image and of a dot of a letter.
 const SCALE: usize = 2;
 pub(crate) const TILE: usize = SCALE * SIDE;
-/// Between neighbouring images.
+/// Pixels between neighbouring images.
 pub(crate) const GAP: usize = 2;
-/// Around a sheet, and between blocks of images.
+/// Pixels around a sheet, and between blocks of images.
 pub(crate) const MARGIN: usize = 16;
-/// From one line of text to the next.
+/// Pixels from one line of text to the next.
 pub(crate) const LINE: usize = 24;
 
 const PAPER: u8 = 255;
@@ -52,9 +52,9 @@ const FAINT: u8 = 200;
 pub(crate) const GREY: u8 = 96;
 pub(crate) const INK: u8 = 32;
 
-/// A sheet in greys; pixels outside of it are dropped.
+/// A greyscale sheet; pixels outside of it are dropped.
 pub(crate) struct Canvas {
-    /// A line of pixels a row.
+    /// (height, width).
     pixels: Array2<u8>,
 }
 
@@ -71,7 +71,7 @@ impl Canvas {
         }
     }
 
-    /// Images in rows of so many columns, from the top left.
+    /// Draws images in lines of `columns`, from the top left.
     pub(crate) fn tiles(&mut self, x: usize, y: usize, columns: usize, images: &ArrayView2<'_, f32>) {
         for (index, image) in images.rows().into_iter().enumerate() {
             let (left, top) = (x + index % columns * (TILE + GAP), y + index / columns * (TILE + GAP));
@@ -82,7 +82,7 @@ impl Canvas {
         }
     }
 
-    /// A line of text.
+    /// Draws a line of text.
     pub(crate) fn text(&mut self, x: usize, y: usize, shade: u8, text: &str) {
         for (column, row) in font::dots(text) {
             let (left, top) = (x as i64 + column * SCALE as i64, y as i64 + row * SCALE as i64);
@@ -90,14 +90,14 @@ impl Canvas {
         }
     }
 
-    /// A distance, and a bar from the middle to the left if it is smaller than that of the data, to the right if
-    /// larger; to the end for a factor of four.
+    /// Draws a distance and a bar. The bar goes from the middle to the left if the distance is smaller than that of the data,
+    /// and to the right if it is larger; a factor of four reaches the end.
     pub(crate) fn distance(&mut self, x: usize, y: usize, width: usize, distance: f64, of_data: f64) {
         const NUMBER: usize = 56;
         self.text(x, y, GREY, &format!("{distance:.3}"));
         let half = (width - NUMBER) / 2;
         let middle = x + NUMBER + half;
-        // What the number does not show, the bar does not either.
+        // 1e-3 is the last digit of the number; the bar shows no smaller difference.
         let doublings = ((distance + 1e-3) / (of_data + 1e-3)).log2();
         let length = ((doublings / 2.0).abs().min(1.0) * half as f64).round() as usize;
         self.rectangle(middle - half, y + 6, 2 * half, 2, FAINT);
@@ -106,12 +106,12 @@ impl Canvas {
     }
 }
 
-/// The width or height of so many tiles.
+/// The width or height of this many tiles.
 pub(crate) fn extent(tiles: usize) -> usize {
     (tiles * (TILE + GAP)).saturating_sub(GAP)
 }
 
-/// All of a batch, with nothing around it but a margin.
+/// A sheet of all images of a batch, with a margin.
 pub(crate) fn grid(images: &Images) -> Canvas {
     let columns = images.nrows().min(8);
     let rows = images.nrows().div_ceil(columns);
@@ -120,7 +120,7 @@ pub(crate) fn grid(images: &Images) -> Canvas {
     canvas
 }
 
-/// Rows of images with labels to the left.
+/// A sheet of lines of images, each with a label to its left.
 pub(crate) fn labelled(rows: &[(String, Images)]) -> Canvas {
     let left = MARGIN + 104;
     let longest = rows.iter().map(|(_, images)| images.nrows()).max().unwrap_or_default();

@@ -1,9 +1,9 @@
 //! Letters as dots, for sheets of images.
 
-/// Goes onto the letter before it.
+/// The combining circumflex, drawn on the letter before it.
 pub(crate) const ACCENT: char = '\u{302}';
 
-/// Dots from the top of one line of text to its foot, those below the line included.
+/// The height of a line of text in dots, with the part below the baseline.
 pub(crate) const HEIGHT: usize = 9;
 
 /// The dots of a line of text, each as (column, row) from the line's top left; an accent reaches a row above it.
@@ -21,13 +21,13 @@ pub(crate) fn dots(text: &str) -> Vec<(i64, i64)> {
     dots
 }
 
-/// Columns and rows of the dots that make up a letter; none for one that is not in [`FONT`].
+/// Columns and rows of the dots of a letter; none for a letter that is not in [`FONT`].
 fn dots_of(letter: char) -> Vec<(i64, i64)> {
     let mut dots = Vec::new();
     for (letters, rows) in FONT {
         if let Some(place) = letters.chars().position(|other| other == letter) {
-            for (row, picture) in (0..).zip(rows) {
-                let columns = (0..).zip(picture.chars().skip(6 * place).take(5));
+            for (row, line) in (0..).zip(rows) {
+                let columns = (0..).zip(line.chars().skip(6 * place).take(5));
                 dots.extend(columns.filter(|(_, dot)| *dot == '#').map(|(column, _)| (column, row)));
             }
         }
@@ -35,7 +35,7 @@ fn dots_of(letter: char) -> Vec<(i64, i64)> {
     dots
 }
 
-/// Letters of five dots' width, six dots apart, in seven rows and two below the line.
+/// Letters, five dots wide and six dots apart: seven rows above the baseline and two below it.
 const FONT: [(&str, [&str; HEIGHT]); 4] = [
     (
         "0123456789.,:=-+()",

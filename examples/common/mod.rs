@@ -1,4 +1,4 @@
-//! What the examples share: images, a run with a progress bar, work on all processors, tables and sheets of images.
+//! Code that the examples share: images, a run with a progress bar, work on all processors, tables and sheets of images.
 
 #![allow(dead_code, reason = "no example uses all of it")]
 
@@ -16,24 +16,24 @@ use alphabar::{BoxError, Draw, Error, NoiseSource, Plan, Sampling, SeededNoise};
 use indicatif::ProgressBar;
 use ndarray::{Array2, ArrayView1, s};
 
-/// A batch of images, one a row, with pixels from −1, black, to 1, white.
+/// A batch of images, one per row, with pixels from −1 (black) to 1 (white).
 pub(crate) type Images = Array2<f32>;
 
 /// Pixels along a side of an image.
 pub(crate) const SIDE: usize = 28;
 
-/// The folder of the images, unless another is given.
+/// The default folder of the images.
 pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
 /// The training images, which the exact denoiser knows.
 pub(crate) const TRAIN: &str = "fashion-mnist-train.png";
 /// Held-out images.
 pub(crate) const TEST: &str = "fashion-mnist-test.png";
-/// Classes of clothes; image i of either sheet is of class i mod 10.
+/// Classes; image i of either sheet has class i mod 10.
 pub(crate) const KINDS: usize = 10;
 
 // ---- Runs ---------------------------------------------------------------------------------------
 
-/// Runs a plan with the exact denoiser of some data, and moves the progress bar.
+/// Runs a plan with the exact denoiser of the data, and advances the progress bar.
 pub(crate) fn follow<N: NoiseSource<Images>>(
     plan: &Plan,
     x: Images,
@@ -51,13 +51,13 @@ pub(crate) fn follow<N: NoiseSource<Images>>(
 
 // ---- Images -------------------------------------------------------------------------------------
 
-/// Reads a greyscale PNG of images that lie side by side without gaps.
+/// Reads a greyscale PNG of images side by side without gaps.
 pub(crate) fn load(path: &Path) -> Result<Images, BoxError> {
     let sheet = grey(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let (height, width) = sheet.dim();
     let (rows, columns) = (height / SIDE, width / SIDE);
     if columns * rows == 0 || width % SIDE != 0 || height % SIDE != 0 {
-        return Err(format!("{} has {width}x{height} pixels, not whole images of {SIDE}x{SIDE}", path.display()).into());
+        return Err(format!("{}: {width}x{height} pixels are not whole images of {SIDE}x{SIDE}", path.display()).into());
     }
     Ok(Images::from_shape_fn((columns * rows, SIDE * SIDE), |(index, pixel)| {
         let (y, x) = (index / columns * SIDE + pixel / SIDE, index % columns * SIDE + pixel % SIDE);
@@ -83,8 +83,8 @@ pub(crate) fn first_rows(images: &Images, count: u16) -> Images {
     images.slice(s![..usize::from(count).min(images.nrows()), ..]).to_owned()
 }
 
-/// Images with pixel noise N(0, h²): samples of the data, if they are training images.
-pub(crate) fn with_grain(images: &Images, seed: u64, h: f64) -> Result<Images, Error> {
+/// Images with added pixel noise N(0, h²). Training images with it are samples of the data.
+pub(crate) fn with_pixel_noise(images: &Images, seed: u64, h: f64) -> Result<Images, Error> {
     // Sample numbers that no sampler uses.
     let z = SeededNoise::new(seed).from_sample(1 << 32).noise(images, Draw::Initial)?;
     Ok(images + &(z * h as f32))
@@ -94,7 +94,7 @@ pub(crate) fn to_f64(images: &Images) -> Vec<f64> {
     images.iter().copied().map(f64::from).collect()
 }
 
-/// Distance of each image to the nearest one of a set, root mean square over the pixels; averaged over the images.
+/// The distance to the nearest image of a set, root mean square over the pixels, averaged over the images.
 pub(crate) fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
     let distances = set.distances(&to_f64(images));
     distances.iter().sum::<f64>() / distances.len() as f64
@@ -102,7 +102,7 @@ pub(crate) fn mean_distance(set: &FiniteData, images: &Images) -> f64 {
 
 // ---- Tables -------------------------------------------------------------------------------------
 
-/// A line for each row and a column for each number, blank where there is nothing; above them what the numbers are.
+/// Writes a table: a line for each entry of `rows`, a column for each entry of `columns`, and a heading. A cell of `None` is blank.
 pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
     f: &mut impl fmt::Write,
     head: &str,
@@ -110,7 +110,7 @@ pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
     columns: &[C],
     cell: impl Fn(R, C) -> Option<String>,
 ) -> fmt::Result {
-    // An accent takes no room of its own.
+    // An accent adds no width.
     let width = |label: &str| label.chars().filter(|letter| *letter != font::ACCENT).count();
     let widest = rows.iter().map(|(label, _)| width(label)).max().unwrap_or_default().max(width(head));
     let line = |label: &str, cells: &mut dyn Iterator<Item = String>| {
@@ -127,8 +127,8 @@ pub(crate) fn table<R: Copy, C: Copy + fmt::Display>(
 
 // ---- Closed forms -------------------------------------------------------------------------------
 
-/// The probability of each image of a set, given one of them with noise N(0, `variance`) in each pixel, from its squared
-/// distance to each.
+/// The probability of each image of a set, given one of them with noise N(0, `variance`) in each pixel. `squared_distances`
+/// are from the noisy image to each image of the set.
 pub(crate) fn probabilities(squared_distances: &[f64], variance: f64) -> Vec<f64> {
     let least = squared_distances.iter().copied().fold(f64::INFINITY, f64::min);
     let weights: Vec<f64> =
@@ -137,7 +137,7 @@ pub(crate) fn probabilities(squared_distances: &[f64], variance: f64) -> Vec<f64
     weights.into_iter().map(|weight| weight / total).collect()
 }
 
-/// An index drawn with given probabilities, by a u between 0 and 1.
+/// The index that a uniform u in [0, 1) draws with these probabilities.
 pub(crate) fn draw_index(probabilities: &[f64], u: f64) -> usize {
     let mut left = u;
     let found = probabilities.iter().position(|probability| {

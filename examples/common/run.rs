@@ -1,4 +1,4 @@
-//! How a program runs: its errors, its progress, its threads.
+//! How an example runs: its errors, its progress bar, its threads.
 
 use std::cmp::Reverse;
 use std::iter;
@@ -9,12 +9,12 @@ use std::thread;
 use alphabar::{BoxError, Error};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The exit code of a program, and its error as a sentence.
+/// The exit code of a program. Prints an error as one sentence.
 pub(crate) fn exit(result: Result<(), BoxError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // With all causes, in one sentence.
+            // With all causes.
             let causes = iter::successors(error.source(), |cause| cause.source());
             eprintln!("error: {}", causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}")));
             ExitCode::FAILURE
@@ -22,15 +22,15 @@ pub(crate) fn exit(result: Result<(), BoxError>) -> ExitCode {
     }
 }
 
-/// A bar for so many calls of the network; on stderr, and hidden where that is no terminal.
+/// A progress bar for this many network calls, on stderr; hidden if stderr is not a terminal.
 pub(crate) fn progress_of(calls: usize) -> Result<ProgressBar, BoxError> {
     let progress = ProgressBar::new(calls as u64);
     progress.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} network calls, {eta} left")?);
     Ok(progress)
 }
 
-/// Works on all jobs, the most expensive first, on as many threads as there are processors. The results come in any order;
-/// none depends on the number of threads.
+/// Runs all jobs, the most expensive first, on as many threads as there are processors. The results come in any order; no
+/// result depends on the number of threads.
 pub(crate) fn in_parallel<J: Send, R: Send>(
     mut jobs: Vec<J>,
     cost: impl Fn(&J) -> usize,

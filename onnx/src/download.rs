@@ -1,4 +1,4 @@
-//! Where the network's file comes from.
+//! Downloads the network's file.
 
 use std::fs;
 use std::io;
@@ -7,21 +7,21 @@ use std::process::Command;
 
 use alphabar::BoxError;
 
-/// The Python package that carries the network, at the only version that will do.
+/// The Python package that contains the network. Only this version works.
 pub const PACKAGE: &str = "adaptive-terrain-diffusion==0.4.1";
 
-/// The folder that it is brought to unless another is given: one that git ignores.
+/// The default folder of the download. git ignores it.
 pub const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/terrain");
 
-/// The package's line with the hash that pip checks.
+/// The requirements file: the package, with the hash that pip checks.
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt");
 const WHEEL: &str = "adaptive_terrain_diffusion-0.4.1-py3-none-any.whl";
 const IN_WHEEL: &str = "terrain_diffusion/weights/terrain_consistency_unet_difficulty100.onnx";
 
-/// The network's file in a folder, brought there by pip (38 MB) unless it is there.
+/// The path of the network's file in a folder. pip downloads the file (38 MB) if it is missing.
 ///
 /// # Errors
-/// A sentence that says how to get the file by hand, and why it could not be got here.
+/// If the download fails. The message says why, and how to get the file by hand.
 pub fn network_file(folder: &Path) -> Result<PathBuf, BoxError> {
     let file = folder.join(IN_WHEEL);
     if file.is_file() {
@@ -29,16 +29,16 @@ pub fn network_file(folder: &Path) -> Result<PathBuf, BoxError> {
     }
     download(folder).map_err(|reason| {
         format!(
-            "no network in {}, and it could not be downloaded ({reason}); run `python3 -m pip download --no-deps {PACKAGE}`, \
-             unpack the wheel, which is a zip archive, and give {IN_WHEEL} of it as --model",
+            "no network in {}, and the download failed ({reason}); run `python3 -m pip download --no-deps {PACKAGE}`, \
+             unpack the wheel (a zip archive), and pass its file {IN_WHEEL} with --model",
             folder.display()
         )
     })?;
-    if file.is_file() { Ok(file) } else { Err(format!("{PACKAGE} carries no {IN_WHEEL}").into()) }
+    if file.is_file() { Ok(file) } else { Err(format!("{PACKAGE} does not contain {IN_WHEEL}").into()) }
 }
 
 fn download(folder: &Path) -> Result<(), BoxError> {
-    fs::create_dir_all(folder).map_err(|error| format!("cannot make the folder: {error}"))?;
+    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder: {error}"))?;
     eprintln!("downloading {PACKAGE} into {}", folder.display());
     let wheel = folder.join(WHEEL);
     if !wheel.is_file() {
@@ -52,16 +52,16 @@ fn download(folder: &Path) -> Result<(), BoxError> {
     python(Command::new("python3").args(["-m", "zipfile", "--extract"]).arg(&wheel).arg(folder))
 }
 
-/// Runs a command, and takes the last line of what it complains about for the reason of its failure.
+/// Runs a command. If it fails, the error is the last line of its stderr.
 fn python(command: &mut Command) -> Result<(), BoxError> {
     let output = command.output().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no python3 here".to_owned(),
+        io::ErrorKind::NotFound => "python3 is not installed".to_owned(),
         _ => format!("python3 does not start: {error}"),
     })?;
     if output.status.success() {
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr);
-    let last = message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("python3 failed without a word");
+    let last = message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("python3 failed without a message");
     Err(last.trim().into())
 }

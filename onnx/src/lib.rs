@@ -1,8 +1,8 @@
-//! A network from an ONNX file, run by tract, as a predictor for alphabar.
+//! A network from an ONNX file as a predictor for alphabar. tract runs it.
 //!
-//! The network is a U-Net that makes pieces of terrain, from the Python package adaptive-terrain-diffusion 0.4.1 (Youwei Yu, MIT).
-//! It follows the EDM convention (Karras et al. 2022): it is given y = x₀ + σ·n and σ, and returns x₀. [`Edm`] is all that
-//! stands between that convention and this crate's.
+//! The network is a U-Net that generates terrain, from the Python package adaptive-terrain-diffusion 0.4.1 (Youwei Yu, MIT). It follows
+//! the EDM convention (Karras et al. 2022): it receives y = x₀ + σ·n and σ, and returns x₀. [`Edm`] converts between that convention and
+//! alphabar's.
 
 mod download;
 pub mod relief;
@@ -18,20 +18,20 @@ use tract_onnx::prelude::{
     TypedRunnableModel, onnx, tvec,
 };
 
-/// Terrains, [batch, 1, 128, 128], in the network's units, from −1 to 1.
+/// A batch of terrains, [batch, 1, 128, 128], in the network's units, from −1 to 1.
 pub type Terrains = Array4<f32>;
 
 /// Cells along a side of a terrain.
 pub const SIDE: usize = 128;
-/// The σ at which the network takes its input for pure noise.
+/// The largest σ: there the network treats its input as pure noise.
 pub const SIGMA_MAX: f64 = 80.0;
-/// The least σ it was trained with.
+/// The least σ of the network's training.
 pub const SIGMA_MIN: f64 = 0.002;
 
 /// A denoiser D(y; σ) of the EDM convention as a predictor of x₀.
 ///
-/// There y = x₀ + σ·n, here x = √ᾱ·x₀ + √(1−ᾱ)·n. With ᾱ = 1/(1 + σ²) the two are the same up to a factor, y = x/√ᾱ
-/// (Song et al. 2021, Eq. 14), and the network is told σ = √((1−ᾱ)/ᾱ) and no t at all.
+/// EDM has y = x₀ + σ·n, alphabar x = √ᾱ·x₀ + √(1−ᾱ)·n. With ᾱ = 1/(1 + σ²) they differ by a factor only, y = x/√ᾱ (Song et al.
+/// 2021, Eq. 14). The network receives σ = √((1−ᾱ)/ᾱ), and no t.
 pub struct Edm<D>(pub D);
 
 impl<D> Predictor<Terrains> for Edm<D>
@@ -41,7 +41,9 @@ where
     fn predict(&mut self, x: &Terrains, at: Point) -> Result<Terrains, BoxError> {
         let signal = at.level.signal();
         if at.level.is_pure_noise() {
-            return Err("an EDM network cannot be told of pure noise, where σ is infinite".into());
+            return Err(
+                "an EDM network cannot receive pure noise, because its σ is infinite; start at a finite σ".into()
+            );
         }
         let y = x.mapv(|x| (f64::from(x) / signal) as f32);
         (self.0)(y, at.level.sigma())
@@ -52,10 +54,12 @@ where
     }
 }
 
-/// The T noise levels of EDM's steps, σ_t = (σ_min^(1/ρ) + t/(T−1)·(σ_max^(1/ρ) − σ_min^(1/ρ)))^ρ from σ_min at t = 0 to σ_max at
-/// t = T−1, with ρ = 7 (Karras et al. 2022, Eq. 5, which counts the other way).
+/// A schedule of T noise levels with EDM's spacing, from σ_min at t = 0 to σ_max at t = T−1 (Karras et al. 2022, Eq. 5, which counts in
+/// the other direction):
 ///
-/// The network knows no T; any T will do from which τ takes what it needs. Evenly spaced t are EDM's spacing of σ.
+/// σ_t = (σ_min^(1/ρ) + t/(T−1)·(σ_max^(1/ρ) − σ_min^(1/ρ)))^ρ with ρ = 7
+///
+/// The network does not depend on T, so any T works that is large enough for the timesteps. Evenly spaced t give EDM's spacing of σ.
 ///
 /// # Errors
 /// [`alphabar::Error::Count`] unless 2 ≤ T.
@@ -70,29 +74,29 @@ pub fn karras(train_steps: usize) -> Result<NoiseSchedule, alphabar::Error> {
     NoiseSchedule::from_alpha_bars(levels.collect::<Result<Vec<_>, alphabar::Error>>()?)
 }
 
-/// The network itself, for batches of one size.
+/// The network, for batches of one size.
 #[derive(Clone)]
 pub struct Network {
     model: Arc<TypedRunnableModel>,
-    /// One for each terrain of a batch.
+    /// One for each terrain of a batch, from 0 to 1.
     difficulties: Array1<f32>,
 }
 
 impl Network {
-    /// Reads the network for terrains of these difficulties, from 1, smooth, to 100, rough: one for each of a batch.
+    /// Reads the network for a batch of terrains with these difficulties, from 1 (smooth) to 100 (rough), one per terrain.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the file or with a difficulty.
+    /// If the file cannot be read as this network, or if a difficulty is outside 1..=100 or none is given.
     pub fn load(file: &Path, difficulties: &[u8]) -> Result<Self, BoxError> {
         if let Some(wrong) = difficulties.iter().find(|difficulty| !(1..=100).contains(*difficulty)) {
-            return Err(format!("difficulty {wrong} does not lie in 1..=100").into());
+            return Err(format!("difficulty {wrong} must be in 1..=100").into());
         }
         let batch = difficulties.len();
         if batch == 0 {
-            return Err("a batch needs a difficulty for each of its terrains, and none is given".into());
+            return Err("no difficulty is given; give one for each terrain of the batch".into());
         }
         let read = || {
-            // Which of its inputs is which, the file says by their order: noisy, sigma, difficulty.
+            // The file's inputs, in this order: noisy, sigma, difficulty.
             let shapes: [&[usize]; 3] = [&[batch, 1, SIDE, SIDE], &[batch], &[batch]];
             let mut model = onnx().model_for_path(file)?;
             for (input, shape) in shapes.into_iter().enumerate() {
@@ -105,15 +109,15 @@ impl Network {
         Ok(Self { model, difficulties })
     }
 
-    /// D(y; σ).
+    /// The denoised batch D(y; σ).
     ///
     /// # Errors
-    /// A sentence that says what is wrong with y, or what tract says.
+    /// If y has another shape than the network was read for, or if tract fails.
     pub fn denoise(&self, y: Terrains, sigma: f64) -> Result<Terrains, BoxError> {
         let batch = self.difficulties.len();
         if y.shape() != [batch, 1, SIDE, SIDE] {
             let found = y.shape();
-            return Err(format!("the network was read for [{batch}, 1, {SIDE}, {SIDE}] and is given {found:?}").into());
+            return Err(format!("the network was read for [{batch}, 1, {SIDE}, {SIDE}], but y has {found:?}").into());
         }
         let sigmas = Array1::from_elem(batch, sigma as f32);
         let inputs = tvec!(y.into_tvalue(), sigmas.into_tvalue(), self.difficulties.clone().into_tvalue());
@@ -125,7 +129,7 @@ impl Network {
         Ok(x0.into_dimensionality()?)
     }
 
-    /// The network as a predictor. One network may serve several runs at once.
+    /// The network as a predictor. Several runs may share one network at once.
     pub fn predictor(&self) -> impl Predictor<Terrains> + '_ {
         Edm(|y, sigma| self.denoise(y, sigma))
     }

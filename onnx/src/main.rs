@@ -1,16 +1,16 @@
-//! Terrain from noise, by a network that others trained and published as an ONNX file.
+//! Terrain from noise, with a published network from an ONNX file.
 //!
 //! ```sh
 //! cargo run --release -p alphabar-onnx
 //! cargo run --release -p alphabar-onnx -- --help
 //! ```
 //!
-//! The file says of itself that it was made by consistency distillation: told any σ, the network answers not with the mean of
-//! all terrains that x may be the noisy form of, as the x̂₀ of a diffusion model is, but with one terrain, where it takes the
-//! ODE through x to end. Its package calls it once, at σ = 80; that is S = 1 here. At S > 1 each step takes the answer for x̂₀ and
-//! goes a part of the way to it, along chords to the ODE's end and not along the ODE. What comes out is terrain, of more relief
-//! than one call gives; of some noises, ten metres of it. That is the network's doing, not the sampler's: with a network that
-//! predicts the mean, DDIM and DDPM come nearer to its data the larger S is, as the example `sample` shows.
+//! The file's metadata says that the network was made by consistency distillation. The x̂₀ of a diffusion network is the mean of
+//! all terrains that x may be a noisy version of. This network returns one terrain instead, at any σ: its estimate of where the ODE
+//! through x ends. Its package calls it once, at σ = 80; that is S = 1 here. At S > 1 each step takes the output as x̂₀ and goes part
+//! of the way to it, along chords to the ODE's end and not along the ODE. The results are terrains with more relief than one call
+//! gives, for some noises ten metres. The cause is the network and not the sampler: with a network that predicts the mean, DDIM and
+//! DDPM come closer to its data with larger S, as the example `sample` shows.
 
 #[path = "../../examples/common/font.rs"]
 mod font;
@@ -40,7 +40,7 @@ use crate::run::{exit, in_parallel, progress_of};
 /// The file comes with a Python package that pip downloads on the first run (38 MB). Prints a table and writes terrain.png.
 #[derive(Parser)]
 struct Options {
-    /// Folder for the picture, made if it is not there
+    /// Folder for the image; it is created if it does not exist
     #[arg(long, value_name = "FOLDER", default_value = "out")]
     out: PathBuf,
 
@@ -48,28 +48,28 @@ struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// How many terrains each method makes
+    /// How many terrains each sampler makes
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     batch: u16,
 
-    /// How rough the terrains are to be, from 1 to 100; those of a batch take them in turn
+    /// Roughness of the terrains, each from 1 to 100; the terrains of a batch cycle through the list
     #[arg(long, value_name = "NUMBER,...", value_delimiter = ',', default_value = "30,90",
           value_parser = clap::value_parser!(u8).range(1..=100))]
     difficulty: Vec<u8>,
 
-    /// Numbers of steps S that DDIM takes, each from 1 to 1000; 1 is the network by itself
+    /// Inference steps S of DDIM, each from 1 to 1000; 1 is the network alone
     #[arg(long, value_name = "S,...", value_delimiter = ',', default_value = "1,5,10,20")]
     steps: Vec<usize>,
 
-    /// Number of steps S that DDPM takes
+    /// Inference steps S of DDPM
     #[arg(long, value_name = "S", default_value_t = 50)]
     ddpm_steps: usize,
 
-    /// The network's file, if it is here already
+    /// The network's ONNX file; without it the file is downloaded
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// Folder that the network is downloaded into
+    /// Folder for the download
     #[arg(long, value_name = "FOLDER", default_value = CACHE)]
     cache: PathBuf,
 }
@@ -80,17 +80,17 @@ fn main() -> ExitCode {
 
 fn make(options: &Options) -> Result<(), BoxError> {
     let started = Instant::now();
-    // Whatever is wrong with the options comes to light here, before the download and the work.
+    // Errors in the options are found here, before the download and the work.
     let schedule = karras(1000)?;
     let methods = Method::all(options, &schedule)?;
     fs::create_dir_all(&options.out)
-        .map_err(|error| format!("cannot make the folder {}: {error}", options.out.display()))?;
+        .map_err(|error| format!("cannot create the folder {}: {error}", options.out.display()))?;
 
     let file = options.model.clone().map_or_else(|| network_file(&options.cache), Ok)?;
     let difficulties: Vec<u8> = options.difficulty.iter().copied().cycle().take(usize::from(options.batch)).collect();
     let network = Network::load(&file, &difficulties)?;
 
-    // Every method starts from the same noise.
+    // Every sampler starts from the same noise.
     let like = Terrains::zeros((difficulties.len(), 1, SIDE, SIDE));
     let x_t = SeededNoise::new(options.seed).noise(&like, Draw::Initial)?;
     let progress = progress_of(methods.iter().map(|method| method.plan.len()).sum())?;
@@ -108,22 +108,22 @@ fn make(options: &Options) -> Result<(), BoxError> {
     made.sort_by_key(|made| made.method.place);
 
     let path = options.out.join("terrain.png");
-    picture(&made, &difficulties, options.seed)
+    sheet(&made, &difficulties, options.seed)
         .save(&path)
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     let table = table(&made);
     write!(
         io::stdout(),
-        "{table}\n{:.0} s in all; the picture is {}\n",
+        "{table}\n{:.0} s in all; the image is {}\n",
         started.elapsed().as_secs_f64(),
         path.display()
     )?;
     Ok(())
 }
 
-/// A method with its plan.
+/// A sampler with its plan.
 struct Method {
-    /// On the picture, from the left.
+    /// The column of the image, from the left.
     place: usize,
     name: String,
     plan: Plan,
@@ -136,7 +136,7 @@ struct Made {
 }
 
 impl Method {
-    /// DDIM at each S, and DDPM.
+    /// DDIM with each S, and DDPM.
     fn all(options: &Options, schedule: &NoiseSchedule) -> Result<Vec<Self>, Error> {
         let tau = |steps| Timesteps::trailing(schedule.len(), steps);
         let mut methods = Vec::new();
@@ -167,7 +167,7 @@ fn follow(
     run.into_x()
 }
 
-/// A line for each method.
+/// The results as text, with a line for each sampler.
 fn table(made: &[Made]) -> String {
     let reference =
         made.iter().filter(|made| made.method.name.starts_with("DDIM")).max_by_key(|made| made.method.plan.len());
@@ -184,8 +184,8 @@ fn table(made: &[Made]) -> String {
         );
     }
     table
-        + "relief: from the lowest to the highest hundredth of the cells; roughness: from a cell to its neighbour, RMS;\n\
-           change: RMS per cell from what DDIM makes at the largest S, in the network's units, of which there are two\n"
+        + "relief: height from the 1st to the 99th percentile of the cells; roughness: RMS difference of neighbouring cells;\n\
+           change: RMS difference per cell from DDIM with the largest S, in the network's units (−1 to 1)\n"
 }
 
 fn rms(a: &Terrains, b: &Terrains) -> f64 {
@@ -198,37 +198,37 @@ const LINE: usize = 24;
 const INK: Rgb<u8> = Rgb([32; 3]);
 const GREY: Rgb<u8> = Rgb([96; 3]);
 
-/// A column for each method, a row for each terrain.
-fn picture(made: &[Made], difficulties: &[u8], seed: u64) -> RgbImage {
+/// The image: a column for each sampler, a row for each terrain.
+fn sheet(made: &[Made], difficulties: &[u8], seed: u64) -> RgbImage {
     let (width, height) = size(SIDE);
     let (right, down) = (width + MARGIN, height + MARGIN);
     let top = MARGIN + 2 * LINE;
-    let mut picture = RgbImage::from_pixel(
+    let mut image = RgbImage::from_pixel(
         (MARGIN + made.len() * right) as u32,
         (top + difficulties.len() * (down + LINE)) as u32,
         Rgb([255; 3]),
     );
-    text(&mut picture, MARGIN, MARGIN, INK, &format!("terrain from the same noise, seed {seed}"));
+    text(&mut image, MARGIN, MARGIN, INK, &format!("terrain from the same noise, seed {seed}"));
     for (column, Made { method, terrains, .. }) in made.iter().enumerate() {
         let left = MARGIN + column * right;
-        text(&mut picture, left, MARGIN + LINE, INK, &method.name);
+        text(&mut image, left, MARGIN + LINE, INK, &method.name);
         for (row, (terrain, difficulty)) in terrains.axis_iter(Axis(0)).zip(difficulties).enumerate() {
             let top = top + row * (down + LINE);
             let heights = heights(&terrain.slice(s![0, .., ..]));
-            draw(&mut picture, left, top, &heights);
+            draw(&mut image, left, top, &heights);
             let label = format!("difficulty {difficulty}: {:.1} m", relief(&heights));
-            text(&mut picture, left, top + height + 6, GREY, &label);
+            text(&mut image, left, top + height + 6, GREY, &label);
         }
     }
-    picture
+    image
 }
 
-/// A line of text; a dot of a letter is a square of two pixels.
-fn text(picture: &mut RgbImage, left: usize, top: usize, colour: Rgb<u8>, text: &str) {
+/// Draws a line of text. Each dot of a letter is a square of 2×2 pixels.
+fn text(image: &mut RgbImage, left: usize, top: usize, colour: Rgb<u8>, text: &str) {
     for (column, row) in font::dots(text) {
         for (x, y) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
             let (x, y) = (left as i64 + 2 * column + x, top as i64 + 2 * row + y);
-            if let Some(pixel) = picture.get_pixel_mut_checked(x as u32, y as u32) {
+            if let Some(pixel) = image.get_pixel_mut_checked(x as u32, y as u32) {
                 *pixel = colour;
             }
         }

@@ -1,17 +1,16 @@
-//! Terrain as heights, and as something that a person sees as terrain.
+//! Terrain as heights in metres, and as an image.
 
 use image::{Rgb, RgbImage};
 use ndarray::{Array2, ArrayView2};
 
-/// The greatest height that the network's units stand for, in metres.
+/// The largest height that the network's units represent, in metres.
 const MAX_HEIGHT: f64 = 22.168_64;
-/// The height in metres up to which its units are about linear.
+/// The height in metres up to which the network's units are about linear.
 const LINEAR: f64 = 0.1;
-/// The side of a cell in metres, as the package's simulators have it.
+/// The side of a cell in metres, as in the package's simulators.
 const CELL: f64 = 0.1;
 
-/// Heights in metres from the network's units u, which go as their inverse hyperbolic sine:
-/// u = 2·asinh(h/0.1)/asinh(22.17/0.1) − 1.
+/// Heights h in metres from the network's units u, where u = 2·asinh(h/0.1)/asinh(22.17/0.1) − 1.
 #[must_use]
 pub fn heights(units: &ArrayView2<'_, f32>) -> Array2<f64> {
     let full = (MAX_HEIGHT / LINEAR).asinh();
@@ -21,7 +20,7 @@ pub fn heights(units: &ArrayView2<'_, f32>) -> Array2<f64> {
     })
 }
 
-/// Height between the lowest and the highest hundredth of the cells, in metres.
+/// The height between the 1st and the 99th percentile of the cells, in metres.
 #[must_use]
 pub fn relief(heights: &Array2<f64>) -> f64 {
     let (low, high) = range(heights);
@@ -47,8 +46,8 @@ fn range(heights: &Array2<f64>) -> (f64, f64) {
     if sorted.is_empty() { (0.0, 0.0) } else { (at(0.01), at(0.99)) }
 }
 
-/// The same with each cell blended with its neighbours by the binomial weights 1, 4, 6, 4, 1 along both axes, as the package
-/// hands its terrain out.
+/// Smoothed heights: each cell is blended with its neighbours by the binomial weights 1, 4, 6, 4, 1 along both axes, as in the
+/// package's output.
 #[must_use]
 pub fn smoothed(heights: &Array2<f64>) -> Array2<f64> {
     const WEIGHTS: [f64; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
@@ -56,7 +55,7 @@ pub fn smoothed(heights: &Array2<f64>) -> Array2<f64> {
         let (rows, columns) = heights.dim();
         Array2::from_shape_fn(heights.dim(), |(row, column)| {
             let of_place = |(place, weight): (usize, &f64)| {
-                // Beyond an edge lies more of what is at the edge.
+                // Edges are extended by their own values.
                 let row = (row + place * row_step).saturating_sub(2 * row_step).min(rows - 1);
                 let column = (column + place * column_step).saturating_sub(2 * column_step).min(columns - 1);
                 weight * heights.get((row, column)).copied().unwrap_or_default()
@@ -67,15 +66,15 @@ pub fn smoothed(heights: &Array2<f64>) -> Array2<f64> {
     along(&along(heights, 1, 0), 0, 1)
 }
 
-/// Pixels of a picture for a cell from west to east, and for two from north to south.
+/// Pixels per cell from west to east, and per two cells from north to south.
 const ZOOM: usize = 2;
-/// So many times higher than wide heights are drawn.
+/// The vertical exaggeration of the drawing.
 const EXAGGERATION: f64 = 2.0;
-/// But no higher than so many pixels.
+/// The largest height of the drawing in pixels.
 const RISE: f64 = 70.0;
-/// What is drawn below the lowest cell.
+/// Pixels below the lowest cell.
 const FOOT: usize = 10;
-/// Of what is under the surface, where it is cut.
+/// The colour of the cut below the surface.
 const EARTH: [f64; 3] = [120.0, 100.0, 84.0];
 
 /// Width and height in pixels of a terrain seen from the south and above.
@@ -84,9 +83,9 @@ pub fn size(cells: usize) -> (usize, usize) {
     (cells * ZOOM, cells * ZOOM / 2 + RISE as usize + FOOT)
 }
 
-/// Draws a terrain, smoothed, as seen from the south and above, lit from the north-west and coloured by height from its own
-/// lowest to its highest.
-pub fn draw(picture: &mut RgbImage, left: usize, top: usize, heights: &Array2<f64>) {
+/// Draws a smoothed terrain, seen from the south and above and lit from the north-west. The colours go from its lowest to its
+/// highest point.
+pub fn draw(image: &mut RgbImage, left: usize, top: usize, heights: &Array2<f64>) {
     let heights = smoothed(heights);
     let (low, high) = range(&heights);
     let span = (high - low).max(1e-9);
@@ -96,21 +95,21 @@ pub fn draw(picture: &mut RgbImage, left: usize, top: usize, heights: &Array2<f6
     let at = |row: usize, column: usize| {
         heights.get((row.min(rows - 1), column.min(columns - 1))).copied().unwrap_or(low).clamp(low, high)
     };
-    // From the far edge to the near one; what is nearer covers what is farther.
+    // From the far edge to the near one: near cells cover far ones.
     for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
         let height = at(row, column);
-        // How steeply it falls to the west and to the north, whence the light comes.
+        // The slopes towards the west and the north, where the light comes from.
         let west = (at(row, column + 1) - at(row, column.saturating_sub(1))) / (2.0 * CELL);
         let north = (at(row + 1, column) - at(row.saturating_sub(1), column)) / (2.0 * CELL);
         let light = (0.5 * west + 0.5 * north + 0.7) / (1.0 + west * west + north * north).sqrt();
         let colour = shade(ramp((height - low) / span), 0.4 + 0.85 * light.max(0.0));
         let surface = (foot - FOOT - (rows - row) * ZOOM / 2) as f64 - (height - low) * rise;
         for y in surface.max(0.0) as usize..foot {
-            // The near edge is cut through.
+            // The near edge shows the cut.
             let cut = row + 1 == rows && y as f64 > surface + 1.0;
             let colour = if cut { shade(EARTH, 1.0) } else { colour };
             for x in 0..ZOOM {
-                if let Some(pixel) = picture.get_pixel_mut_checked((left + column * ZOOM + x) as u32, y as u32) {
+                if let Some(pixel) = image.get_pixel_mut_checked((left + column * ZOOM + x) as u32, y as u32) {
                     *pixel = colour;
                 }
             }
@@ -118,7 +117,7 @@ pub fn draw(picture: &mut RgbImage, left: usize, top: usize, heights: &Array2<f6
     }
 }
 
-/// A colour of a map for a height from 0, low, to 1, high.
+/// The map colour of a height from 0 (low) to 1 (high).
 fn ramp(share: f64) -> [f64; 3] {
     const STOPS: [[f64; 3]; 5] = [
         [84.0, 122.0, 92.0],

@@ -1,4 +1,4 @@
-//! The wrapper's arithmetic, typed again; and, where its file is here, the network against onnxruntime.
+//! The wrapper's arithmetic, typed again. If the network's file exists, the network is compared with onnxruntime.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use alphabar_onnx::relief::{heights, relief, roughness, smoothed};
 use alphabar_onnx::{CACHE, Edm, Network, SIDE, Terrains, karras, network_file};
 use ndarray::{Array2, Array4};
 
-/// The standard deviation of some Gaussian data, centred at 0.3.
+/// The standard deviation of the Gaussian data; its mean is 0.3.
 const S: f64 = 0.4;
 
-/// D(y; σ) for it: E[x₀ | x₀ + σ·n = y].
+/// The exact denoiser D(y; σ) of that data: E[x₀ | x₀ + σ·n = y].
 fn denoise(y: f64, sigma: f64) -> f64 {
     0.3 + S * S / (S * S + sigma * sigma) * (y - 0.3)
 }
@@ -24,7 +24,7 @@ fn edm() -> Edm<impl FnMut(Terrains, f64) -> Result<Terrains, BoxError>> {
     Edm(|y: Terrains, sigma| Ok(y.mapv(|y| denoise(f64::from(y), sigma) as f32)))
 }
 
-/// About N(0, 1), and the same as in check.py.
+/// Values that are about N(0, 1), equal to those of check.py.
 fn pseudo_normals() -> Terrains {
     let mut state = 1_u32;
     let mut next = || {
@@ -35,7 +35,7 @@ fn pseudo_normals() -> Terrains {
 }
 
 #[test]
-fn an_edm_denoiser_is_told_sigma_and_given_x_over_the_signal() {
+fn an_edm_denoiser_receives_sigma_and_x_over_the_signal() {
     for sigma in [0.002, 0.5, 3.0, 80.0] {
         let level = NoiseLevel::from_sigma(sigma).unwrap();
         let mut received = Vec::new();
@@ -49,7 +49,7 @@ fn an_edm_denoiser_is_told_sigma_and_given_x_over_the_signal() {
         assert_eq!(predictor.prediction(), Prediction::Sample);
         let [(y, received)] = received[..] else { panic!("one call makes one call") };
         assert!((received / sigma - 1.0).abs() < 1e-14, "received {received}");
-        assert!((f64::from(y) - (1.5 - 0.7 * sigma)).abs() < 1e-6 * (1.0 + sigma), "σ = {sigma}: given {y}");
+        assert!((f64::from(y) - (1.5 - 0.7 * sigma)).abs() < 1e-6 * (1.0 + sigma), "σ = {sigma}: received {y}");
         assert_eq!(x0[[0, 0, 0, 0]], y, "x₀ comes back as it is");
     }
     assert!(edm().predict(&Terrains::zeros((1, 1, 1, 1)), Point::new(0.0, NoiseLevel::PURE_NOISE)).is_err());
@@ -71,7 +71,7 @@ fn an_edm_denoiser_is_the_exact_predictor_of_the_same_data() {
 fn the_levels_are_those_of_edm() {
     let schedule = karras(1000).unwrap();
     for t in [0, 1, 499, 998, 999] {
-        // Eq. 5 of Karras et al. 2022, whose i counts down from the noise, N = T.
+        // Eq. 5 of Karras et al. 2022, with N = T; its i counts from the noise.
         let i = 999.0 - t as f64;
         let root = 80.0_f64.powf(1.0 / 7.0) + i / 999.0 * (0.002_f64.powf(1.0 / 7.0) - 80.0_f64.powf(1.0 / 7.0));
         let sigma = schedule.level(t).unwrap().sigma();
@@ -132,7 +132,7 @@ fn what_is_not_the_network_is_refused_in_a_sentence() {
     assert!(error.to_string().contains("pip download --no-deps adaptive-terrain-diffusion==0.4.1"), "{error}");
 }
 
-/// The network's file, if it is here; if not, says so past the test's captured output.
+/// The network's file, if it exists. Otherwise prints that the test is skipped, also if the test's output is captured.
 fn file() -> Option<PathBuf> {
     let file = Path::new(CACHE).join("terrain_diffusion/weights/terrain_consistency_unet_difficulty100.onnx");
     if file.is_file() {
@@ -140,7 +140,7 @@ fn file() -> Option<PathBuf> {
     }
     let _ = writeln!(
         io::stderr(),
-        "\nSKIPPED: the network's file is not here; `cargo run --release -p alphabar-onnx` brings it"
+        "\nSKIPPED: the network's file is missing; `cargo run --release -p alphabar-onnx` downloads it"
     );
     None
 }
@@ -156,7 +156,7 @@ fn the_network_says_what_onnxruntime_says() {
         }
     };
 
-    // Printed by check.py with onnxruntime 1.32; over all cells, tract differs from it by up to 3e-5 in both.
+    // Printed by check.py with onnxruntime 1.32. Over all cells tract differs by up to 3e-5, in both tests.
     let one_call = network.denoise(pseudo_normals() * 5.0, 5.0).unwrap();
     let expected = [
         -0.403408, 0.048219, 0.076029, 0.111715, 0.030609, 0.071015, 0.031944, 0.012678, 0.001361, -0.001813, 0.035431,
