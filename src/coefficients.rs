@@ -37,7 +37,13 @@ use crate::solver::{Combination, Keeps};
 /// // A step that returns x̂₀, at ᾱ = 0.36: x′ = (x − 0.8·ε)/0.6.
 /// let level = NoiseLevel::from_alpha_bar(0.36)?;
 /// let only_x0 = Combination::new(1.0, 0.0, 0.0, 0.0);
-/// let k = Coefficients::new(Prediction::Epsilon, &level, only_x0, Default::default(), Default::default())?;
+/// let k = Coefficients::new(
+///     Prediction::Epsilon,
+///     &level,
+///     only_x0,
+///     Default::default(),
+///     Default::default(),
+/// )?;
 /// assert!((k.x - 1.0 / 0.6).abs() < 1e-15 && (k.model + 0.8 / 0.6).abs() < 1e-15);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -76,8 +82,19 @@ pub const MAX_HISTORY: usize = 4;
 /// ```
 /// use alphabar::{DpmSolverPp, NoiseSchedule, Plan, Timesteps};
 ///
-/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 20)?, &DpmSolverPp::multistep(2)?)?;
-/// let ages = |index: usize| plan.steps()[index].coefficients.history.iter().map(|(age, _)| age).collect::<Vec<_>>();
+/// let plan = Plan::new(
+///     &NoiseSchedule::ddpm()?,
+///     &Timesteps::trailing(1000, 20)?,
+///     &DpmSolverPp::multistep(2)?,
+/// )?;
+/// let ages = |index: usize| {
+///     plan.steps()[index]
+///         .coefficients
+///         .history
+///         .iter()
+///         .map(|(age, _)| age)
+///         .collect::<Vec<_>>()
+/// };
 /// assert_eq!((ages(0), ages(1)), (vec![], vec![1]));
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -32,10 +32,18 @@
 //!
 //! let schedule = compat::Tables::scaled_linear(1000, 0.00085, 0.012)?.schedule()?;
 //! let tau = Timesteps::linspace(1000, 10)?.ending(PathEnd::FirstLevel);
-//! let plan = compat::ddim(&Plan::builder(&schedule, &tau), 10, &Ddim::deterministic())?;
+//! let plan =
+//!     compat::ddim(&Plan::builder(&schedule, &tau), 10, &Ddim::deterministic())?;
 //! // The first step goes to t = 899, although the next step starts at t = 888.
-//! assert_eq!((plan.steps()[0].t, plan.steps()[0].s, plan.steps()[1].t), (999.0, Some(899.0), 888.0));
-//! assert!(plan.lint().iter().any(|warning| matches!(warning, Lint::Disconnected { index: 0, .. })));
+//! assert_eq!(
+//!     (plan.steps()[0].t, plan.steps()[0].s, plan.steps()[1].t),
+//!     (999.0, Some(899.0), 888.0)
+//! );
+//! assert!(
+//!     plan.lint()
+//!         .iter()
+//!         .any(|warning| matches!(warning, Lint::Disconnected { index: 0, .. }))
+//! );
 //! # Ok::<(), alphabar::Error>(())
 //! ```
 

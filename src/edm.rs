@@ -23,8 +23,13 @@ use crate::prediction::{Prediction, SigmaData};
 /// let path = Path::karras(&edm, 18)?;
 /// let first = path.points()[0];
 /// assert_eq!((first.level.noise(), first.t), (80.0, 80_f64.ln() / 4.0));
-/// let plan = Plan::builder_along(&path).prediction(edm.prediction()).build(&Ddim::deterministic())?;
-/// assert!((plan.steps()[0].point().input_scale - 1.0 / (6400.25_f64).sqrt()).abs() < 1e-17);
+/// let plan = Plan::builder_along(&path)
+///     .prediction(edm.prediction())
+///     .build(&Ddim::deterministic())?;
+/// assert!(
+///     (plan.steps()[0].point().input_scale - 1.0 / (6400.25_f64).sqrt()).abs()
+///         < 1e-17
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[doc(alias("EDMEulerScheduler", "preconditioning", "Karras"))]

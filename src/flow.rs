@@ -27,9 +27,12 @@ use crate::schedule::MAX_TRAIN_STEPS;
 ///
 /// // Flux in 4 calls at 1024×1024, which is 4096 tokens.
 /// let path = Flow::flux(4096)?.path(4)?;
-/// let sigmas: Vec<f64> = path.points().iter().map(|point| point.level.flow_sigma()).collect();
+/// let sigmas: Vec<f64> =
+///     path.points().iter().map(|point| point.level.flow_sigma()).collect();
 /// assert!((sigmas[1] - 0.904531).abs() < 1e-6);
-/// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic())?;
+/// let plan = Plan::builder_along(&path)
+///     .prediction(Prediction::Flow)
+///     .build(&Ddim::deterministic())?;
 /// assert_eq!(plan.len(), 4);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -15,13 +15,20 @@
 //!
 //! let schedule = NoiseSchedule::ddpm()?;
 //! let (b, f, c, h, w) = (2, 3, 4, 8, 8);
-//! let (x0, eps) = (Array5::<f32>::ones((b, f, c, h, w)), Array5::zeros((b, f, c, h, w)));
+//! let (x0, eps) =
+//!     (Array5::<f32>::ones((b, f, c, h, w)), Array5::zeros((b, f, c, h, w)));
 //! let t = [[999, 700, 20], [0, 300, 600]];
 //!
-//! let levels = t.as_flattened().iter().map(|t| schedule.level(*t)).collect::<Result<Vec<NoiseLevel>, _>>()?;
+//! let levels = t
+//!     .as_flattened()
+//!     .iter()
+//!     .map(|t| schedule.level(*t))
+//!     .collect::<Result<Vec<NoiseLevel>, _>>()?;
 //! let x0 = x0.into_shape_with_order((b * f, c, h, w)).unwrap();
 //! let eps = eps.into_shape_with_order((b * f, c, h, w)).unwrap();
-//! let x = forward::add_noise(&x0, &eps, &levels)?.into_shape_with_order((b, f, c, h, w)).unwrap();
+//! let x = forward::add_noise(&x0, &eps, &levels)?
+//!     .into_shape_with_order((b, f, c, h, w))
+//!     .unwrap();
 //! assert_eq!(x[[1, 2, 0, 0, 0]], schedule.level(600)?.signal() as f32);
 //! # Ok::<(), alphabar::Error>(())
 //! ```
@@ -48,10 +55,12 @@ use crate::tensor::{Tensor, Weights};
 /// use ndarray::array;
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
-/// let (x0, eps) = (array![[1.0_f32, -1.0], [0.5, 0.5]], array![[0.3_f32, 0.1], [-0.7, 1.2]]);
+/// let (x0, eps) =
+///     (array![[1.0_f32, -1.0], [0.5, 0.5]], array![[0.3_f32, 0.1], [-0.7, 1.2]]);
 /// // One t for all samples, and one for each sample.
 /// let x = forward::add_noise(&x0, &eps, &[schedule.level(500)?])?;
-/// let x = forward::add_noise(&x0, &eps, &[schedule.level(3)?, schedule.level(980)?])?;
+/// let x =
+///     forward::add_noise(&x0, &eps, &[schedule.level(3)?, schedule.level(980)?])?;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[doc(alias("q_sample", "noising"))]
@@ -69,7 +78,12 @@ pub fn add_noise<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Resul
 /// use alphabar::{NoiseSchedule, forward};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
-/// let x = forward::renoise(&vec![1.0_f32], &vec![0.3], &schedule.level(100)?, &schedule.level(200)?)?;
+/// let x = forward::renoise(
+///     &vec![1.0_f32],
+///     &vec![0.3],
+///     &schedule.level(100)?,
+///     &schedule.level(200)?,
+/// )?;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub fn renoise<T: Tensor>(x_s: &T, z: &T, s: &NoiseLevel, t: &NoiseLevel) -> Result<T, Error> {
@@ -107,7 +121,8 @@ pub fn velocity<T: Tensor>(x0: &T, epsilon: &T, levels: &[NoiseLevel]) -> Result
 /// use alphabar::{NoiseLevel, Prediction, forward};
 ///
 /// let (x0, epsilon) = (vec![1.0_f64], vec![0.25]);
-/// let u = forward::target(Prediction::Flow, &x0, &epsilon, &[NoiseLevel::flow(0.3)?])?;
+/// let u =
+///     forward::target(Prediction::Flow, &x0, &epsilon, &[NoiseLevel::flow(0.3)?])?;
 /// assert_eq!(u, [-0.75]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -127,7 +142,8 @@ pub fn target<T: Tensor>(prediction: Prediction, x0: &T, epsilon: &T, levels: &[
 ///
 /// let level = NoiseSchedule::ddpm()?.level(500)?;
 /// let (x, v) = (vec![1.0_f32], vec![0.0]);
-/// let x0 = forward::convert(&x, &v, Prediction::Velocity, Prediction::Sample, &[level])?;
+/// let x0 =
+///     forward::convert(&x, &v, Prediction::Velocity, Prediction::Sample, &[level])?;
 /// assert!((x0[0] - 0.279).abs() < 1e-3);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -9,8 +9,8 @@
 //! - A setting that contradicts another, or makes no sense, is an error that names its key.
 //!
 //! ```
-//! use alphabar::hub::SchedulerConfig;
 //! use alphabar::Ddim;
+//! use alphabar::hub::SchedulerConfig;
 //!
 //! let config = SchedulerConfig::from_json(
 //!     r#"{
@@ -160,7 +160,9 @@ impl SchedulerConfig {
     /// ```
     /// use alphabar::hub::SchedulerConfig;
     ///
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerAncestralDiscreteScheduler"}"#)?;
+    /// let config = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "EulerAncestralDiscreteScheduler"}"#,
+    /// )?;
     /// let plan = config.run(30).eta(0.5).plan()?;
     /// // An argument that the class does not take is an error when the plan is built.
     /// assert!(config.run(30).mu(1.15).plan().is_err());
@@ -179,7 +181,9 @@ impl SchedulerConfig {
     /// ```
     /// use alphabar::hub::SchedulerConfig;
     ///
-    /// let sd3 = SchedulerConfig::from_json(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#)?;
+    /// let sd3 = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#,
+    /// )?;
     /// let plan = sd3.run_through_sigmas([1.0, 0.75, 0.5, 0.25]).plan()?;
     /// assert_eq!(plan, sd3.plan(4)?);
     /// # Ok::<(), alphabar::Error>(())
@@ -194,8 +198,11 @@ impl SchedulerConfig {
     /// ```
     /// use alphabar::hub::SchedulerConfig;
     ///
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DPMSolverMultistepScheduler"}"#)?;
-    /// let plan = config.run_through_times([999.0, 845.0, 730.0, 587.0, 443.0]).plan()?;
+    /// let config = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "DPMSolverMultistepScheduler"}"#,
+    /// )?;
+    /// let plan =
+    ///     config.run_through_times([999.0, 845.0, 730.0, 587.0, 443.0]).plan()?;
     /// assert_eq!((plan.len(), plan.steps()[1].t), (5, 845.0));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -236,7 +243,10 @@ impl SchedulerConfig {
     ///
     /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#)?;
     /// // With leading timesteps the method is the same, and only the tables differ.
-    /// assert_eq!(config.clone().compat_in(Precision::F64).plan(10)?.steps(), config.plan(10)?.steps());
+    /// assert_eq!(
+    ///     config.clone().compat_in(Precision::F64).plan(10)?.steps(),
+    ///     config.plan(10)?.steps()
+    /// );
     /// assert_ne!(config.clone().compat().plan(10)?.steps(), config.plan(10)?.steps());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -277,7 +287,9 @@ impl SchedulerConfig {
     ///
     /// ```
     /// # use alphabar::{Conditioning, Direction, hub::SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMInverseScheduler", "steps_offset": 1}"#)?;
+    /// let config = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "DDIMInverseScheduler", "steps_offset": 1}"#,
+    /// )?;
     /// let tau = config.timesteps(5)?;
     /// assert_eq!(tau.as_slice(), [1, 201, 401, 601, 801]);
     /// assert_eq!(tau.direction(), Direction::Encode(Conditioning::Destination));
@@ -311,7 +323,9 @@ impl SchedulerConfig {
     ///
     /// ```
     /// # use alphabar::{Heun, hub::SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true}"#)?;
+    /// let config = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true}"#,
+    /// )?;
     /// let path = config.run(10).path()?;
     /// let plan = config.plan_builder_along(&path).build(&Heun::new())?;
     /// assert_eq!(plan.len(), 19);
@@ -332,8 +346,13 @@ impl SchedulerConfig {
     ///
     /// ```
     /// # use alphabar::hub::{Note, SchedulerConfig};
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler", "speed": "fast"}"#)?;
-    /// assert_eq!(config.notes()[0].to_string(), "speed: unknown key, ignored (check the spelling)");
+    /// let config = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "DDPMScheduler", "speed": "fast"}"#,
+    /// )?;
+    /// assert_eq!(
+    ///     config.notes()[0].to_string(),
+    ///     "speed: unknown key, ignored (check the spelling)"
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]

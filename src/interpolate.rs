@@ -21,7 +21,10 @@ use crate::tensor::{RowReduce, Weights};
 ///
 /// let (a, b) = (vec![1.0_f64, 0.0], vec![0.0, 1.0]);
 /// let half = slerp(&a, &b, 0.5)?;
-/// assert!((half[0] - 0.5_f64.sqrt()).abs() < 1e-15 && (half[1] - 0.5_f64.sqrt()).abs() < 1e-15);
+/// assert!(
+///     (half[0] - 0.5_f64.sqrt()).abs() < 1e-15
+///         && (half[1] - 0.5_f64.sqrt()).abs() < 1e-15
+/// );
 /// assert_eq!(slerp(&a, &a, 0.5)?, a);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -2,6 +2,11 @@
 //! DPM-Solver++, UniPC and other samplers. It is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray,
 //! candle, burn or your own tensor type.
 //!
+//! **Guide**: [Quick start](guide::quick_start) · [Coming from diffusers](guide::coming_from_diffusers) ·
+//! [Recipes](guide::recipes) (text to image, img2img, inpainting, guidance, DDIM inversion, released models) ·
+//! [Choosing settings](guide::choosing) · [Model folders](guide::model_folders) · [Seeds](guide::seeds) · [FAQ](guide::faq) ·
+//! [all pages](guide)
+//!
 //! A [`Plan`] is a table of all sampling steps, computed before the first network call. It never changes; print it, check it, share it
 //! among requests.
 //!
@@ -31,7 +36,7 @@
 //! ```
 //! use alphabar::{Ddim, Flow, Plan, Prediction};
 //!
-//! let path = Flow::flux(4096)?.path(28)?; // Flux dev at 1024×1024: 4096 tokens, 28 steps
+//! let path = Flow::flux(4096)?.path(28)?; // Flux dev, 1024×1024, 28 steps
 //! let plan = Plan::builder_along(&path)
 //!     .prediction(Prediction::Flow) // the network predicts u = ε − x₀
 //!     .build(&Ddim::deterministic())?; // on a flow: Euler's step
@@ -60,12 +65,6 @@
 //! }
 //! # Ok::<(), alphabar::Error>(())
 //! ```
-//!
-//! # Guide
-//!
-//! [Quick start](guide::quick_start) · [Coming from diffusers](guide::coming_from_diffusers) · [Recipes](guide::recipes) (img2img,
-//! inpainting, classifier-free guidance, DDIM inversion, released models, …) · [Choosing settings](guide::choosing) ·
-//! [Seeds](guide::seeds) · [FAQ](guide::faq) · [Glossary](guide::glossary) · [Equations](guide::equations) · [all pages](guide)
 //!
 //! # What is where
 //!
@@ -112,7 +111,6 @@
 //! - [`Deis`] in log ρ is multistep [`DpmSolver`], in ρ it is [`Lms`]; [`Ipndm`] is [`Lms`] on equal steps of σ; [`FlowAdamsBashforth`] of order 1 is [`Ddim`].
 //! - A step does not depend on the scale of its levels, apart from the scale of x.
 //! - Predictions of different kinds that mean the same x₀ give the same step.
-//!
 #![cfg_attr(feature = "hub", doc = "[configurations]: crate::hub")]
 #![cfg_attr(not(feature = "hub"), doc = "[configurations]: #features")]
 #![cfg_attr(feature = "testing", doc = "[tests-of-tensors]: crate::testing")]

@@ -119,8 +119,11 @@ impl<T: Tensor, N: NoiseSource<T> + ?Sized> NoiseSource<T> for &mut N {
 /// use alphabar::{Draw, NoiseSource, SeededNoise};
 /// use ndarray::{Array2, s};
 ///
-/// let batch = SeededNoise::new(42).noise(&Array2::<f32>::zeros((64, 10)), Draw::Initial)?;
-/// let seventh = SeededNoise::new(42).from_sample(7).noise(&Array2::<f32>::zeros((1, 10)), Draw::Initial)?;
+/// let batch =
+///     SeededNoise::new(42).noise(&Array2::<f32>::zeros((64, 10)), Draw::Initial)?;
+/// let seventh = SeededNoise::new(42)
+///     .from_sample(7)
+///     .noise(&Array2::<f32>::zeros((1, 10)), Draw::Initial)?;
 /// assert_eq!(batch.slice(s![7..8, ..]), seventh);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -198,7 +201,10 @@ impl SeededNoise {
     /// ```
     /// use alphabar::{SampleKey, SeededNoise};
     ///
-    /// let noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
+    /// let noise = SeededNoise::per_row([
+    ///     SampleKey { seed: 7, sample: 0 },
+    ///     SampleKey { seed: 8, sample: 0 },
+    /// ]);
     /// ```
     #[must_use]
     pub fn per_row(keys: impl Into<Vec<SampleKey>>) -> Self {
@@ -214,8 +220,14 @@ impl SeededNoise {
     /// use alphabar::{Draw, NoiseSource, SampleKey, SeededNoise};
     /// use ndarray::Array2;
     ///
-    /// let mut noise = SeededNoise::per_row([SampleKey { seed: 7, sample: 0 }, SampleKey { seed: 8, sample: 0 }]);
-    /// let z = noise.noise_per_row(&Array2::<f32>::zeros((2, 10)), &[Draw::Step(3), Draw::Initial])?;
+    /// let mut noise = SeededNoise::per_row([
+    ///     SampleKey { seed: 7, sample: 0 },
+    ///     SampleKey { seed: 8, sample: 0 },
+    /// ]);
+    /// let z = noise.noise_per_row(
+    ///     &Array2::<f32>::zeros((2, 10)),
+    ///     &[Draw::Step(3), Draw::Initial],
+    /// )?;
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn noise_per_row<T: HostTensor>(&mut self, like: &T, draws: &[Draw]) -> Result<T, Error> {
@@ -382,7 +394,10 @@ impl<T: HostTensor, R: Rng> NoiseSource<T> for RngNoise<R> {
 /// ```
 /// use alphabar::{Draw, Error, NoNoise, NoiseSource};
 ///
-/// assert!(matches!(NoNoise.noise(&vec![0.0_f32], Draw::Initial), Err(Error::Noise(_))));
+/// assert!(matches!(
+///     NoNoise.noise(&vec![0.0_f32], Draw::Initial),
+///     Err(Error::Noise(_))
+/// ));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoNoise;
@@ -418,7 +433,9 @@ fn no_noise(draw: Draw) -> Error {
 ///
 /// let recorded = vec![vec![0.1_f32, -0.3], vec![1.2, 0.4]];
 /// let mut replay = noise::from_fn(move |_: &Vec<f32>, draw| match draw {
-///     Draw::Step(index) => recorded.get(index).cloned().ok_or("no noise was recorded for this step"),
+///     Draw::Step(index) => {
+///         recorded.get(index).cloned().ok_or("no noise was recorded for this step")
+///     }
 ///     _ => Err("x_T was not recorded"),
 /// });
 /// # let _: &mut dyn alphabar::NoiseSource<Vec<f32>> = &mut replay;

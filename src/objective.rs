@@ -28,7 +28,8 @@ use crate::tensor::RowReduce;
 /// use alphabar::objective;
 /// use ndarray::array;
 ///
-/// let (eps, predicted) = (array![[1.0_f32, 2.0], [0.0, 0.0]], array![[1.0_f32, 0.0], [1.0, 1.0]]);
+/// let (eps, predicted) =
+///     (array![[1.0_f32, 2.0], [0.0, 0.0]], array![[1.0_f32, 0.0], [1.0, 1.0]]);
 /// assert_eq!(objective::simple_loss(&eps, &predicted)?, [2.0, 1.0]);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -259,8 +260,14 @@ fn log_normal_tail(x: f64) -> f64 {
 /// use alphabar::{NoiseLevel, Prediction, objective};
 ///
 /// let level = NoiseLevel::from_alpha_bar(0.8)?; // SNR 4
-/// assert!((objective::epsilon_equivalent(Prediction::Sample, &level) - 4.0).abs() < 1e-14);
-/// assert!((objective::epsilon_equivalent(Prediction::Velocity, &level) - 0.8).abs() < 1e-14);
+/// assert!(
+///     (objective::epsilon_equivalent(Prediction::Sample, &level) - 4.0).abs()
+///         < 1e-14
+/// );
+/// assert!(
+///     (objective::epsilon_equivalent(Prediction::Velocity, &level) - 0.8).abs()
+///         < 1e-14
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[must_use]
@@ -286,7 +293,11 @@ pub fn epsilon_equivalent(prediction: Prediction, level: &NoiseLevel) -> f64 {
 /// use alphabar::{NoiseLevel, Prediction, objective};
 ///
 /// let level = NoiseLevel::from_alpha_bar(0.9)?; // SNR 9
-/// assert!((objective::min_snr_weight(Prediction::Epsilon, &level, 5.0)? - 5.0 / 9.0).abs() < 1e-15);
+/// assert!(
+///     (objective::min_snr_weight(Prediction::Epsilon, &level, 5.0)? - 5.0 / 9.0)
+///         .abs()
+///         < 1e-15
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[doc(alias("snr_gamma", "Min-SNR"))]

@@ -33,7 +33,9 @@ pub struct Point {
     pub t: f64,
     /// The noise level of x.
     pub level: NoiseLevel,
-    /// The factor of the network's input: feed it this times x. EDM's c_in; 1 for networks that take x as it is.
+    /// The factor of the network's input: EDM's c_in, 1 for networks that take x as it is.
+    ///
+    /// The crate passes x itself, and your network multiplies: `unet(x * at.input_scale, at.t)`.
     #[doc(alias("scale_model_input", "c_in"))]
     pub input_scale: f64,
     /// The index of the sampling step in its plan, from 0; 0 for a point that belongs to no plan.
@@ -246,7 +248,7 @@ impl Path {
     /// ∞ is pure noise. A 0 at the end of the list stands for the end of the path and is not a point of it.
     ///
     /// # Errors
-    /// Those of [`Process::at_sigma`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and
+    /// The errors of [`Process::at_sigma`] for a σ that the network was not trained for ([`Path::clipped`] takes the nearest instead), and
     /// those of [`Path::new`].
     #[doc(alias("sigmas", "custom sigmas"))]
     pub fn from_sigmas(
@@ -265,7 +267,7 @@ impl Path {
     /// [`Path::from_sigmas`] with each σ moved into the range that the network was trained for.
     ///
     /// # Errors
-    /// Those of [`Process::at_sigma`] for NaN, and those of [`Path::new`], also if two σ are moved to the same value.
+    /// The errors of [`Process::at_sigma`] for NaN, and of [`Path::new`], also if two σ are moved to the same value.
     pub fn clipped(
         process: &(impl Process + Clone + 'static),
         sigmas: impl IntoIterator<Item = f64>,
@@ -287,7 +289,7 @@ impl Path {
     /// S calls in Karras's spacing with ρ = 7 over the trained range: [`spacing::karras`].
     ///
     /// # Errors
-    /// Those of [`spacing::karras`] (the trained range must end at a finite σ) and of [`Path::from_sigmas`].
+    /// The errors of [`spacing::karras`] (the trained range must end at a finite σ) and of [`Path::from_sigmas`].
     #[doc(alias("use_karras_sigmas", "get_sigmas_karras"))]
     pub fn karras(process: &(impl Process + Clone + 'static), steps: usize) -> Result<Self, Error> {
         let [max, min] = process.sigma_range();
@@ -328,7 +330,7 @@ impl Path {
     /// It is clipped to the trained range, since the published lists are rounded.
     ///
     /// # Errors
-    /// Those of [`spacing::align_your_steps`] and [`Path::clipped`].
+    /// The errors of [`spacing::align_your_steps`] and [`Path::clipped`].
     #[doc(alias = "AYS")]
     pub fn align_your_steps(
         process: &(impl Process + Clone + 'static),
@@ -505,7 +507,9 @@ impl Path {
     ///
     /// let edm = Edm::new(80.0, 0.002, 0.5)?;
     /// let path = Path::karras(&edm, 18)?.restarted(&edm, 0.05..0.3, 3, 2)?;
-    /// let plan = Plan::builder_along(&path).prediction(edm.prediction()).build(&Ddim::deterministic())?;
+    /// let plan = Plan::builder_along(&path)
+    ///     .prediction(edm.prediction())
+    ///     .build(&Ddim::deterministic())?;
     /// assert_eq!(plan.len(), 18 + 3 * 2);
     /// # Ok::<(), alphabar::Error>(())
     /// ```

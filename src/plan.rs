@@ -23,7 +23,8 @@ use crate::timesteps::Timesteps;
 /// use alphabar::{Ddim, NoiseLevel, NoiseSchedule, Plan, Timesteps};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
-/// let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 2)?, &Ddim::deterministic())?;
+/// let plan =
+///     Plan::new(&schedule, &Timesteps::trailing(1000, 2)?, &Ddim::deterministic())?;
 /// let last = &plan.steps()[1];
 /// assert_eq!((last.index, last.t, last.s), (1, 499.0, None));
 /// assert_eq!(last.to, NoiseLevel::CLEAN);
@@ -48,7 +49,7 @@ pub struct Step {
     /// The noise level passed to the network. It equals `from`, except in encoding (DDIM inversion) with
     /// [`Conditioning::Destination`](crate::Conditioning::Destination), where it equals `to`.
     pub conditioned_on: NoiseLevel,
-    /// The factor of the network's input: the network is fed `input_scale`·x. EDM's c_in; 1 for networks that take x as it is.
+    /// The factor of the network's input: EDM's c_in, 1 for networks that take x as it is. Multiply x by it before the network call.
     #[doc(alias = "scale_model_input")]
     pub input_scale: f64,
     /// DDIM's η at this step, if the sampler has one.
@@ -124,7 +125,8 @@ impl Plan {
     ///
     /// ```
     /// # use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps};
-    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::all(1000)?, &Ddpm::default())?;
+    /// let plan =
+    ///     Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::all(1000)?, &Ddpm::default())?;
     /// assert_eq!(plan.len(), 1000);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -153,7 +155,9 @@ impl Plan {
     /// use alphabar::{Ddim, Flow, Plan, Prediction};
     ///
     /// let path = Flow::sd3()?.path(28)?;
-    /// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Ddim::deterministic())?;
+    /// let plan = Plan::builder_along(&path)
+    ///     .prediction(Prediction::Flow)
+    ///     .build(&Ddim::deterministic())?;
     /// assert!(plan.start().is_pure_noise());
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -216,7 +220,8 @@ impl Plan {
     /// # use alphabar::{Ddim, NoiseSchedule, Plan, Spacing, Timesteps, forward};
     /// # let schedule = NoiseSchedule::ddpm()?;
     /// # let (image, noise) = (vec![0.1_f32; 4], vec![-0.3_f32; 4]);
-    /// let tau = Timesteps::img2img(1000, 20, 0.5, Spacing::Trailing)?.expect("the strength is above 0");
+    /// let tau = Timesteps::img2img(1000, 20, 0.5, Spacing::Trailing)?
+    ///     .expect("the strength is above 0");
     /// let plan = Plan::new(&schedule, &tau, &Ddim::deterministic())?;
     /// let x = forward::add_noise(&image, &noise, &[plan.start()])?;
     /// # Ok::<(), alphabar::Error>(())
@@ -257,7 +262,9 @@ fn lifetimes(rows: &[Row]) -> Result<Vec<usize>, Error> {
 /// The choices that make a [`Plan`].
 ///
 /// ```
-/// use alphabar::{Ddim, EpsilonAfter, NoiseSchedule, Plan, Prediction, Threshold, Timesteps};
+/// use alphabar::{
+///     Ddim, EpsilonAfter, NoiseSchedule, Plan, Prediction, Threshold, Timesteps,
+/// };
 ///
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 10)?);
 /// let plan = Plan::builder(&schedule, &tau)
@@ -327,7 +334,12 @@ impl<'a> PlanBuilder<'a> {
     /// // ε says nothing about x₀ if there is no signal.
     /// let error = Plan::new(&schedule, &tau, &Ddim::deterministic()).unwrap_err();
     /// assert!(matches!(error, Error::AtStep { index: 0, t: 999.0, .. }));
-    /// assert!(Plan::builder(&schedule, &tau).prediction(Prediction::Velocity).build(&Ddim::new(1.0)?).is_ok());
+    /// assert!(
+    ///     Plan::builder(&schedule, &tau)
+    ///         .prediction(Prediction::Velocity)
+    ///         .build(&Ddim::new(1.0)?)
+    ///         .is_ok()
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn build(&self, solver: &impl Solver) -> Result<Plan, Error> {

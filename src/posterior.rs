@@ -121,7 +121,8 @@ pub fn sigma(t: &NoiseLevel, s: &NoiseLevel, eta: f64) -> Result<f64, Error> {
 /// ```
 /// use alphabar::{NoiseLevel, posterior};
 ///
-/// let (t, s) = (NoiseLevel::from_alpha_bar(0.36)?, NoiseLevel::from_alpha_bar(0.64)?);
+/// let (t, s) =
+///     (NoiseLevel::from_alpha_bar(0.36)?, NoiseLevel::from_alpha_bar(0.64)?);
 /// let q = posterior::inference(&t, &s, 0.0)?;
 /// // √ᾱ_s − 0.6·0.6/0.8 and 0.6/0.8.
 /// assert!((q.x0 - 0.35).abs() < 1e-15 && (q.x - 0.75).abs() < 1e-15);
@@ -156,7 +157,8 @@ pub fn inference(t: &NoiseLevel, s: &NoiseLevel, sigma: f64) -> Result<Condition
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let (t, s) = (schedule.level(500)?, schedule.level(400)?);
 /// let sigma = posterior::sigma(&t, &s, 1.0)?;
-/// let (q, markov) = (posterior::forward(&s, &t, sigma)?, posterior::transition(&s, &t)?);
+/// let (q, markov) =
+///     (posterior::forward(&s, &t, sigma)?, posterior::transition(&s, &t)?);
 /// assert!(q.x0.abs() < 1e-14 && (q.x - markov.x).abs() < 1e-14);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

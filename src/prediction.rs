@@ -220,7 +220,8 @@ impl SigmaData {
 ///
 /// // A network that predicts x₀/2.
 /// static HALF: CustomPrediction = CustomPrediction::new("x₀/2", |_| 0.0, |_| 2.0);
-/// let back = Prediction::Custom(&HALF).to(Prediction::Sample, &NoiseLevel::from_alpha_bar(0.5)?)?;
+/// let back = Prediction::Custom(&HALF)
+///     .to(Prediction::Sample, &NoiseLevel::from_alpha_bar(0.5)?)?;
 /// assert_eq!((back.x, back.model), (0.0, 2.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -27,15 +27,22 @@ use crate::tensor::Tensor;
 /// ```
 ///
 /// ```
-/// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Prediction, Timesteps, predictor, sample};
+/// use alphabar::{
+///     BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Prediction, Timesteps,
+///     predictor, sample,
+/// };
 ///
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 10)?);
 /// let plan = Plan::new(&schedule, &tau, &Ddim::deterministic())?;
-/// let mut model = |x: &Vec<f32>, _at: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
+/// let mut model = |x: &Vec<f32>, _at: Point| {
+///     Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect())
+/// };
 /// let image = sample(&plan, vec![0.3_f32, -0.8], &mut model, &mut NoNoise)?;
 ///
 /// // A network that predicts v.
-/// let plan = Plan::builder(&schedule, &tau).prediction(Prediction::Velocity).build(&Ddim::deterministic())?;
+/// let plan = Plan::builder(&schedule, &tau)
+///     .prediction(Prediction::Velocity)
+///     .build(&Ddim::deterministic())?;
 /// let mut model = predictor::from_fn(Prediction::Velocity, model);
 /// let image = sample(&plan, vec![0.3_f32, -0.8], &mut model, &mut NoNoise)?;
 /// # Ok::<(), alphabar::Error>(())
@@ -102,7 +109,9 @@ where
 /// ```
 /// use alphabar::{BoxError, Prediction, Predictor, predictor};
 ///
-/// let model = predictor::from_fn(Prediction::Sample, |x: &Vec<f32>, _at| Ok::<_, BoxError>(x.clone()));
+/// let model = predictor::from_fn(Prediction::Sample, |x: &Vec<f32>, _at| {
+///     Ok::<_, BoxError>(x.clone())
+/// });
 /// assert_eq!(model.prediction(), Prediction::Sample);
 /// ```
 pub fn from_fn<T, E, F>(prediction: Prediction, predict: F) -> FnPredictor<F>
@@ -140,7 +149,8 @@ where
 /// use alphabar::{BoxError, Guidance, Point, predictor::ByRef};
 ///
 /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
-/// let unconditional = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(vec![0.0; x.len()]);
+/// let unconditional =
+///     |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(vec![0.0; x.len()]);
 /// let guided = Guidance::new(ByRef(&mut model), unconditional, 7.5)?;
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -170,9 +180,12 @@ impl<T, P: Predictor<T> + ?Sized> Predictor<T> for ByRef<'_, P> {
 /// use alphabar::{BoxError, Point, Predictor, predictor::WithoutVariance};
 ///
 /// // ε and v, each of the size of x.
-/// let network = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>([vec![0.5; x.len()], vec![-1.0; x.len()]].concat());
+/// let network = |x: &Vec<f32>, _: Point| {
+///     Ok::<_, BoxError>([vec![0.5; x.len()], vec![-1.0; x.len()]].concat())
+/// };
 /// # let level = alphabar::NoiseLevel::CLEAN;
-/// let m = WithoutVariance(network).predict(&vec![0.0_f32; 2], Point::new(0.0, level))?;
+/// let m = WithoutVariance(network)
+///     .predict(&vec![0.0_f32; 2], Point::new(0.0, level))?;
 /// assert_eq!(m, [0.5, 0.5]);
 /// # Ok::<(), BoxError>(())
 /// ```

@@ -24,12 +24,16 @@ use crate::tensor::{HostTensor, Rows};
 /// A distribution of data with an exact denoiser.
 ///
 /// ```
-/// use alphabar::{NoiseLevel, reference::{DataDistribution, Gaussian}};
+/// use alphabar::{
+///     NoiseLevel,
+///     reference::{DataDistribution, Gaussian},
+/// };
 ///
 /// let data = Gaussian::new([0.0], [1.0])?;
 /// let mut x0 = vec![2.0];
 /// data.denoise(&mut x0, &NoiseLevel::from_alpha_bar(0.25)?);
 /// assert_eq!(x0, [1.0]); // E[x₀ | x] = √ᾱ·x for N(0, 1)
+///     
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 pub trait DataDistribution {
@@ -91,7 +95,10 @@ impl<D: DataDistribution + ?Sized> DataDistribution for &D {
 /// The exact [`Predictor`] of a distribution, for any kind of prediction: a perfectly trained network.
 ///
 /// ```
-/// use alphabar::{Point, Prediction, Predictor, NoiseLevel, reference::{Exact, Gaussian}};
+/// use alphabar::{
+///     NoiseLevel, Point, Prediction, Predictor,
+///     reference::{Exact, Gaussian},
+/// };
 ///
 /// let mut model = Exact::new(Gaussian::new([0.0], [1.0])?, Prediction::Sample);
 /// let at = Point::new(0.0, NoiseLevel::from_alpha_bar(0.25)?);

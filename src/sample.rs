@@ -12,10 +12,17 @@ use crate::tensor::{Memory, Stepped, Tensor, predicted_x0};
 /// [`Sampling`] does this step by step, with previews, and can reuse buffers. [`Step::apply`] is for a custom loop.
 ///
 /// ```
-/// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps, reference, sample};
+/// use alphabar::{
+///     Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps,
+///     reference, sample,
+/// };
 /// use ndarray::Array2;
 ///
-/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 50)?, &Ddim::new(1.0)?)?;
+/// let plan = Plan::new(
+///     &NoiseSchedule::ddpm()?,
+///     &Timesteps::trailing(1000, 50)?,
+///     &Ddim::new(1.0)?,
+/// )?;
 /// // The exact ε for data distributed as N(3, 0.1²) in each of two dimensions.
 /// let mut model = reference::Gaussian::new([3.0, 3.0], [0.01, 0.01])?.predictor();
 /// let mut noise = SeededNoise::new(42);
@@ -44,10 +51,18 @@ where
 /// result of a run that never stopped.
 ///
 /// ```
-/// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
+/// use alphabar::{
+///     BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps,
+/// };
 ///
-/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-/// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
+/// let plan = Plan::new(
+///     &NoiseSchedule::ddpm()?,
+///     &Timesteps::trailing(1000, 10)?,
+///     &Ddim::deterministic(),
+/// )?;
+/// let mut model = |x: &Vec<f32>, _: Point| {
+///     Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect())
+/// };
 /// let mut noise = NoNoise;
 /// let mut run = Sampling::new(&plan, vec![0.3_f32, -0.8], &mut model, &mut noise)?;
 /// while let Some((step, x0)) = run.advance_with_x0()? {
@@ -88,9 +103,15 @@ where
     /// As [`Sampling::from_state`].
     ///
     /// ```
-    /// use alphabar::{BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
+    /// use alphabar::{
+    ///     BoxError, Ddim, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps,
+    /// };
     ///
-    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
+    /// let plan = Plan::new(
+    ///     &NoiseSchedule::ddpm()?,
+    ///     &Timesteps::trailing(1000, 10)?,
+    ///     &Ddim::deterministic(),
+    /// )?;
     /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.clone());
     /// let saved = vec![0.3_f32];
     /// let mut noise = NoNoise;
@@ -109,10 +130,19 @@ where
     /// [`Error::MissingHistory`] if the steps that are left read outputs that the state does not hold.
     ///
     /// ```
-    /// use alphabar::{BoxError, DpmSolverPp, NoNoise, NoiseSchedule, Plan, Point, Sampling, Timesteps};
+    /// use alphabar::{
+    ///     BoxError, DpmSolverPp, NoNoise, NoiseSchedule, Plan, Point, Sampling,
+    ///     Timesteps,
+    /// };
     ///
-    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &DpmSolverPp::multistep(3)?)?;
-    /// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
+    /// let plan = Plan::new(
+    ///     &NoiseSchedule::ddpm()?,
+    ///     &Timesteps::trailing(1000, 10)?,
+    ///     &DpmSolverPp::multistep(3)?,
+    /// )?;
+    /// let mut model = |x: &Vec<f32>, _: Point| {
+    ///     Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect())
+    /// };
     /// let mut noise = NoNoise;
     /// let mut run = Sampling::new(&plan, vec![0.3_f32, -0.8], &mut model, &mut noise)?;
     /// for _ in 0..4 {
@@ -149,7 +179,10 @@ where
     /// that step in place (`Vec`, [`Batch`](crate::Batch), ndarray), a run allocates nothing.
     ///
     /// ```
-    /// use alphabar::{BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, Predictor, Sampling, SeededNoise, Timesteps};
+    /// use alphabar::{
+    ///     BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, Predictor,
+    ///     Sampling, SeededNoise, Timesteps,
+    /// };
     ///
     /// struct Network;
     ///
@@ -157,21 +190,31 @@ where
     ///     fn predict(&mut self, x: &Vec<f32>, at: Point) -> Result<Vec<f32>, BoxError> {
     ///         self.predict_into(x, at, None)
     ///     }
-    ///     fn predict_into(&mut self, x: &Vec<f32>, _: Point, spare: Option<Vec<f32>>) -> Result<Vec<f32>, BoxError> {
+    ///     fn predict_into(
+    ///         &mut self,
+    ///         x: &Vec<f32>,
+    ///         _: Point,
+    ///         spare: Option<Vec<f32>>,
+    ///     ) -> Result<Vec<f32>, BoxError> {
     ///         let mut eps = spare.unwrap_or_else(|| vec![0.0; x.len()]);
     ///         eps.iter_mut().zip(x).for_each(|(eps, x)| *eps = 0.5 * x);
     ///         Ok(eps)
     ///     }
     /// }
     ///
-    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::new(1.0)?)?;
+    /// let plan = Plan::new(
+    ///     &NoiseSchedule::ddpm()?,
+    ///     &Timesteps::trailing(1000, 10)?,
+    ///     &Ddim::new(1.0)?,
+    /// )?;
     /// let (mut model, mut noise) = (Network, SeededNoise::new(1));
     /// // Two buffers for any number of runs.
     /// let (mut x, mut spare) = (vec![0.0_f32; 4], vec![0.0; 4]);
     /// for request in 0..3 {
     ///     noise = noise.from_sample(request);
     ///     x = noise.noise_into(x, Draw::Initial)?;
-    ///     let mut run = Sampling::new(&plan, x, &mut model, &mut noise)?.with_spare(spare);
+    ///     let mut run =
+    ///         Sampling::new(&plan, x, &mut model, &mut noise)?.with_spare(spare);
     ///     while run.advance()?.is_some() {}
     ///     let stepped = run.into_stepped()?;
     ///     (x, spare) = (stepped.x, stepped.spare.unwrap_or_default());
@@ -276,7 +319,9 @@ impl Step {
     /// As [`Tensor::step`] and, for a learned variance, [`Tensor::step_learned`].
     ///
     /// ```
-    /// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps};
+    /// use alphabar::{
+    ///     Ddim, Draw, NoiseSchedule, NoiseSource, Plan, SeededNoise, Timesteps,
+    /// };
     ///
     /// /// Writes its prediction over `buffer`.
     /// fn network(x: &[f32], t: f64, mut buffer: Vec<f32>) -> Vec<f32> {
@@ -286,8 +331,13 @@ impl Step {
     /// }
     ///
     /// // A loop that allocates in its first step only.
-    /// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// let (mut x, mut spare) = (SeededNoise::new(1).noise(&vec![0.0_f32; 4], Draw::Initial)?, None);
+    /// let plan = Plan::new(
+    ///     &NoiseSchedule::ddpm()?,
+    ///     &Timesteps::trailing(1000, 10)?,
+    ///     &Ddim::deterministic(),
+    /// )?;
+    /// let (mut x, mut spare) =
+    ///     (SeededNoise::new(1).noise(&vec![0.0_f32; 4], Draw::Initial)?, None);
     /// for step in plan.steps() {
     ///     let eps = network(&x, step.t, spare.take().unwrap_or_default());
     ///     let stepped = step.step(x, eps, None)?;
@@ -351,7 +401,9 @@ impl Step {
     /// use alphabar::{Ddim, NoiseSchedule, Plan, Threshold, Timesteps};
     ///
     /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 10)?);
-    /// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddim::deterministic())?;
+    /// let plan = Plan::builder(&schedule, &tau)
+    ///     .threshold(Threshold::Clip(1.0))
+    ///     .build(&Ddim::deterministic())?;
     /// let x0 = plan.steps()[0].x0(&vec![1.0_f32], &vec![0.5])?;
     /// assert_eq!(x0, [1.0]);
     /// # Ok::<(), alphabar::Error>(())

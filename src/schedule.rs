@@ -503,7 +503,12 @@ impl NoiseSchedule {
     /// let schedule = NoiseSchedule::stable_diffusion()?;
     /// assert_eq!(schedule.level_at(500.0)?, schedule.level(500)?);
     /// let between = schedule.level_at(500.5)?.sigma();
-    /// assert!((between.powi(2) - schedule.level(500)?.sigma() * schedule.level(501)?.sigma()).abs() < 1e-14);
+    /// assert!(
+    ///     (between.powi(2)
+    ///         - schedule.level(500)?.sigma() * schedule.level(501)?.sigma())
+    ///     .abs()
+    ///         < 1e-14
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn level_at(&self, t: f64) -> Result<NoiseLevel, Error> {

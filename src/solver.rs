@@ -355,7 +355,10 @@ impl Row {
 /// use alphabar::Combination;
 ///
 /// let weights = Combination::new(0.5, 0.25, 0.0, 0.1);
-/// assert_eq!((weights.x0(), weights.x(), weights.epsilon(), weights.z()), (0.5, 0.25, 0.0, 0.1));
+/// assert_eq!(
+///     (weights.x0(), weights.x(), weights.epsilon(), weights.z()),
+///     (0.5, 0.25, 0.0, 0.1)
+/// );
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Combination {
@@ -383,9 +386,13 @@ impl Combination {
     ///
     /// ```
     /// # use alphabar::{Ddpm, Leg, NoiseLevel, Solver, Variance};
-    /// let leg = Leg::new(NoiseLevel::from_alpha_bar(0.25)?, NoiseLevel::from_alpha_bar(0.5)?);
+    /// let leg =
+    ///     Leg::new(NoiseLevel::from_alpha_bar(0.25)?, NoiseLevel::from_alpha_bar(0.5)?);
     /// // v is the logarithm of the variance: σ = exp(½·v).
-    /// assert_eq!(Ddpm::new(Variance::Learned).combine(&leg)?.learned_noise(), Some(0.5));
+    /// assert_eq!(
+    ///     Ddpm::new(Variance::Learned).combine(&leg)?.learned_noise(),
+    ///     Some(0.5)
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[must_use]

@@ -13,11 +13,14 @@ use crate::tensor::{HostTensor, Memory, Stepped, Tensor};
 /// state internally. A custom loop can use it directly, with every sampler:
 ///
 /// ```
-/// use alphabar::{DpmSolverPp, Draw, NoiseSchedule, NoiseSource, Path, Plan, SeededNoise, State};
+/// use alphabar::{
+///     DpmSolverPp, Draw, NoiseSchedule, NoiseSource, Path, Plan, SeededNoise, State,
+/// };
 ///
 /// # let unet = |x: &Vec<f32>, _t: f64| x.clone();
 /// let schedule = NoiseSchedule::stable_diffusion()?;
-/// let plan = Plan::along(&Path::karras(&schedule, 20)?, &DpmSolverPp::multistep(2)?)?;
+/// let plan =
+///     Plan::along(&Path::karras(&schedule, 20)?, &DpmSolverPp::multistep(2)?)?;
 /// let mut noise = SeededNoise::new(42);
 /// let mut state = State::new(noise.noise(&vec![0.0_f32; 4], Draw::Initial)?);
 /// for step in plan.steps() {

@@ -65,7 +65,9 @@ use crate::error::{Error, require};
 ///             // One sample, so one weight; a weight of 0 drops its term.
 ///             let weight = weights.of_row(0)? as f32;
 ///             if weight != 0.0 {
-///                 sum.iter_mut().zip(&tensor.0.0).for_each(|(sum, value)| *sum += weight * value);
+///                 sum.iter_mut()
+///                     .zip(&tensor.0.0)
+///                     .for_each(|(sum, value)| *sum += weight * value);
 ///             }
 ///         }
 ///         Ok(Mine(Theirs(sum)))
@@ -189,11 +191,20 @@ pub trait Tensor: Sized {
     /// use ndarray::array;
     ///
     /// let schedule = NoiseSchedule::ddpm()?;
-    /// let early = Plan::new(&schedule, &Timesteps::trailing(1000, 10)?, &Ddim::deterministic())?;
-    /// let late = Plan::new(&schedule, &Timesteps::trailing(1000, 25)?, &Ddim::deterministic())?;
+    /// let early = Plan::new(
+    ///     &schedule,
+    ///     &Timesteps::trailing(1000, 10)?,
+    ///     &Ddim::deterministic(),
+    /// )?;
+    /// let late = Plan::new(
+    ///     &schedule,
+    ///     &Timesteps::trailing(1000, 25)?,
+    ///     &Ddim::deterministic(),
+    /// )?;
     /// // The first sample is at step 2 of one plan, the second at step 20 of the other.
     /// let rows = [early.steps()[2].coefficients, late.steps()[20].coefficients];
-    /// let (x, eps) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![[0.1_f32, 0.2], [0.3, 0.4]]);
+    /// let (x, eps) =
+    ///     (array![[1.0_f32, 2.0], [3.0, 4.0]], array![[0.1_f32, 0.2], [0.3, 0.4]]);
     /// let x = x.step(eps, None, &rows)?.x;
     /// # Ok::<(), alphabar::Error>(())
     /// ```

@@ -276,7 +276,10 @@ impl Timesteps {
     /// # use alphabar::{Error, Timesteps};
     /// assert_eq!(Timesteps::explicit(1000, [999, 749, 249])?.len(), 3);
     /// let error = Timesteps::explicit(1000, [999, 249, 249]).unwrap_err();
-    /// assert!(matches!(error, Error::NotDescending { index: 2, value: 249, previous: 249 }));
+    /// assert!(matches!(
+    ///     error,
+    ///     Error::NotDescending { index: 2, value: 249, previous: 249 }
+    /// ));
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[doc(alias = "custom timesteps")]
@@ -385,7 +388,8 @@ impl Timesteps {
     ///
     /// ```
     /// # use alphabar::{Spacing, Timesteps};
-    /// let tau = Timesteps::img2img(1000, 20, 0.6, Spacing::Trailing)?.expect("strength is above 0");
+    /// let tau = Timesteps::img2img(1000, 20, 0.6, Spacing::Trailing)?
+    ///     .expect("strength is above 0");
     /// assert_eq!((tau.len(), tau.as_slice()[0], tau.train_steps()), (20, 599, 1000));
     /// // A slider at 0: there is nothing to do.
     /// assert_eq!(Timesteps::img2img(1000, 20, 0.0, Spacing::Trailing)?, None);

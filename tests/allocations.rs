@@ -62,7 +62,7 @@ impl Predictor<Array2<f32>> for InPlace {
     }
 }
 
-/// The same for other tensors; `new` makes the buffers that nobody hands over.
+/// A loop without allocation for other tensors; `new` makes the buffers that nobody hands over.
 struct Halving<T> {
     new: fn() -> T,
     halve: fn(&mut T, &T),

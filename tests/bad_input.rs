@@ -1281,7 +1281,7 @@ proptest! {
         let k = Coefficients::new(prediction, &level, combination, threshold, EpsilonAfter::Network);
         let Ok(k) = k else { return Ok(()) };
         let ratio = weights.first().copied().unwrap_or(2.0);
-        // The fields are public: somebody may set one to what no constructor lets pass.
+        // The fields are public: a caller may set one to what no constructor lets pass.
         let mut mishandled = k;
         mishandled.threshold = spoilt;
         for k in [k, mishandled] {

@@ -268,7 +268,7 @@ fn the_velocity_of_edm_is_f_with_the_other_sign() {
     }
 }
 
-/// A process that is told t is at the level at which it tells t.
+/// The level of a t is the level at which the network receives that t.
 #[test]
 fn a_time_leads_back_to_its_level() {
     let steps = |count| core::num::NonZeroU32::new(count).unwrap();
@@ -399,7 +399,7 @@ fn churn_is_algorithm_2() {
         Plan::builder_along(&path).prediction(edm.prediction()).build(&Ddim::deterministic()).unwrap()
     };
     assert_eq!(encode(&churned), encode(&plain));
-    // Without churn, the same plan as ever.
+    // Without churn, the plan is unchanged.
     assert_eq!(plain.clone().churned(&edm, 0.0, 0.0..=f64::INFINITY, 1.0).unwrap().points(), plain.points());
     assert!(plain.clone().churned(&edm, f64::NAN, 0.0..=1.0, 1.0).is_err());
 }

@@ -83,7 +83,7 @@ enum Layout {
     Backwards,
 }
 
-/// The same array, lying otherwise in memory.
+/// Equal arrays in other memory layouts.
 fn laid_out<E: Element>(standard: Array2<E>, layout: Layout) -> Array2<E> {
     let (rows, len) = standard.dim();
     match layout {

@@ -99,7 +99,7 @@ fn algorithm_2_is_prk_then_plms() {
                 let mut ets: Vec<f64> = Vec::new();
                 for i in 0..points {
                     let e = if i < 3 {
-                        // The test's networks are told λ = −ln σ.
+                        // The test's networks receive λ = −ln σ.
                         let half = alpha_bar(match middle {
                             Middle::Time => (0.5 * (sigmas[i].ln() + sigmas[i + 1].ln())).exp(),
                             _ => 0.5 * (sigmas[i] + sigmas[i + 1]),
@@ -143,7 +143,7 @@ fn the_start_in_sigma_is_the_classical_method() {
     assert!((first(&ddim).model - first(&plms).model).abs() < 1e-15, "the transfer part is DDIM's");
 }
 
-/// What the network of Stable Diffusion is told, as in diffusers with and without `skip_prk_steps`.
+/// what the network of Stable Diffusion receives, as in diffusers with and without `skip_prk_steps`.
 #[test]
 fn a_trained_table_is_told_these_t() {
     let schedule = NoiseSchedule::stable_diffusion().unwrap();
@@ -161,7 +161,7 @@ fn a_trained_table_is_told_these_t() {
     assert_eq!(with_prk[11..], [601.0, 601.0, 501.0, 401.0, 301.0, 201.0, 101.0, 1.0]);
 }
 
-/// An encoding step that is told where it arrives has its middle where it has it otherwise.
+/// An encoding step conditioned on its end has its middle at the same point as one conditioned on its start.
 #[test]
 fn the_middle_of_an_encoding_step_is_in_it() {
     let schedule = NoiseSchedule::stable_diffusion().unwrap();

@@ -177,7 +177,7 @@ fn exact(step: &Step, x: f64, prediction: Prediction) -> f64 {
 
 /// The error at the end of a run with exact start values, on uneven levels.
 fn error(method: &Method, calls: usize) -> f64 {
-    // The same curve for every number of steps.
+    // One curve for every number of steps.
     let at = |u: f64| -2.0 + 4.0 * (u + 0.15 * (core::f64::consts::TAU * u).sin() / core::f64::consts::TAU);
     let lambdas: Vec<f64> = (0..=calls).map(|i| at(i as f64 / calls as f64)).collect();
     let plan = plan(method, &path(Scale::VariancePreserving, &lambdas));
@@ -245,7 +245,7 @@ fn only_deterministic_methods_encode() {
     }
 }
 
-/// A point between the path's points is told by its process; a path of points alone has none.
+/// A point between the path's points comes from its process; a path of points alone has none.
 #[test]
 fn a_path_of_points_alone_has_no_points_between() {
     let points: Vec<_> = path(Scale::VariancePreserving, &[-2.0, -1.0, 0.0, 1.0]).points().to_vec();

@@ -341,7 +341,7 @@ fn noise_made_within_the_step_is_the_noise_made_before_it() {
                 let before = step.apply(x.clone(), m.clone(), step.needs_noise().then_some(&z)).unwrap();
                 let within = noise.step(x.clone(), m.clone(), &Memory::default(), step).unwrap().x;
                 assert_eq!(within, before, "{threshold:?}, {len} elements a row, step {}", step.index);
-                // The same in f64, which takes the noise as it is.
+                // f64, which takes the noise as it is.
                 let (x, m, z) = (x.mapv(f64::from), m.mapv(f64::from), z.mapv(f64::from));
                 let before = step.apply(x.clone(), m.clone(), Some(&z)).unwrap();
                 assert_eq!(noise.step(x, m, &Memory::default(), step).unwrap().x, before);

@@ -349,7 +349,7 @@ fn plans_that_remember_are_looked_at() {
     let long = Plan::along(&trailing(20), &two_m).unwrap().lint();
     assert!(matches!(long[..], [Lint::LongLastStep { index: 19, sigma }] if (0.15..0.3).contains(&sigma)), "{long:?}");
     assert!(long[0].to_string().contains("in one step of the first order"));
-    // The same steps by a method without memory are not long.
+    // These steps by a method without memory are not long.
     assert_eq!(Plan::along(&trailing(20), &Ddim::deterministic()).unwrap().lint(), []);
 
     let uneven = Path::from_sigmas(&schedule, [14.0, 13.5, 5.0, 1.0, 0.3, 0.1]).unwrap();

@@ -586,7 +586,7 @@ fn guidance_may_have_a_scale_for_each_step() {
         assert_eq!(guided.predict(&vec![0.0], step.point()).unwrap(), [wanted]);
     }
     assert_eq!(calls.each_ref().map(std::cell::Cell::get), [3, 2]);
-    // The same rescaled: a scale of 1 asks the conditional network alone.
+    // Rescaled: a scale of 1 asks the conditional network alone.
     let mut rescaled = guided.rescaled(0.5).unwrap();
     assert_eq!(rescaled.predict(&vec![0.0], plan.steps()[1].point()).unwrap(), [1.0]);
     assert_eq!(calls[1].get(), 2);
@@ -709,7 +709,7 @@ impl Solver for Mine {
     }
 }
 
-/// Returns what it is told to.
+/// Returns a given value.
 struct Odd(Combination);
 
 impl Solver for Odd {

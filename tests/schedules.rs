@@ -122,7 +122,7 @@ fn laplace_follows_the_quantiles_of_its_distribution() {
 
 #[test]
 fn presets_are_the_released_tables() {
-    // The last entries of Python's `alphas_cumprod`, of f32 betas; 1 − fl32(0.999) alone is off by 1.3e-5.
+    // The last entries of diffusers' `alphas_cumprod`, of f32 betas; 1 − fl32(0.999) alone is off by 1.3e-5.
     for (schedule, last, single_precision) in [
         (NoiseSchedule::ddpm(), 4.035_830_352e-5, 1e-6),
         (NoiseSchedule::stable_diffusion(), 4.660_095e-3, 1e-6),

@@ -68,7 +68,7 @@ fn plan(schedule: &NoiseSchedule, tau: &Timesteps, ddim: &Ddim) -> Plan {
     Plan::new(schedule, tau, ddim).unwrap()
 }
 
-/// η = 0 along τ, with a perfect network.
+/// η = 0 along τ, with an exact denoiser.
 fn run<T: HostTensor>(schedule: &NoiseSchedule, tau: &Timesteps, x: T, data: &(impl Clone + DataDistribution)) -> T {
     let mut model = alphabar::reference::Exact::new(data.clone(), Prediction::Epsilon);
     sample(&plan(schedule, tau, &Ddim::deterministic()), x, &mut model, &mut NoNoise).unwrap()
@@ -747,7 +747,7 @@ fn two_lumps_of(dim: usize) -> impl Predictor<Vec<f64>> {
 
 // --------------------------------------------------------------------------------------------------------- 4.3 The ODE
 
-/// Section 4.3: encoding is Eq. 13 from clean data up to x_T, in a loop. The network is told the level that x is at, as
+/// Section 4.3: encoding is Eq. 13 from clean data up to x_T, in a loop. The network receives the level that x is at, as
 /// the paper has it, or the one that the step goes to.
 #[test]
 fn encoding_is_equation_13_upwards() {
@@ -857,7 +857,7 @@ fn observed_orders(steps: &[usize], error: impl Fn(usize) -> f64) -> Vec<f64> {
 const DOUBLING: [usize; 5] = [64, 128, 256, 512, 1024];
 
 /// Eq. 14: DDIM converges to the exact ODE map of Gaussian data at first order, generating and encoding, whichever end
-/// of an encoding step the network is told.
+/// of an encoding step the network receives.
 #[test]
 fn ddim_converges_to_the_exact_ode_map_at_first_order() {
     let schedule = fine_schedule(8192);

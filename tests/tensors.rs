@@ -174,7 +174,7 @@ fn a_step_on_halves_is_the_step_on_floats_rounded_once() {
 
 // Layouts.
 
-/// The same array, lying otherwise in memory: column-major, every other element of a larger one, backwards, permuted.
+/// Equal arrays in other memory layouts: column-major, every other element of a larger one, backwards, permuted.
 fn layouts<E: Num>(standard: &Array3<E>) -> Vec<Array3<E>> {
     let (a, b, c) = standard.dim();
     let mut column_major = Array3::from_elem((a, b, c).f(), E::default());

@@ -410,7 +410,7 @@ proptest! {
             Ok(part) => {
                 prop_assert_eq!(part.as_slice(), &whole.as_slice()[steps - kept..]);
                 prop_assert_eq!((part.end(), part.train_steps()), (PathEnd::FirstLevel, train_steps));
-                // The same part of the path, walked the other way, before or after the cut.
+                // This part of the path, walked the other way, before or after the cut.
                 let encoding = whole.encoding(Conditioning::Source).with_strength(strength).unwrap();
                 prop_assert_eq!(encoding, part.encoding(Conditioning::Source));
             }
@@ -634,7 +634,7 @@ proptest! {
 
 // Who follows whom.
 
-/// (t, s, ᾱ the step leaves, ᾱ it arrives at, ᾱ the network is told) of each step of a plan.
+/// (t, s, ᾱ the step leaves, ᾱ it arrives at, ᾱ the network receives) of each step of a plan.
 fn all_legs(
     schedule: &NoiseSchedule,
     tau: &Timesteps,

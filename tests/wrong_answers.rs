@@ -1,6 +1,6 @@
 //! Answers that other implementations get wrong: the right one, derived naively, and what goes wrong elsewhere.
 //!
-//! "Python" is diffusers 0.42.1; what it computes is recorded in `tests/parity` and asserted as a deviation in
+//! "diffusers" is diffusers 0.42.1; what it computes is recorded in `tests/parity` and asserted as a deviation in
 //! `tests/recorded/diffusers.rs`. "Ports" are Rust crates that carry a copy of one of its scheduler files.
 
 use std::f64::consts::PI;
@@ -83,7 +83,7 @@ fn the_cosine_schedule_divides_numbers_and_not_integers() {
     assert!(matches!(NoiseSchedule::from_betas(integers), Err(Error::Beta { t: 0, value: 0.0 })));
 }
 
-/// Python takes β lists as they come: 1.5 makes ᾱ negative, −0.1 makes it rise, NaN makes the rest NaN.
+/// diffusers takes β lists as they come: 1.5 makes ᾱ negative, −0.1 makes it rise, NaN makes the rest NaN.
 #[test]
 fn bad_betas_are_errors_that_name_them() {
     for bad in [1.5, -0.1, f64::NAN, 0.0, 1.0, f64::INFINITY] {
@@ -92,7 +92,7 @@ fn bad_betas_are_errors_that_name_them() {
     }
 }
 
-/// Python keeps T from the configuration and fails with the index of a table, at the first step.
+/// diffusers keeps T from the configuration and fails with the index of a table, at the first step.
 #[test]
 fn a_beta_list_of_another_length_than_t_is_an_error_before_the_first_step() {
     let schedule = NoiseSchedule::from_betas([0.1, 0.2, 0.3]).unwrap();
@@ -109,7 +109,7 @@ fn little_noise_is_held_to_full_precision() {
     assert_eq!(ddpm_schedule().level(0).unwrap().one_minus_alpha_bar(), 1e-4);
 }
 
-/// ᾱ_999 of the f32 tables in Python: 4.035830352e-5, 4.660095088e-3 and 2.428734991e-9.
+/// ᾱ_999 of the f32 tables in diffusers: 4.035830352e-5, 4.660095088e-3 and 2.428734991e-9.
 #[test]
 fn the_last_alpha_bar_is_the_product_to_full_precision() {
     let f = |u: f64| ((u + 0.008) / 1.008 * PI / 2.0).cos().powi(2);
@@ -164,7 +164,7 @@ fn trailing_rounds_the_numbers_that_f64_has() {
     assert_eq!(Timesteps::trailing(10, 4).unwrap().as_slice(), [9, 7, 4, 1]);
 }
 
-/// Python divides by zero, or (linspace) goes on with an empty list; a port panics.
+/// diffusers divides by zero, or (linspace) goes on with an empty list; a port panics.
 #[test]
 fn no_steps_at_all_is_an_error() {
     let schedule = ddpm_schedule();
@@ -182,7 +182,7 @@ fn no_steps_at_all_is_an_error() {
     }
 }
 
-/// ⌊T/S⌋ = 1 and an offset of 1 ask for t = T; Python finds out when it reads the table.
+/// ⌊T/S⌋ = 1 and an offset of 1 ask for t = T; diffusers finds out when it reads the table.
 #[test]
 fn a_leading_offset_past_the_end_is_an_error() {
     for (train_steps, steps, offset) in [(1000, 1000, 1), (10, 10, 1), (1000, 10, 100), (1000, 1, usize::MAX)] {
@@ -192,7 +192,7 @@ fn a_leading_offset_past_the_end_is_an_error() {
     assert_eq!(Timesteps::leading(1000, 999, 1).unwrap().as_slice()[0], 999);
 }
 
-/// Python's list is [0]: x_T is taken for all but clean and comes back nearly unchanged.
+/// diffusers' list is [0]: x_T is taken for all but clean and comes back nearly unchanged.
 #[test]
 fn one_linspace_step_starts_from_the_noisiest_level() {
     assert_eq!(Timesteps::linspace(1000, 1).unwrap().as_slice(), [999]);
@@ -240,7 +240,7 @@ fn a_respacing_that_cannot_be_fulfilled_is_an_error() {
     assert_eq!(respaced("10,20,30").unwrap().len(), 60);
 }
 
-/// Python's DDIM steps to t − ⌊T/S⌋ whatever the list: with linspace to 899, and its next call starts from 888.
+/// diffusers' DDIM steps to t − ⌊T/S⌋ whatever the list: with linspace to 899, and its next call starts from 888.
 #[test]
 fn every_step_arrives_where_the_next_one_starts() {
     let tau = Timesteps::linspace(1000, 10).unwrap();
@@ -304,7 +304,7 @@ fn v_prediction_of_nothing_is_the_scaled_x() {
     }
 }
 
-/// σ = √β_t (Ho et al. 2020, section 3.2). "fixed_large_log" in Python and two ports takes the root of ln β, which is negative.
+/// σ = √β_t (Ho et al. 2020, section 3.2). "fixed_large_log" in diffusers and two ports takes the root of ln β, which is negative.
 #[test]
 fn the_large_variance_gives_the_root_of_beta() {
     let betas = linear(1e-4, 0.02);
@@ -315,7 +315,7 @@ fn the_large_variance_gives_the_root_of_beta() {
     }
 }
 
-/// Algorithm 2, line 3 (Ho et al. 2020): no noise on the step to clean data. Python asks whether t > 0, and a trailing list of 50 steps
+/// Algorithm 2, line 3 (Ho et al. 2020): no noise on the step to clean data. diffusers asks whether t > 0, and a trailing list of 50 steps
 /// ends at t = 19: its images get noise of the standard deviation √(1−ᾱ_19) = 0.076.
 #[test]
 fn the_step_to_clean_data_adds_no_noise_from_any_t() {
@@ -330,7 +330,7 @@ fn the_step_to_clean_data_adds_no_noise_from_any_t() {
     assert!(plan.steps()[..49].iter().all(|step| step.coefficients.d > 0.07));
 }
 
-/// ε = x at ᾱ = 0, and says nothing of x₀. Python divides by zero: ∞, or NaN for 0/0, and its clip turns ∞ into ±1.
+/// ε = x at ᾱ = 0, and says nothing of x₀. diffusers divides by zero: ∞, or NaN for 0/0, and its clip turns ∞ into ±1.
 #[test]
 fn epsilon_at_zero_terminal_snr_is_an_error_whatever_the_threshold() {
     let rescaled = ddpm_schedule().rescale_zero_terminal_snr().unwrap();
@@ -372,7 +372,7 @@ fn zero_terminal_snr_with_v_prediction_and_eta_1_is_finite() {
     let roots: Vec<f64> = product(linear(1e-4, 0.02)).into_iter().map(f64::sqrt).collect();
     let (first, last) = (roots[0], roots[999]);
     let alpha_bar = |t: f64| ((roots[t as usize] - last) * first / (first - last)).powi(2);
-    // ᾱ_899 as Python's f32 has it.
+    // ᾱ_899 as diffusers' f32 has it.
     let s_in_f32 = 0.000_106_130_43_f32;
     assert_close(f64::from(s_in_f32), alpha_bar(899.0), 1e-5);
     let sigma_in_f32 = (1.0 - s_in_f32).sqrt();
@@ -445,7 +445,7 @@ fn bf16(value: f32) -> f32 {
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
-/// x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε. Python casts ᾱ to the sample's type first; in bf16 all ᾱ down to t = 9 are 1, and nothing is added.
+/// x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε. diffusers casts ᾱ to the sample's type first; in bf16 all ᾱ down to t = 9 are 1, and nothing is added.
 /// Here a coefficient is computed in f64 and rounded once: it is the right one in every type.
 #[test]
 fn noise_is_added_at_the_smallest_t() {
@@ -462,7 +462,7 @@ fn noise_is_added_at_the_smallest_t() {
     assert_close(schedule.level(9).unwrap().noise(), 0.0435, 1e-3);
 }
 
-/// The same in the type itself: x₀ = 0 and ε = 1 give √(1−ᾱ_9) = 0.0435, as far as bf16 has it.
+/// Noising in the element type itself: x₀ = 0 and ε = 1 give √(1−ᾱ_9) = 0.0435, as far as bf16 has it.
 #[cfg(feature = "half")]
 #[test]
 fn noise_is_added_at_the_smallest_t_in_half_precision() {
@@ -517,7 +517,7 @@ fn what_has_no_weight_leaves_no_nan() {
     assert_eq!(plan.steps()[9].apply(vec![f64::NAN], vec![0.5], None).unwrap(), [0.5]);
 }
 
-/// Saharia et al. 2022, section 2.3, on a batch of plain vectors; Python wants two axes beside the batch.
+/// Saharia et al. 2022, section 2.3, on a batch of plain vectors; diffusers wants two axes beside the batch.
 #[test]
 fn dynamic_thresholding_takes_a_batch_of_vectors() {
     let (schedule, tau) = (ddpm_schedule(), Timesteps::explicit(1000, [0]).unwrap());
@@ -534,7 +534,7 @@ fn dynamic_thresholding_takes_a_batch_of_vectors() {
 
 // ----------------------------------------------------------------------------------------------- encoding and interpolation
 
-/// ε = (x − √ᾱ·x₀)/√(1−ᾱ) is 0/0 in clean data; Python's inverse scheduler goes on with ±∞.
+/// ε = (x − √ᾱ·x₀)/√(1−ᾱ) is 0/0 in clean data; diffusers' inverse scheduler goes on with ±∞.
 #[test]
 fn encoding_clean_data_by_x0_prediction_is_an_error() {
     let schedule = ddpm_schedule();
@@ -574,7 +574,7 @@ fn naive_round_trip(steps: usize, conditioning: Conditioning) -> f64 {
     x
 }
 
-/// The paper's encoder tells the network the level that x is at (Song et al. 2021, Eq. 13 backwards), Python's the one the step goes
+/// The paper's encoder tells the network the level that x is at (Song et al. 2021, Eq. 13 backwards), diffusers' the one the step goes
 /// to. Neither is wrong, and both come back to 0.5 with S; they are not the same number.
 #[test]
 fn the_two_ways_to_encode_are_told_apart() {

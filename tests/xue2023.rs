@@ -157,7 +157,7 @@ fn rows_are_algorithm_1_with_two_states() {
 fn tau_is_taken_where_the_step_starts() {
     let path = path(Scale::VariancePreserving, &LAMBDAS);
     let levels = levels(&path);
-    // σ = e^{−λ}, and the network is told λ.
+    // σ = e^{−λ}, and the network receives λ.
     let by_sigma = Tau::new(0.8).unwrap().within_sigmas(0.7..=3.0).unwrap();
     let by_time = Tau::new(0.8).unwrap().within_times(-1.0..=0.2).unwrap();
     let tau = |i: usize| if (-1.0..=0.2).contains(&LAMBDAS[i]) { 0.8 } else { 0.0 };

@@ -21,7 +21,7 @@ fn images(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, seed: u64) -> Result<Te
     Ok(sample(&plan, x, &mut model, &mut noise)?)
 }
 
-/// The same run for any tensor type. An elementwise function takes the place of the network.
+/// Runs on any tensor type. An elementwise function takes the place of the network.
 fn run<T: HostTensor + Clone>(zeros: &T, tanh: impl Fn(&T) -> T) -> core::result::Result<Vec<f64>, Error> {
     let schedule = NoiseSchedule::ddpm()?;
     let tau = Timesteps::trailing(schedule.len(), 50)?;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures torch + diffusers and alphabar on the same shapes in turns, and prints one table of ratios.
+"""Measures torch + diffusers and alphabar on the same shapes interleaved, and prints one table of ratios.
 
     pip install torch diffusers==0.42.1
     cargo build --release -p alphabar-peers --bin serve

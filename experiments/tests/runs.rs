@@ -247,7 +247,7 @@ fn tables_are_what_they_say_and_are_computed_once() {
         folder: &folder.path().join("table1"),
     };
     let table = table1::run(&inputs).unwrap();
-    // The same images are at no distance from themselves.
+    // Images are at no distance from themselves.
     assert!(table.contains("20 held-out images: 0.000") || table.contains("20 held-out images: -0.000"), "{table}");
     let samples = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "idx3-ubyte");
     for entry in fs::read_dir(inputs.folder).unwrap().map(Result::unwrap).filter(samples) {

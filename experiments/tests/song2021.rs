@@ -1,4 +1,4 @@
-//! The orderings that the DDIM paper reports, where the perfect network is known and no training noise hides an error.
+//! The orderings that the DDIM paper reports, with exact denoisers, where no training noise hides an error.
 
 use alphabar::{Conditioning, NoiseSchedule};
 use alphabar_experiments::exact::{Line, gaussian_table1, gaussian_table2};

@@ -1,5 +1,5 @@
 //! Any bytes in a model folder give a configuration that makes plans, its own and those of diffusers, and is written and read again, or an
-//! error in one short line that names its key or its place. The same bytes are read as every class.
+//! error in one short line that names its key or its place. Each input is read as every class.
 
 #![no_main]
 

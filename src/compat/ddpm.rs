@@ -31,7 +31,8 @@ use crate::timesteps::PathEnd;
 /// ```
 /// # use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps, Variance, compat};
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 50)?);
-/// let plan = compat::ddpm(&Plan::builder(&schedule, &tau), &Ddpm::new(Variance::Beta))?;
+/// let plan =
+///     compat::ddpm(&Plan::builder(&schedule, &tau), &Ddpm::new(Variance::Beta))?;
 /// let last = &plan.steps()[49];
 /// assert_eq!(last.t, 19.0);
 /// assert!((last.coefficients.d - schedule.level(19)?.noise()).abs() < 1e-5);

@@ -21,7 +21,8 @@ use crate::timesteps::{Conditioning, PathEnd, Timesteps};
 /// ```
 /// # use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps, compat};
 /// let (schedule, tau) = (NoiseSchedule::ddpm()?, Timesteps::trailing(1000, 7)?);
-/// let plan = compat::ddim(&Plan::builder(&schedule, &tau), 7, &Ddim::deterministic())?;
+/// let plan =
+///     compat::ddim(&Plan::builder(&schedule, &tau), 7, &Ddim::deterministic())?;
 /// let went: Vec<_> = plan.steps().iter().filter_map(|step| step.s).collect();
 /// assert_eq!(went, [857.0, 714.0, 571.0, 428.0, 286.0, 143.0, 0.0]);
 /// assert_eq!(tau.as_slice()[1..], [856, 713, 570, 428, 285, 142]);

@@ -16,7 +16,10 @@ use crate::schedule::{MAX_TRAIN_STEPS, NoiseSchedule};
 /// let tables = Tables::linear(1000, 1e-4, 0.02)?;
 /// assert_eq!(tables.alphas_cumprod()[999], 4.035_830_4e-5);
 /// // Exact arithmetic on the same β gives 4.035829765e-5.
-/// assert_eq!(tables.schedule()?.level(999)?.alpha_bar(), f64::from(4.035_830_4e-5_f32));
+/// assert_eq!(
+///     tables.schedule()?.level(999)?.alpha_bar(),
+///     f64::from(4.035_830_4e-5_f32)
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +50,10 @@ impl Tables {
     ///
     /// ```
     /// # use alphabar::compat::Tables;
-    /// assert_eq!(Tables::scaled_linear(1000, 0.00085, 0.012)?.alphas_cumprod()[999], 0.004_660_095);
+    /// assert_eq!(
+    ///     Tables::scaled_linear(1000, 0.00085, 0.012)?.alphas_cumprod()[999],
+    ///     0.004_660_095
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn scaled_linear(train_steps: usize, beta_start: f64, beta_end: f64) -> Result<Self, Error> {
@@ -129,7 +135,8 @@ impl Tables {
     ///
     /// ```
     /// # use alphabar::compat::Tables;
-    /// let tables = Tables::scaled_linear(1000, 0.00085, 0.012)?.rescale_zero_terminal_snr()?;
+    /// let tables =
+    ///     Tables::scaled_linear(1000, 0.00085, 0.012)?.rescale_zero_terminal_snr()?;
     /// assert_eq!(tables.alphas_cumprod()[999], 0.0);
     /// # Ok::<(), alphabar::Error>(())
     /// ```
@@ -193,7 +200,10 @@ impl Tables {
     ///
     /// ```
     /// # use alphabar::compat::Tables;
-    /// assert_eq!(Tables::from_betas([0.25, 0.5])?.schedule()?.level(1)?.alpha_bar(), 0.375);
+    /// assert_eq!(
+    ///     Tables::from_betas([0.25, 0.5])?.schedule()?.level(1)?.alpha_bar(),
+    ///     0.375
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn schedule(&self) -> Result<NoiseSchedule, Error> {

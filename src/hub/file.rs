@@ -39,8 +39,13 @@ impl SchedulerConfig {
     ///
     /// ```
     /// # use alphabar::{Error, hub::SchedulerConfig};
-    /// assert!(SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#).is_ok());
-    /// let error = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "beta_start": 1.5}"#).unwrap_err();
+    /// assert!(
+    ///     SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler"}"#).is_ok()
+    /// );
+    /// let error = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "DDIMScheduler", "beta_start": 1.5}"#,
+    /// )
+    /// .unwrap_err();
     /// assert_eq!(error.to_string(), "beta_start = 1.5 is not inside (0, 1)");
     /// ```
     pub fn from_json(text: &str) -> Result<Self, Error> {
@@ -154,8 +159,15 @@ impl SchedulerConfig {
     /// use alphabar::{NoiseSchedule, Prediction};
     ///
     /// let schedule = NoiseSchedule::laplace(1000, 0.0, 0.5)?;
-    /// let config = SchedulerConfig::from_schedule(SchedulerClass::Ddim, &schedule, Prediction::Velocity)?;
-    /// assert_eq!(SchedulerConfig::from_json(&config.to_json())?.schedule()?.betas(), schedule.betas());
+    /// let config = SchedulerConfig::from_schedule(
+    ///     SchedulerClass::Ddim,
+    ///     &schedule,
+    ///     Prediction::Velocity,
+    /// )?;
+    /// assert_eq!(
+    ///     SchedulerConfig::from_json(&config.to_json())?.schedule()?.betas(),
+    ///     schedule.betas()
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn from_schedule(
@@ -210,9 +222,13 @@ impl SchedulerConfig {
     /// ```
     /// use alphabar::hub::{SchedulerClass, SchedulerConfig, Spacing};
     ///
-    /// let euler = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
+    /// let euler =
+    ///     SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
     /// let ddim = euler.clone().with_class(SchedulerClass::Ddim)?;
-    /// assert_eq!((euler.spacing(), ddim.spacing()), (Some(Spacing::Linspace), Some(Spacing::Leading)));
+    /// assert_eq!(
+    ///     (euler.spacing(), ddim.spacing()),
+    ///     (Some(Spacing::Linspace), Some(Spacing::Leading))
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     #[doc(alias = "from_config")]
@@ -230,7 +246,9 @@ impl SchedulerConfig {
     ///
     /// ```
     /// # use alphabar::hub::SchedulerConfig;
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "beta_end": 0.012}"#)?;
+    /// let config = SchedulerConfig::from_json(
+    ///     r#"{"_class_name": "DDIMScheduler", "beta_end": 0.012}"#,
+    /// )?;
     /// assert!(config.to_json().contains("\"beta_end\": 0.012,\n"));
     /// assert!(config.to_json().contains("\"set_alpha_to_one\": true,\n"));
     /// # Ok::<(), alphabar::Error>(())

@@ -122,7 +122,8 @@ pub enum Difference {
 /// ```
 /// use alphabar::hub::{Difference, Note, SchedulerConfig};
 ///
-/// let config = SchedulerConfig::from_json(r#"{"_class_name": "LMSDiscreteScheduler"}"#)?;
+/// let config =
+///     SchedulerConfig::from_json(r#"{"_class_name": "LMSDiscreteScheduler"}"#)?;
 /// for note in config.notes() {
 ///     if let Note::Differs(Difference::Quirk(quirk)) = note {
 ///         assert!(quirk.in_compat && quirk.by < 1.0);

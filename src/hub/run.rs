@@ -162,7 +162,8 @@ impl<'a> Run<'a> {
     /// use alphabar::forward::add_noise;
     /// use alphabar::hub::SchedulerConfig;
     ///
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
+    /// let config =
+    ///     SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
     /// let plan = config.run(20).strength(0.5).plan()?;
     /// let (image, z) = (vec![0.5_f32; 4], vec![-1.0; 4]);
     /// let x = add_noise(&image, &z, &[plan.start()])?;
@@ -245,7 +246,8 @@ impl<'a> Run<'a> {
     /// ```
     /// use alphabar::hub::SchedulerConfig;
     ///
-    /// let config = SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
+    /// let config =
+    ///     SchedulerConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler"}"#)?;
     /// let run = config.run(20);
     /// // s_churn = 10 of the class's step().
     /// let path = run.path()?.churned(config.schedule()?, 10.0, 0.05..=50.0, 1.0)?;

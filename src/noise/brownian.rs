@@ -35,19 +35,27 @@ use crate::tensor::HostTensor;
 ///
 /// ```
 /// use alphabar::noise::Brownian;
-/// use alphabar::{Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Timesteps, reference, sample};
+/// use alphabar::{
+///     Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Timesteps, reference, sample,
+/// };
 /// use ndarray::Array2;
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
 /// let mut model = reference::Gaussian::new([3.0, 3.0], [1.0, 1.0])?.predictor();
 /// let mut images = Vec::new();
 /// for steps in [100, 200] {
-///     let plan = Plan::new(&schedule, &Timesteps::uniform_log_snr(&schedule, steps)?, &Ddim::new(1.0)?)?;
+///     let plan = Plan::new(
+///         &schedule,
+///         &Timesteps::uniform_log_snr(&schedule, steps)?,
+///         &Ddim::new(1.0)?,
+///     )?;
 ///     let mut noise = Brownian::new(42, &plan);
 ///     let x = noise.noise(&Array2::<f64>::zeros((1, 2)), Draw::Initial)?;
 ///     images.push(sample(&plan, x, &mut model, &mut noise)?);
 /// }
-/// assert!((&images[0] - &images[1]).iter().all(|difference| difference.abs() < 0.1));
+/// assert!(
+///     (&images[0] - &images[1]).iter().all(|difference| difference.abs() < 0.1)
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

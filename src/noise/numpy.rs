@@ -7,7 +7,8 @@
 //! use alphabar::{Draw, NoiseSource};
 //!
 //! // np.random.seed(42); np.random.randn(3)
-//! let z = Numpy::new(RandomState::new(42)).noise(&vec![0.0_f64; 3], Draw::Initial)?;
+//! let z =
+//!     Numpy::new(RandomState::new(42)).noise(&vec![0.0_f64; 3], Draw::Initial)?;
 //! assert_eq!(z, [0.4967141530112327, -0.13826430117118466, 0.6476885381006925]);
 //! # Ok::<(), alphabar::Error>(())
 //! ```

@@ -114,10 +114,14 @@ impl Cpu {
     /// use alphabar::noise::torch::Cpu;
     /// use alphabar::{Draw, NoiseSource};
     ///
-    /// let (like, mut whole, mut resumed) = (vec![0.0_f32; 50], Cpu::new(1), Cpu::new(1));
+    /// let (like, mut whole, mut resumed) =
+    ///     (vec![0.0_f32; 50], Cpu::new(1), Cpu::new(1));
     /// let _x_t = whole.noise(&like, Draw::Initial)?;
     /// resumed.skip(&like, 1)?;
-    /// assert_eq!(whole.noise(&like, Draw::Step(0))?, resumed.noise(&like, Draw::Step(0))?);
+    /// assert_eq!(
+    ///     whole.noise(&like, Draw::Step(0))?,
+    ///     resumed.noise(&like, Draw::Step(0))?
+    /// );
     /// # Ok::<(), alphabar::Error>(())
     /// ```
     pub fn skip<T: HostTensor>(&mut self, like: &T, draws: u64) -> Result<(), Error> {

@@ -41,7 +41,8 @@ pub enum RandomSource {
 /// use alphabar::noise::webui::{RandomSource, WebUi};
 ///
 /// // Seed 42, batch size 4, "NV", and the ENSD that NovelAI's model card recommends.
-/// let noise = WebUi::batch(42, 4).source(RandomSource::Nv).eta_noise_seed_delta(31337);
+/// let noise =
+///     WebUi::batch(42, 4).source(RandomSource::Nv).eta_noise_seed_delta(31337);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "AUTOMATIC1111")]

@@ -13,7 +13,8 @@ use crate::objective::sampler::{check_batch, unit};
 /// use alphabar::objective::FlowSigma;
 /// use rand::{SeedableRng, rngs::StdRng};
 ///
-/// let sigmas = FlowSigma::logit_normal(0.0, 1.0)?.sample(64, &mut StdRng::seed_from_u64(1))?;
+/// let sigmas = FlowSigma::logit_normal(0.0, 1.0)?
+///     .sample(64, &mut StdRng::seed_from_u64(1))?;
 /// assert!(sigmas.iter().all(|sigma| *sigma > 0.0 && *sigma < 1.0));
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -107,7 +107,9 @@ impl Antithetic {
 /// let p = sampler.probabilities();
 /// assert!((p[1] / p[0] - 3.0).abs() < 0.01);
 /// let drawn = sampler.sample(8, &mut rand::rng())?;
-/// assert!(drawn.iter().all(|drawn| (drawn.weight - 0.5 / p[drawn.t]).abs() < 1e-15));
+/// assert!(
+///     drawn.iter().all(|drawn| (drawn.weight - 0.5 / p[drawn.t]).abs() < 1e-15)
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[doc(alias("LossSecondMomentResampler", "importance sampling"))]

@@ -191,7 +191,11 @@ fn scales(step: &Step) -> (f64, f64) {
 /// use alphabar::Lint;
 ///
 /// let warning = Lint::StandsStill { index: 49, t: 0.0 };
-/// assert!(warning.to_string().starts_with("step 49 (t = 0) does not change the noise level"));
+/// assert!(
+///     warning
+///         .to_string()
+///         .starts_with("step 49 (t = 0) does not change the noise level")
+/// );
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]

@@ -11,12 +11,18 @@ use crate::timesteps::Timesteps;
 /// All choices that make a [`Plan`], as an owned value: stores, sends and compares settings instead of coefficients.
 ///
 /// ```
-/// use alphabar::{Ddim, NoiseSchedule, PlanRecipe, Prediction, Threshold, Timesteps};
+/// use alphabar::{
+///     Ddim, NoiseSchedule, PlanRecipe, Prediction, Threshold, Timesteps,
+/// };
 ///
 /// let schedule = NoiseSchedule::stable_diffusion()?;
-/// let recipe = PlanRecipe::new(schedule, Timesteps::trailing(1000, 20)?, Ddim::deterministic())
-///     .prediction(Prediction::Velocity)
-///     .threshold(Threshold::clip(1.0)?);
+/// let recipe = PlanRecipe::new(
+///     schedule,
+///     Timesteps::trailing(1000, 20)?,
+///     Ddim::deterministic(),
+/// )
+/// .prediction(Prediction::Velocity)
+/// .threshold(Threshold::clip(1.0)?);
 /// assert_eq!(recipe.build()?.len(), 20);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

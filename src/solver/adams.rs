@@ -84,7 +84,9 @@ pub struct Ipndm {
 /// use alphabar::{Flow, FlowAdamsBashforth, Plan, Prediction};
 ///
 /// let path = Flow::sd3()?.path(28)?;
-/// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&FlowAdamsBashforth::new(2)?)?;
+/// let plan = Plan::builder_along(&path)
+///     .prediction(Prediction::Flow)
+///     .build(&FlowAdamsBashforth::new(2)?)?;
 /// assert_eq!(plan.len(), 28);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -19,7 +19,8 @@ use crate::solver::{Combination, Solver};
 /// use alphabar::{Flow, Plan, Prediction, Renoise};
 ///
 /// let path = Flow::default().path_through([1.0, 0.75, 0.5, 0.25])?;
-/// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&Renoise)?;
+/// let plan =
+///     Plan::builder_along(&path).prediction(Prediction::Flow).build(&Renoise)?;
 /// assert_eq!(plan.steps()[0].coefficients.d, 0.75);
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -55,7 +56,10 @@ impl Solver for Renoise {
 /// ```
 /// use alphabar::{Lcm, NoiseSchedule, Path, Plan};
 ///
-/// let path = Path::from_times(&NoiseSchedule::stable_diffusion()?, [999.0, 759.0, 499.0, 259.0])?;
+/// let path = Path::from_times(
+///     &NoiseSchedule::stable_diffusion()?,
+///     [999.0, 759.0, 499.0, 259.0],
+/// )?;
 /// let plan = Plan::along(&path, &Lcm::default())?;
 /// assert!(!plan.steps()[3].needs_noise());
 /// # Ok::<(), alphabar::Error>(())
@@ -124,7 +128,8 @@ impl Solver for Lcm {
 /// use alphabar::{NoiseSchedule, PathEnd, Plan, Tcd, Timesteps};
 ///
 /// let schedule = NoiseSchedule::stable_diffusion()?;
-/// let tau = Timesteps::explicit(1000, [999, 759, 499, 259])?.ending(PathEnd::FirstLevel);
+/// let tau =
+///     Timesteps::explicit(1000, [999, 759, 499, 259])?.ending(PathEnd::FirstLevel);
 /// let plan = Plan::new(&schedule, &tau, &Tcd::new(0.3, &schedule)?)?;
 /// assert!(plan.steps()[0].needs_noise() && !plan.steps()[3].needs_noise());
 /// # Ok::<(), alphabar::Error>(())

@@ -25,7 +25,11 @@ use crate::solver::{Combination, Solver};
 /// use alphabar::{Ddim, NoiseSchedule, Plan, Timesteps};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
-/// let plan = Plan::new(&schedule, &Timesteps::leading(1000, 50, 0)?, &Ddim::deterministic())?;
+/// let plan = Plan::new(
+///     &schedule,
+///     &Timesteps::leading(1000, 50, 0)?,
+///     &Ddim::deterministic(),
+/// )?;
 /// assert!(plan.steps().iter().all(|step| !step.needs_noise()));
 /// # Ok::<(), alphabar::Error>(())
 /// ```
@@ -103,7 +107,8 @@ impl Ddim {
     ///
     /// ```
     /// # use alphabar::{Ddim, Leg, NoiseLevel, Solver};
-    /// let leg = Leg::new(NoiseLevel::from_alpha_bar(0.25)?, NoiseLevel::from_alpha_bar(0.5)?);
+    /// let leg =
+    ///     Leg::new(NoiseLevel::from_alpha_bar(0.25)?, NoiseLevel::from_alpha_bar(0.5)?);
     /// assert_eq!(Ddim::sigma_hat().combine(&leg)?.z(), 0.5_f64.sqrt());
     /// # Ok::<(), alphabar::Error>(())
     /// ```

@@ -21,7 +21,8 @@ use crate::solver::{Combination, Solver};
 /// use alphabar::{Ddpm, NoiseSchedule, Plan, Timesteps, Variance};
 ///
 /// let schedule = NoiseSchedule::ddpm()?;
-/// let plan = Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::new(Variance::Beta))?;
+/// let plan =
+///     Plan::new(&schedule, &Timesteps::all(1000)?, &Ddpm::new(Variance::Beta))?;
 /// // σ_t = √β_t, and no noise at the last step.
 /// assert!((plan.steps()[0].coefficients.d - 0.02_f64.sqrt()).abs() < 1e-15);
 /// assert_eq!(plan.steps()[999].coefficients.d, 0.0);

@@ -19,7 +19,10 @@ use crate::solver::{Combination, Ddim, Solver};
 /// use alphabar::{Ddim, Euler, NoiseSchedule, Path, Plan};
 ///
 /// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
-/// assert_eq!(Plan::along(&path, &Euler)?.steps(), Plan::along(&path, &Ddim::deterministic())?.steps());
+/// assert_eq!(
+///     Plan::along(&path, &Euler)?.steps(),
+///     Plan::along(&path, &Ddim::deterministic())?.steps()
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,7 +58,10 @@ impl Solver for Euler {
 /// use alphabar::{Ddim, EulerAncestral, NoiseSchedule, Path, Plan};
 ///
 /// let path = Path::karras(&NoiseSchedule::stable_diffusion()?, 20)?;
-/// assert_eq!(Plan::along(&path, &EulerAncestral::new(1.0)?)?.steps(), Plan::along(&path, &Ddim::new(1.0)?)?.steps());
+/// assert_eq!(
+///     Plan::along(&path, &EulerAncestral::new(1.0)?)?.steps(),
+///     Plan::along(&path, &Ddim::new(1.0)?)?.steps()
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,7 +140,9 @@ impl Solver for EulerAncestral {
 /// use alphabar::{Flow, FlowSde, Plan, Prediction};
 ///
 /// let path = Flow::sd3()?.path(10)?;
-/// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&FlowSde::grpo(0.7)?)?;
+/// let plan = Plan::builder_along(&path)
+///     .prediction(Prediction::Flow)
+///     .build(&FlowSde::grpo(0.7)?)?;
 /// assert!(plan.steps()[1].needs_noise() && !plan.steps()[9].needs_noise());
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -26,7 +26,9 @@ use crate::solver::{Combination, Row, Solver, each_leg_rows};
 /// use alphabar::{Flow, FlowHeun, Plan, Prediction};
 ///
 /// let path = Flow::sd3()?.path(10)?;
-/// let plan = Plan::builder_along(&path).prediction(Prediction::Flow).build(&FlowHeun::new())?;
+/// let plan = Plan::builder_along(&path)
+///     .prediction(Prediction::Flow)
+///     .build(&FlowHeun::new())?;
 /// assert_eq!(plan.len(), 19);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

@@ -16,7 +16,10 @@ pub(crate) const MAX_ORDER: usize = 4;
 /// use alphabar::{FinalOrder, Orders};
 ///
 /// let orders = Orders::new(3)?.ending(FinalOrder::Lowered);
-/// assert_eq!((0..6).map(|step| orders.at(step, 6)).collect::<Vec<_>>(), [1, 2, 3, 3, 2, 1]);
+/// assert_eq!(
+///     (0..6).map(|step| orders.at(step, 6)).collect::<Vec<_>>(),
+///     [1, 2, 3, 3, 2, 1]
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -30,9 +30,16 @@ use crate::solver::{Row, Solver};
 /// ```
 /// use alphabar::{NoiseSchedule, PathEnd, Plan, Pndm, Timesteps};
 ///
-/// let (schedule, tau) = (NoiseSchedule::stable_diffusion()?, Timesteps::leading(1000, 50, 1)?.ending(PathEnd::FirstLevel));
+/// let (schedule, tau) = (
+///     NoiseSchedule::stable_diffusion()?,
+///     Timesteps::leading(1000, 50, 1)?.ending(PathEnd::FirstLevel),
+/// );
 /// assert_eq!(Plan::new(&schedule, &tau, &Pndm::plms())?.len(), 51);
-/// assert_eq!(Plan::new(&schedule, &tau, &Pndm::with_runge_kutta(Default::default()))?.len(), 59);
+/// assert_eq!(
+///     Plan::new(&schedule, &tau, &Pndm::with_runge_kutta(Default::default()))?
+///         .len(),
+///     59
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,9 +16,16 @@ use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, S
 /// returns rows of twice the length.
 ///
 /// ```
-/// use alphabar::{Batch, BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point, SeededNoise, Timesteps, sample};
+/// use alphabar::{
+///     Batch, BoxError, Ddim, Draw, NoiseSchedule, NoiseSource, Plan, Point,
+///     SeededNoise, Timesteps, sample,
+/// };
 ///
-/// let plan = Plan::new(&NoiseSchedule::ddpm()?, &Timesteps::trailing(1000, 10)?, &Ddim::new(1.0)?)?;
+/// let plan = Plan::new(
+///     &NoiseSchedule::ddpm()?,
+///     &Timesteps::trailing(1000, 10)?,
+///     &Ddim::new(1.0)?,
+/// )?;
 /// let mut model = |x: &Batch<f32>, _: Point| Ok::<_, BoxError>(x.map(|x| 0.5 * x));
 /// let mut noise = SeededNoise::new(42);
 ///
@@ -29,7 +36,9 @@ use crate::tensor::{Element, ElementType, HostTensor, Memory, RowReduce, Rows, S
 ///
 /// // Sample 1 alone gives the same values.
 /// let mut noise = SeededNoise::new(42).from_sample(1);
-/// let mut model = |x: &Vec<f32>, _: Point| Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect());
+/// let mut model = |x: &Vec<f32>, _: Point| {
+///     Ok::<_, BoxError>(x.iter().map(|x| 0.5 * x).collect())
+/// };
 /// let alone = noise.noise(&vec![0.0_f32; 4], Draw::Initial)?;
 /// assert_eq!(sample(&plan, alone, &mut model, &mut noise)?, second);
 /// # Ok::<(), alphabar::Error>(())

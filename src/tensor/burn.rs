@@ -29,10 +29,19 @@ use crate::tensor::{
 /// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
 /// use burn_tensor::Tensor;
 ///
-/// fn images(unet: impl Fn(Tensor<4>, f64) -> Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>, alphabar::Error> {
+/// fn images(
+///     unet: impl Fn(Tensor<4>, f64) -> Tensor<4>,
+///     noise: Tensor<4>,
+/// ) -> Result<Tensor<4>, alphabar::Error> {
 ///     let schedule = NoiseSchedule::ddpm()?;
-///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
-///     let mut model = |x: &Tensor<4>, at: alphabar::Point| Ok::<_, alphabar::Error>(unet(x.clone(), at.t));
+///     let plan = Plan::new(
+///         &schedule,
+///         &Timesteps::trailing(1000, 50)?,
+///         &Ddim::deterministic(),
+///     )?;
+///     let mut model = |x: &Tensor<4>, at: alphabar::Point| {
+///         Ok::<_, alphabar::Error>(unet(x.clone(), at.t))
+///     };
 ///     sample(&plan, noise, &mut model, &mut SeededNoise::new(42))
 /// }
 /// ```

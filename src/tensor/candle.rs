@@ -59,9 +59,16 @@ macro_rules! with_element {
 /// use alphabar::{Ddim, NoiseSchedule, Plan, SeededNoise, Timesteps, sample};
 /// use candle_core::{Result, Tensor};
 ///
-/// fn images(unet: impl Fn(&Tensor, f64) -> Result<Tensor>, noise: Tensor) -> Result<Tensor> {
+/// fn images(
+///     unet: impl Fn(&Tensor, f64) -> Result<Tensor>,
+///     noise: Tensor,
+/// ) -> Result<Tensor> {
 ///     let schedule = NoiseSchedule::ddpm()?;
-///     let plan = Plan::new(&schedule, &Timesteps::trailing(1000, 50)?, &Ddim::deterministic())?;
+///     let plan = Plan::new(
+///         &schedule,
+///         &Timesteps::trailing(1000, 50)?,
+///         &Ddim::deterministic(),
+///     )?;
 ///     let mut model = |x: &Tensor, at: alphabar::Point| unet(x, at.t);
 ///     Ok(sample(&plan, noise, &mut model, &mut SeededNoise::new(42))?)
 /// }

@@ -14,7 +14,8 @@ use crate::tensor::{ElementType, Memory, Rows, Stepped, Tensor, kernel};
 ///
 /// let x = array![[1.0_f32, 2.0, 3.0], [4.0, 5.0, 6.0]];
 /// assert_eq!((x.rows_of_batch().count, x.rows_of_batch().len), (2, 3));
-/// let doubled = x.from_host(x.to_host()?.iter().map(|value| 2.0 * value).collect())?;
+/// let doubled =
+///     x.from_host(x.to_host()?.iter().map(|value| 2.0 * value).collect())?;
 /// assert_eq!(doubled, 2.0 * &x);
 /// # Ok::<(), alphabar::Error>(())
 /// ```

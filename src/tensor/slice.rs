@@ -21,7 +21,10 @@ use crate::tensor::{
 /// [`NormalStream::fill`] makes the noise in place, the network writes into its buffer, and nothing is allocated:
 ///
 /// ```
-/// use alphabar::{Ddpm, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps, step_in_place};
+/// use alphabar::{
+///     Ddpm, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps,
+///     step_in_place,
+/// };
 ///
 /// /// 16 actions of 7 joints.
 /// const ACTIONS: usize = 16 * 7;
@@ -33,9 +36,13 @@ use crate::tensor::{
 /// }
 ///
 /// // At start-up: DDPM in 10 of 100 training steps, actions clipped to ±1.
-/// let (schedule, tau) = (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
-/// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&Ddpm::default())?;
-/// let (mut actions, mut eps, mut z) = ([0.0_f32; ACTIONS], [0.0; ACTIONS], [0.0; ACTIONS]);
+/// let (schedule, tau) =
+///     (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
+/// let plan = Plan::builder(&schedule, &tau)
+///     .threshold(Threshold::Clip(1.0))
+///     .build(&Ddpm::default())?;
+/// let (mut actions, mut eps, mut z) =
+///     ([0.0_f32; ACTIONS], [0.0; ACTIONS], [0.0; ACTIONS]);
 ///
 /// for tick in 0..3 {
 ///     let observation = [0.0; 32];
@@ -44,7 +51,8 @@ use crate::tensor::{
 ///     for step in plan.steps() {
 ///         policy(&observation, &actions, step.t, &mut eps);
 ///         let noise = if step.needs_noise() {
-///             NormalStream::new(42, tick, Draw::Step(step.index).stream()).fill(0, &mut z);
+///             NormalStream::new(42, tick, Draw::Step(step.index).stream())
+///                 .fill(0, &mut z);
 ///             Some(&z[..])
 ///         } else {
 ///             None
@@ -88,7 +96,8 @@ pub fn step_in_place<E: Element>(
 ///
 /// ```
 /// use alphabar::{
-///     DpmSolverPp, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps, step_in_place_with_memory,
+///     DpmSolverPp, Draw, NoiseSchedule, NormalStream, Plan, Threshold, Timesteps,
+///     step_in_place_with_memory,
 /// };
 ///
 /// /// 16 actions of 7 joints.
@@ -101,8 +110,11 @@ pub fn step_in_place<E: Element>(
 /// }
 ///
 /// // At start-up: 10 of 100 training steps, actions clipped to ±1.
-/// let (schedule, tau) = (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
-/// let plan = Plan::builder(&schedule, &tau).threshold(Threshold::Clip(1.0)).build(&DpmSolverPp::multistep(2)?)?;
+/// let (schedule, tau) =
+///     (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
+/// let plan = Plan::builder(&schedule, &tau)
+///     .threshold(Threshold::Clip(1.0))
+///     .build(&DpmSolverPp::multistep(2)?)?;
 /// let mut actions = [0.0_f32; ACTIONS];
 /// let (mut eps, mut before) = (&mut [0.0; ACTIONS], &mut [0.0; ACTIONS]);
 ///
@@ -111,7 +123,13 @@ pub fn step_in_place<E: Element>(
 ///     NormalStream::new(42, tick, Draw::Initial.stream()).fill(0, &mut actions);
 ///     for step in plan.steps() {
 ///         policy(&observation, &actions, step.t, eps);
-///         step_in_place_with_memory(&mut actions, eps, &[(1, before)], None, &[step.coefficients])?;
+///         step_in_place_with_memory(
+///             &mut actions,
+///             eps,
+///             &[(1, before)],
+///             None,
+///             &[step.coefficients],
+///         )?;
 ///         (eps, before) = (before, eps);
 ///     }
 ///     // Send the actions, wait for the next tick.

@@ -13,7 +13,10 @@ use crate::schedule::MAX_TRAIN_STEPS;
 /// use alphabar::Respacing;
 ///
 /// assert_eq!("ddim50".parse::<Respacing>()?, Respacing::Ddim(50));
-/// assert_eq!("10,20,30".parse::<Respacing>()?, Respacing::Sections(vec![10, 20, 30]));
+/// assert_eq!(
+///     "10,20,30".parse::<Respacing>()?,
+///     Respacing::Sections(vec![10, 20, 30])
+/// );
 /// assert_eq!(Respacing::Ddim(50).to_string(), "ddim50");
 /// assert!("ddim".parse::<Respacing>().is_err());
 /// # Ok::<(), alphabar::Error>(())

@@ -10,7 +10,10 @@ use std::collections::BinaryHeap;
 /// use alphabar::{Spacing, Timesteps};
 ///
 /// let spacing = Spacing::Leading { offset: 1 };
-/// assert_eq!(Timesteps::spaced(1000, 50, spacing)?, Timesteps::leading(1000, 50, 1)?);
+/// assert_eq!(
+///     Timesteps::spaced(1000, 50, spacing)?,
+///     Timesteps::leading(1000, 50, 1)?
+/// );
 /// # Ok::<(), alphabar::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -185,7 +185,7 @@ fn single_steps() -> Vec<Method> {
     ]
 }
 
-/// A network that may be asked at any level, told λ, with levels in some scale.
+/// A network that can be called at any level and receives λ, with levels in some scale.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnyLevel(pub(crate) Scale);
 
@@ -225,7 +225,7 @@ pub(crate) fn plan(method: &Method, path: &Path) -> Plan {
     Plan::builder_along(path).prediction(prediction).build(&method.solver).unwrap()
 }
 
-/// Runs steps on numbers, without noise; `network` is told the point and x.
+/// Runs steps on numbers, without noise; `network` receives the point and x.
 pub(crate) fn run(steps: &[Step], x: f64, network: impl Fn(&Step, f64) -> f64) -> f64 {
     run_from(State::new(vec![x]), steps, network)
 }

@@ -13,7 +13,7 @@ pub fn numbers(seed: u64, len: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The same bits, or NaN for NaN.
+/// Whether two numbers have equal bits; NaN equals NaN.
 #[track_caller]
 pub fn assert_bits(found: &[f64], wanted: &[f64]) {
     assert_eq!(found.len(), wanted.len());

@@ -354,7 +354,7 @@ CASES = [(0.0, 0.25), (0.7, 0.04)]
 
 
 def exact(kind, x, lvl, mu, var):
-    """What a perfect network returns when the data are N(mu, var)."""
+    """What an exact denoiser returns when the data are N(mu, var)."""
     _, signal, noise = lvl
     mu, var = mpf(mu), mpf(var)
     residual = (x - signal * mu) / (signal ** 2 * var + noise ** 2)

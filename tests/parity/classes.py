@@ -74,7 +74,7 @@ def row(of, dtype):
 
 
 def linear(x, t, unit):
-    """An output that is linear in what the network is fed, and in t: it shows what the network is told."""
+    """An output that is linear in what the network is fed, and in t: it shows what the network receives."""
     e = torch.arange(ELEMENTS, dtype=x.dtype)
     return x / 2 + (float(t) / unit - 0.5) / 4 * (1 + e / 2)
 
@@ -137,10 +137,10 @@ def trajectory(spec, kind, dtype):
         for call, t in enumerate(timesteps):
             now[0] = call
             # What the pipeline tells the network, where that is not the scheduler's t.
-            told = spec["told"](scheduler, call) if "told" in spec else t
-            ts.append(float(told))
+            received = spec["receives"](scheduler, call) if "receives" in spec else t
+            ts.append(float(received))
             fed = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-            m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, told, spec.get("unit", 1000))
+            m = row(lambda e: free(call, e), dtype) if kind == "free" else linear(fed, received, spec.get("unit", 1000))
             if "step_function" in spec:
                 x = spec["step_function"](scheduler, m.reshape(shape), t, x.reshape(shape), call)
             else:

@@ -174,7 +174,7 @@ def others():
         "class": "ScoreSdeVeScheduler",
         "scale": "ve",
         "unit": 1348,
-        "told": lambda scheduler, call: scheduler.sigmas[call],
+        "receives": lambda scheduler, call: scheduler.sigmas[call],
         "prepare": prepare,
         "step_function": step,
     }

@@ -212,7 +212,7 @@ def naive_run(name, c, ts, prev, eta, use_clipped):
             x = naive_ddpm(c, at(t), at(s), x, m, z, v, t)
         elif name == "DDIM":
             x = naive_ddim(c, at(t), at(s), x, m, z, eta, use_clipped)
-        else:  # x is at the level `prev`, the network is told t, the result is at the level t
+        else:  # x is at the level `prev`, the network receives t, the result is at the level t
             x = naive_ddim(c, at(s), at(t), x, m, z, 0.0, False)
     return x
 

@@ -16,7 +16,7 @@ use crate::parity::{Float, deviation, load, number, numbers, text};
 pub(crate) const DOUBLE: f64 = 1e-6;
 /// Of x after the last call of a run in `f32`, through `compat()`.
 pub(crate) const SINGLE: f64 = 1e-5;
-/// Up to here the default is as good as Python's: another rounding of another table.
+/// Up to here the default is as good as diffusers': another rounding of another table.
 pub(crate) const SAME: f64 = 1e-6;
 
 const ELEMENTS: usize = 3;
@@ -38,7 +38,7 @@ pub(crate) struct Deviations {
     pub(crate) default: f64,
 }
 
-/// An output, by which a run is told from others.
+/// The name of an output, which distinguishes runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Free,
@@ -66,12 +66,12 @@ impl Recorded {
         text(&self.record, "class")
     }
 
-    /// What Python raised.
+    /// What diffusers raised.
     pub(crate) fn error(&self) -> Option<&str> {
         self.record["error"].as_str()
     }
 
-    /// Whether Python returned numbers.
+    /// Whether diffusers returned numbers.
     pub(crate) fn is_finite(&self) -> bool {
         self.error().is_none()
             && Kind::ALL.iter().all(|kind| {
@@ -124,7 +124,7 @@ impl Recorded {
         run
     }
 
-    /// What a unit of Python's x is in the scale of a level.
+    /// What a unit of diffusers' x is in the scale of a level.
     fn unit(&self, level: &NoiseLevel) -> f64 {
         match text(&self.record, "scale") {
             "vp" => level.signal().hypot(level.noise()),
@@ -134,7 +134,7 @@ impl Recorded {
         }
     }
 
-    /// The t that Python told the network.
+    /// The t that diffusers passes to the network.
     pub(crate) fn times(&self, precision: Precision) -> Vec<f64> {
         match (precision, self.record.get("t_f64")) {
             (Precision::F64, Some(times)) => numbers(times),
@@ -146,10 +146,10 @@ impl Recorded {
         number(&self.record["init"])
     }
 
-    /// x after every call of ours, in Python's scale.
+    /// x after every call of ours, in diffusers' scale.
     pub(crate) fn follow<E: Float>(&self, plan: &Plan, kind: Kind) -> Result<Vec<Vec<f64>>, Error> {
         let per_thousand = self.record.get("unit").map_or(1000.0, number);
-        // Where Python has a large σ for pure noise, x is the noise.
+        // Where diffusers has a large σ for pure noise, x is the noise.
         let from = if plan.start().is_pure_noise() { 1.0 } else { self.init() * self.unit(&plan.start()) };
         let row = |of: &dyn Fn(usize) -> f64| -> Array3<E> {
             Array::from_shape_fn((1, ELEMENTS, 1), |(_, e, _)| E::from_f64(of(e)))
@@ -225,7 +225,7 @@ fn noise(call: usize, e: usize) -> f64 {
     (((5 * call + 3 * e + 1) % 7) as f64 - 3.0) / 2.0
 }
 
-/// Compares all runs of a group that Python ends with finite numbers: `compat` with Python, and the default with what its notes say.
+/// Compares all runs of a group that diffusers ends with finite numbers: `compat` with diffusers, and the default with what its notes say.
 /// Returns the largest deviations of each class, and prints them.
 pub(crate) fn compare(group: &str) -> BTreeMap<String, Deviations> {
     let mut all: BTreeMap<String, Deviations> = BTreeMap::new();
@@ -267,7 +267,7 @@ pub(crate) fn compare(group: &str) -> BTreeMap<String, Deviations> {
             Err(error) => failures.push(format!("f32, {error}: {id}")),
         }
         failures.extend(failed);
-        // A difference from Python has a name.
+        // A difference from diffusers has a name.
         let differs = match recorded.run(&default).plan() {
             Ok(plan) => recorded.double(&plan),
             Err(_) => f64::INFINITY,
@@ -278,12 +278,12 @@ pub(crate) fn compare(group: &str) -> BTreeMap<String, Deviations> {
             _ => None,
         };
         let said = default.notes().iter().filter_map(of_notes).fold(SAME, f64::max);
-        // With another number of calls than Python's there is nothing to compare.
+        // With another number of calls than diffusers' there is nothing to compare.
         let is_said = if differs.is_infinite() { said > SAME } else { differs <= 1.1 * said };
         if !is_said {
             failures.push(format!("the default differs by {differs:.1e} and notes say {said:.1e}: {id}"));
         }
-        // Of runs with as many calls as Python's. A single step of linspace starts at the other end of the table there.
+        // Of runs with as many calls as diffusers'. A single step of linspace starts at the other end of the table there.
         let counts = differs.is_finite() && recorded.record["run"]["steps"] != 1;
         of.default = if counts { of.default.max(differs) } else { of.default };
     }

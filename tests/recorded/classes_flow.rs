@@ -44,7 +44,7 @@ fn differences_are_as_large_as_their_notes_say() {
     }
 }
 
-/// What ours does where Python refuses a run, fails, or answers with NaN: the default and `compat`, a plan or an error with these words.
+/// What ours does where diffusers refuses a run, fails, or answers with NaN: the default and `compat`, a plan or an error with these words.
 #[test]
 fn what_python_refuses() {
     const PLAN: &str = "";
@@ -101,7 +101,7 @@ fn what_python_refuses() {
     assert_eq!(seen.len(), answers.len(), "{seen:?}");
 }
 
-/// The t told in f32.
+/// The t that the network receives, in f32.
 #[test]
 fn times_in_f32_are_those_of_python() {
     for recorded in Recorded::all("flow").iter().filter(|recorded| recorded.is_finite()) {
@@ -248,7 +248,7 @@ fn lists_that_a_flow_class_does_not_take_are_refused() {
     );
 }
 
-/// Mochi's network returns x₀ − ε and is told t from 0 to 1000.
+/// Mochi's network returns x₀ − ε and receives t from 0 to 1000.
 #[test]
 fn inverted_sigmas_run_from_noise_to_data() {
     let mochi = read(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": true}"#);

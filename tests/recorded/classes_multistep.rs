@@ -47,7 +47,7 @@ fn all_runs_meet_python() {
     assert!(all.values().all(|class| class.runs >= 20));
 }
 
-/// A bound of its own is for Python's rounding: the same plan in f32 and in f64 differs less than the common bound.
+/// A bound of its own is for diffusers' rounding: the same plan in f32 and in f64 differs less than the common bound.
 #[test]
 fn other_bounds_in_f32_are_for_pythons_rounding() {
     let all = Recorded::all(GROUP);
@@ -95,7 +95,7 @@ fn quirks_tell_what_they_change() {
     assert!(worst.len() >= 15);
 }
 
-/// What Python refuses, returns NaN for, or computes where this crate refuses.
+/// What diffusers refuses, returns NaN for, or computes where this crate refuses.
 #[test]
 fn what_python_has_no_result_for() {
     let outcome = |recorded: &Recorded, config: Result<SchedulerConfig, Error>| match config {
@@ -191,7 +191,7 @@ fn defaults_are_the_methods_of_this_crate() {
 
 const FLOW: &str = r#""use_flow_sigmas": true, "prediction_type": "flow_prediction""#;
 
-/// The inverse walks the path of its twin backwards, told where x is; from clean data where the twin's smallest level is the end.
+/// The inverse walks the path of its twin backwards, conditioned on the level of x; from clean data where the twin's smallest level is the end.
 #[test]
 fn the_inverse_is_the_path_of_its_twin() {
     for keys in ["", r#""timestep_spacing": "leading", "steps_offset": 1"#, r#""timestep_spacing": "trailing""#] {
@@ -248,7 +248,7 @@ fn keys_act_or_are_reported() {
                 let config = config.clone();
                 if compat { config.compat_in(Precision::F64).plan(10) } else { config.plan(10) }
             };
-            // Python does not have all of them.
+            // diffusers does not have all of them.
             let (Ok(without), Ok(with)) = (plan(&without), plan(&with)) else {
                 assert!(compat, "{class} {key}");
                 continue;

@@ -101,7 +101,7 @@ fn arctan(sigma: f64) -> f64 {
     sigma.atan() * std::f64::consts::FRAC_2_PI
 }
 
-/// A model told something else than whole numbers, with the same ends in diffusers.
+/// A model that receives other numbers than whole t, with the same ends in diffusers.
 fn real(model: Model, ends: [f64; 2]) -> Model {
     Model { ends, diffusers: ends, ..model }
 }

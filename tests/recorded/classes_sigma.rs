@@ -89,7 +89,7 @@ fn all_runs_meet_python() {
     compare("sigma");
 }
 
-/// Each run that ends with an error in Python, and what is done with it here.
+/// Each run that ends with an error in diffusers, and what is done with it here.
 #[test]
 fn what_python_refuses_has_an_answer() {
     let mut seen = 0;
@@ -124,7 +124,7 @@ fn what_python_refuses_has_an_answer() {
         } else if error.contains("final_sigmas_type") {
             assert_eq!(key_of(given).0, "final_sigmas_type", "{id}");
         } else if error.contains("IndexError") {
-            // σ above the table: t is T − 1 twice, and Python finds its place in the list by t.
+            // σ above the table: t is T − 1 twice, and diffusers finds its place in the list by t.
             let config = given.unwrap();
             assert_eq!(key_of(recorded.run(&config).plan()).0, "sigma_max", "{id}");
             let path = recorded.run(&config.compat_in(Precision::F64)).path().unwrap();
@@ -284,7 +284,7 @@ fn log_linear_is_even_in_ln_sigma() {
         let config = euler(&json!({"interpolation_type": "log_linear", "timestep_spacing": spacing}));
         assert_eq!(config.run(6).path().unwrap(), Path::exponential(&sd(), 6).unwrap());
         assert!(quirks(&config).iter().any(|(key, _)| *key == "interpolation_type"));
-        // Python makes S + 1 of them, and tells the t of another list.
+        // diffusers makes S + 1 of them, and tells the t of another list.
         let path = config.compat_in(Precision::F64).run(6).path().unwrap();
         let [max, min] = [sd().level(999).unwrap().sigma(), sd().level(0).unwrap().sigma()];
         close(&sigmas(&path), &alphabar::spacing::exponential(7, max, min).unwrap()[..6]);
@@ -312,7 +312,7 @@ fn a_network_without_a_table_is_told_a_quarter_of_ln_sigma() {
     assert!((between.steps()[1].t - 0.25 * between.steps()[1].from.sigma().ln()).abs() < 1e-12);
     let churned = path.churned(&Edm::new(700.0, 0.002, 1.0).unwrap(), 10.0, 0.0..=f64::INFINITY, 1.0);
     assert!(churned.is_ok());
-    // The discrete list, told the same way; and no ln of an infinite σ.
+    // The discrete list, with t in the same form; and no ln of an infinite σ.
     let config = euler(
         &json!({"prediction_type": "v_prediction", "timestep_type": "continuous", "final_sigmas_type": "sigma_min",
         "timestep_spacing": "leading", "steps_offset": 1}),
@@ -364,7 +364,7 @@ fn lists_of_sigma_and_t() {
     assert_eq!(times(&path)[2], 0.0);
     assert!(matches!(config.run_through_sigmas([80.0, 1.0, 0.0]).plan(), Err(Error::Sigma { .. })));
     assert!(config.clone().compat().run_through_sigmas([80.0, 1.0, 0.0]).plan().is_ok());
-    // A spread has no say in a list of σ, as in Python.
+    // A spread has no say in a list of σ, as in diffusers.
     let karras = euler(&json!({"use_karras_sigmas": true}));
     let of = |config: &SchedulerConfig| config.run_through_sigmas([10.0, 1.0, 0.0]).plan().unwrap();
     assert_eq!(of(&config), of(&karras));
@@ -447,7 +447,7 @@ fn notes_name_what_differs() {
     assert!(!video.notes().iter().any(|note| matches!(note, Note::Differs(_))), "{:?}", video.notes());
 }
 
-/// What an image-to-image run of LMS begins with: order 1 here, and the first of four weights in Python.
+/// What an image-to-image run of LMS begins with: order 1 here, and the first of four weights in diffusers.
 #[test]
 fn lms_starts_over_in_image_to_image() {
     let config = config("LMSDiscreteScheduler", &json!({"use_karras_sigmas": true}));

@@ -21,7 +21,7 @@ fn all_runs_meet_python() {
     assert_eq!(all.values().map(|class| class.runs).sum::<usize>(), 129);
 }
 
-/// What Python refuses, and what happens here.
+/// What diffusers refuses, and what happens here.
 #[test]
 fn where_python_raises() {
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! The crate against what Python's diffusers 0.42.1 computes: `tests/parity/diffusers.json`, recorded by
+//! The crate against what diffusers 0.42.1 computes: `tests/parity/diffusers.json`, recorded by
 //! `tests/parity/diffusers_parity.py`. `tests/parity/README.md` explains the records.
 //!
 //! diffusers keeps its tables and its samples in f32. Each run is also recorded in f64, from the same scheduler code on f64
@@ -263,7 +263,7 @@ fn steps(plan: &Plan) -> Vec<StepTaken> {
         .collect()
 }
 
-/// One step: what the network is told, where x is, and the arithmetic.
+/// One step: what the network receives, where x is, and the arithmetic.
 #[derive(Debug, PartialEq)]
 struct StepTaken {
     t: usize,
@@ -578,7 +578,7 @@ fn runs_along_their_own_tau_are_the_recorded_ones() {
     let mut own = Worst::of("our runs in f32 against f64");
     for run in Run::all().into_iter().filter(Run::follows_own_tau) {
         let steps = run.steps_of_the_plan();
-        // The same levels, and so the same numbers, as by diffusers' own bookkeeping.
+        // diffusers' own bookkeeping gives these levels, and so these numbers.
         assert!(steps == run.steps_of_diffusers(), "{}", run.id());
 
         // Where the list ends at t > 0, DDPM's last noise is taken off; another test is about it.

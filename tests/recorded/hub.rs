@@ -102,7 +102,7 @@ fn a_v_model_of_zero_terminal_snr() {
             Note::Differs(Difference::Predecessor),
         ]
     );
-    // Where Python's first step is NaN.
+    // Where diffusers' first step is NaN.
     let tau = config.timesteps(10).unwrap();
     let plan = config.plan_builder(&tau).unwrap().build(&Ddim::new(1.0).unwrap()).unwrap();
     assert_eq!(plan.steps()[0].from.alpha_bar(), 0.0);
@@ -145,7 +145,7 @@ fn networks_with_a_learned_variance() {
         [ignored("clip_sample_range", Ignored::Off("clip_sample")), Note::Differs(Difference::LinspaceSingle)]
     );
 
-    // Python clips by the quantile where both are on, and so do we.
+    // diffusers clips by the quantile where both are on, and so do we.
     let deepfloyd = published("deepfloyd-if-i");
     assert_eq!(deepfloyd.threshold(), Threshold::Dynamic { ratio: 0.95, max: 1.5 });
     assert_eq!(
@@ -159,9 +159,9 @@ fn networks_with_a_learned_variance() {
     );
 }
 
-// What is written: Python's answers are recorded by hub/loads.py.
+// What is written: diffusers' answers are recorded by hub/loads.py.
 
-/// The configurations that Python is to load, and the names of their files.
+/// The configurations that diffusers is to load, and the names of their files.
 fn written() -> Vec<(String, SchedulerConfig)> {
     let mut all: Vec<_> = PUBLISHED.iter().map(|name| ((*name).to_owned(), published(name))).collect();
     for name in ["stable-diffusion-v1-5", "stable-diffusion-xl-base-1.0"] {

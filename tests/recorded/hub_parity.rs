@@ -38,7 +38,7 @@ impl Run {
         RECORDS.iter().filter(|record| record["kind"] == "run").map(Self::new).collect()
     }
 
-    /// Those that Python ends.
+    /// Those that diffusers ends.
     fn ended() -> impl Iterator<Item = Self> {
         Self::all().into_iter().filter(|run| run.record["x"].is_array())
     }
@@ -104,7 +104,7 @@ impl Run {
         .unwrap()
     }
 
-    /// Python's, on the schedule given.
+    /// diffusers', on the schedule given.
     fn compat_plan(&self, schedule: &NoiseSchedule) -> Plan {
         let mut tau = self.tau();
         if self.starts_at_zero() {
@@ -173,7 +173,7 @@ impl Run {
         KEPT.map(|e| x[e]).to_vec()
     }
 
-    /// What our f32 may be off from Python's. Both are within 1e-5 of f64. Of a few runs of 600 steps and more the two errors add up
+    /// What our f32 may be off from diffusers'. Both are within 1e-5 of f64. Of a few runs of 600 steps and more the two errors add up
     /// to 1.6e-5.
     fn bound_f32(&self) -> f64 {
         if self.steps() < 600 { F32 } else { 2.0 * F32 }
@@ -234,7 +234,7 @@ fn amplification(steps: &[Step]) -> f64 {
 /// What a comparison in f64 may be off by.
 fn bound(run: &Run, steps: &[Step]) -> f64 {
     if run.rescales() && number_or(&run.record["eta"], 0.0) > 0.0 {
-        // 1 − ᾱ_s − σ² is 0 at first; Python's code has up to a rounding error there, and takes its root.
+        // 1 − ᾱ_s − σ² is 0 at first; diffusers' code has up to a rounding error there, and takes its root.
         return f64::EPSILON.sqrt();
     }
     F64.max(2.0 * f64::EPSILON * amplification(steps))
@@ -354,7 +354,7 @@ fn runs_that_leave_their_own_tau_are_compats() {
     narrow.report(240);
 }
 
-/// Python's scheduler code in f64 on its own f32 tables, against our steps on [`compat::Tables`].
+/// diffusers' scheduler code in f64 on its own f32 tables, against our steps on [`compat::Tables`].
 #[test]
 fn compat_on_the_tables_of_python_is_python_to_the_last_digits() {
     let (mut wide, mut rescaled) = (Worst::of("runs on f32 tables in f64"), Worst::of("the same, rescaled tables"));
@@ -399,7 +399,7 @@ fn an_offset_past_the_end_is_an_error_at_once() {
 }
 
 /// numpy's `arange` has S + 1 entries there, of which one is t = −1: the last of a list that falls, the first of one that rises.
-/// Ours has S, in Python's order, and is the run before that step.
+/// Ours has S, in diffusers' order, and is the run before that step.
 #[test]
 fn a_step_at_minus_one_is_not_taken() {
     let (mut last, mut first, mut apart) = (0, 0, f64::INFINITY);

@@ -1,7 +1,7 @@
 //! The crate against arithmetic at 50 digits: `tests/oracle/oracle.json`, which `tests/oracle/oracle.py` computes with mpmath
 //! from the papers alone. `tests/oracle/README.md` explains its conventions.
 //!
-//! `cargo test --test oracle -- --nocapture` prints the largest error of each section.
+//! `cargo test --test recorded oracle:: -- --nocapture` prints the largest error of each section.
 
 use std::collections::HashMap;
 use std::fs;
@@ -591,7 +591,7 @@ fn encoding_and_decoding_have_twelve_digits_in_both_conventions() {
     meter.finish("encode");
 }
 
-/// N(0, ¼) from x₀ = 0.5 on the linear schedule: what comes back is nearer to x₀ where the network is told the destination.
+/// N(0, ¼) from x₀ = 0.5 on the linear schedule: what comes back is nearer to x₀ where the network receives the destination.
 #[test]
 fn round_trips_come_back_as_near_as_is_known_for_each_convention() {
     let schedule = family("linear", 1000);

@@ -1,4 +1,4 @@
-//! What the tests against recorded runs of Python share: the records' numbers, and the start, network and noise of every run.
+//! What the tests against recorded runs of diffusers share: the records' numbers, and the start, network and noise of every run.
 
 use std::fs;
 use std::ops::{Add, Mul};
