@@ -309,7 +309,7 @@ pub enum Threshold {
     /// No threshold: a step is one linear combination.
     #[default]
     None,
-    /// Clamps x̂₀ to ±range, which is positive. Images usually lie in ±1.
+    /// `Clip(r)` clamps x̂₀ to [−r, r]; r must be positive. Images usually lie in ±1. [`Threshold::clip`] checks r at once, and a plan when it is built.
     #[doc(alias = "clip_sample_range")]
     Clip(f64),
     /// Dynamic thresholding (Saharia et al. 2022, section 2.3), for each sample.

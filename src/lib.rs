@@ -2,8 +2,8 @@
 //! DPM-Solver++, UniPC and other samplers. It is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray,
 //! candle, burn or your own tensor type.
 //!
-//! **Guide**: [Quick start](guide::quick_start) · [Coming from diffusers](guide::coming_from_diffusers) ·
-//! [Recipes](guide::recipes) (text to image, img2img, inpainting, guidance, DDIM inversion, released models) ·
+//! **Guide**: [Quick start](guide::quick_start) (a closure; candle with a model folder) · [Coming from diffusers](guide::coming_from_diffusers) ·
+//! [Recipes](guide::recipes) (text to image, img2img, inpainting, guidance, DDIM inversion, control loops, released models) ·
 //! [Choosing settings](guide::choosing) · [Model folders](guide::model_folders) · [Seeds](guide::seeds) · [FAQ](guide::faq) ·
 //! [all pages](guide)
 //!
@@ -79,9 +79,9 @@
 //! | a multistep sampler | [`DpmSolverPp`], [`UniPc`], [`DpmSolver`], [`SaSolver`], [`Deis`], [`Lms`], [`Ipndm`], [`Pndm`], [`FlowAdamsBashforth`]; [`Orders`] |
 //! | several calls a step | [`Heun`], [`Dpm2`], [`Rk4`], [`SingleStep`], [`TwoStage`] |
 //! | few-step networks | [`Lcm`], [`Tcd`], [`Renoise`] |
-//! | ε-, x₀-, v-, score, flow or EDM prediction; clipping | [`Prediction`], [`CustomPrediction`], [`Threshold`], [`EpsilonAfter`] |
+//! | what the network predicts: ε, x₀, v, the score, a flow's u, EDM's F; clipping | [`Prediction`] (`Epsilon`, `Sample`, `Velocity`, …), [`CustomPrediction`], [`Threshold`], [`EpsilonAfter`] |
 //! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`]; to store it: [`PlanRecipe`] |
-//! | the loop | [`sample()`](sample()), [`Sampling`], [`State`], [`Step::apply`], [`step_in_place`] |
+//! | the loop | [`sample()`](sample()), [`Sampling`], [`State`], [`Step::apply`]; in place, without allocation: [`step_in_place`] |
 //! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], [`GuidanceScale`], module [`predictor`] |
 //! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], [`noise::Brownian`] |
 //! | the noise of torch, numpy, ComfyUI or the AUTOMATIC1111 web UI | modules [`noise::torch`], [`noise::numpy`], [`noise::comfyui`], [`noise::webui`] |

@@ -145,7 +145,7 @@ impl NoiseSchedule {
     }
 
     /// The cosine schedule of improved DDPM with the published offset 0.008 and cap 0.999
-    /// (Nichol and Dhariwal 2021, Eq. 17); for others see [`NoiseSchedule::cosine_with`].
+    /// (Nichol and Dhariwal 2021, Eq. 17); `squaredcos_cap_v2` in diffusers. For others see [`NoiseSchedule::cosine_with`].
     ///
     /// # Errors
     /// [`Error::Count`] unless 1 ≤ T ≤ [`MAX_TRAIN_STEPS`].

@@ -263,7 +263,7 @@ impl Row {
     ///             let first = Combination::new(0.0, signals[1] / signals[0], signals[1] * half, 0.0);
     ///             let second = Combination::new(0.0, signals[2] / signals[1], signals[2] * (to - from), 0.0);
     ///             rows.push(Row::new(leg, first).to(&middle).keeping(Prediction::Epsilon));
-    ///             rows.push(Row::new(leg, second).called_at(middle).with_history([(1, -signals[2] * half)]));
+    ///             rows.push(Row::new(leg, second).called_at(&middle).with_history([(1, -signals[2] * half)]));
     ///         }
     ///         Ok(rows)
     ///     }

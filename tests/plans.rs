@@ -223,7 +223,7 @@ fn warnings_say_what_to_do() {
         (
             Lint::StartsWithSignal { t: 951.0, alpha_bar: 0.0077 },
             "the noisiest level (t = 951) still holds 8.8 % signal (√ᾱ), so pure noise is only an approximation of x there. \
-             Normal for img2img; otherwise use Timesteps::trailing",
+             Normal for img2img, and for models that are run with leading spacing; otherwise use Timesteps::trailing",
         ),
         (
             Lint::EndsAboveClean { alpha_bar: 0.9 },
@@ -314,7 +314,7 @@ fn a_printed_plan_shows_what_it_remembers() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "DPM-Solver++ 3M, ε-prediction, 20 steps");
     assert_eq!(lines[1], "x′ = A·x + B·m + Σ g·y + d·z");
-    assert_eq!(lines[2], "y₋ⱼ: the x̂₀ of j calls before");
+    assert_eq!(lines[2], "y₋ⱼ: the x̂₀ of j calls before; its column has the weight g");
     assert!(lines[3].ends_with("       y₋₁         y₋₂"), "{}", lines[3]);
     // The first row reads nothing.
     assert!(lines[4].ends_with("    0.000000                        "), "{:?}", lines[4]);

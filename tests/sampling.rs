@@ -395,7 +395,7 @@ fn networks_and_sources_may_be_borrowed_and_unsized() {
 }
 
 #[test]
-fn the_network_is_told_t_and_its_level_once_a_step() {
+fn the_network_receives_t_and_its_level_once_a_step() {
     let plan = plan(7, &Ddpm::default());
     let mut received = Vec::new();
     let mut model = |x: &Vec<f64>, at: Point| {
@@ -664,7 +664,7 @@ step      t      s         ᾱ_t         ᾱ_s           A           B       σ 
     assert_eq!(plan.to_string(), folded);
     // p = √ᾱ_t and q = −√(1−ᾱ_t) of v-prediction; a, b and σ are Ho et al. 2020, Eq. 7.
     let thresholded = "\
-DDPM, posterior variance, v-prediction, 2 steps
+DDPM, posterior variance, v-prediction, clip=1, 2 steps
 x̂₀ = threshold(p·x + q·m)   x′ = a·x̂₀ + b·x + c·m + d·z
 step      t      s         ᾱ_t         ᾱ_s           p           q           a           b           c       σ = d
    0    999    100    4.036e-5    0.895142    0.006353   -0.999980    0.946115    7.041e-4    0.000000    0.323818

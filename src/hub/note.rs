@@ -160,7 +160,7 @@ impl fmt::Display for Quirk {
         let Self { here, diffusers, by, in_compat, .. } = self;
         write!(f, "{here}; diffusers {diffusers}")?;
         if by.is_finite() {
-            write!(f, ". This changes x by up to {} (relative)", few_digits(*by))?;
+            write!(f, ". This changes x by up to {} (relative, the worst of all options)", few_digits(*by))?;
         }
         f.write_str(if *in_compat {
             ". To reproduce it use compat()"

@@ -1,7 +1,7 @@
 //! The noise of torch: `torch.randn` of a seed, on the CPU and on CUDA GPUs.
 //!
 //! diffusers, ComfyUI and most published code take their noise from torch. With these sources, a run in this crate gets the
-//! noise that torch draws for the same seed. `docs/seeds.md` says which source belongs to which program, and what agrees to the
+//! noise that torch draws for the same seed. [Seeds](crate::guide::seeds) says which source belongs to which program, and what agrees to the
 //! last bit.
 //!
 //! | torch | here | agrees |

@@ -293,7 +293,7 @@ impl fmt::Display for Lint {
             Self::StartsWithSignal { t, alpha_bar } => write!(
                 f,
                 "the noisiest level (t = {t}) still holds {:.1} % signal (√ᾱ), so pure noise is only an approximation of x \
-                 there. Normal for img2img; otherwise use Timesteps::trailing",
+                 there. Normal for img2img, and for models that are run with leading spacing; otherwise use Timesteps::trailing",
                 100.0 * alpha_bar.sqrt(),
                 t = Digits::time(*t)
             ),

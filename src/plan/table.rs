@@ -13,8 +13,10 @@ impl fmt::Display for Plan {
     /// Prints a table with one line per step: t, s, their ᾱ (or their noise, if levels are not variance-preserving), the coefficients in
     /// use, and σ = d.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let thresholded = self.steps.iter().any(|step| step.coefficients.threshold != Threshold::None);
-        writeln!(f, "{}, {}, {} steps", self.method, self.prediction, self.len())?;
+        let threshold = self.steps.iter().map(|step| step.coefficients.threshold).find(|it| *it != Threshold::None);
+        let thresholded = threshold.is_some();
+        let clipped = threshold.map(|threshold| format!(", {threshold}")).unwrap_or_default();
+        writeln!(f, "{}, {}{clipped}, {} steps", self.method, self.prediction, self.len())?;
         let mut ages: Vec<usize> =
             self.steps.iter().flat_map(|step| step.coefficients.history.iter()).map(|(age, _)| age).collect();
         ages.sort_unstable();
@@ -26,7 +28,7 @@ impl fmt::Display for Plan {
             writeln!(f, "x′ = A·x + B·m{earlier} + d·z")?;
         }
         if let Some(kept) = self.steps.iter().find_map(|step| step.coefficients.kept) {
-            writeln!(f, "y₋ⱼ: the {} of j calls before", of_network(kept.output))?;
+            writeln!(f, "y₋ⱼ: the {} of j calls before; its column has the weight g", of_network(kept.output))?;
         }
         // ᾱ determines a variance-preserving level. For levels in other scales, users know the noise (their σ).
         let preserving = self.steps.iter().all(|step| step.from.scale() == Dd::ONE && step.to.scale() == Dd::ONE);

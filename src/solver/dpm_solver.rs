@@ -23,7 +23,8 @@ use crate::solver::{Row, Solver};
 /// - Orders 3 and 4 integrate the polynomial exactly. The published 3M does not: [`Interpolation::Published`].
 /// - τ > 0 is SDE-DPM-Solver++. τ = 1 is the reverse SDE.
 ///
-/// Each step costs one network call. Use it on a path that is spaced in λ, such as [`Path::karras`](crate::Path::karras).
+/// Each step costs one network call. Any path will do. With ten calls and more it follows the ODE more closely on a path that is spaced in σ
+/// or λ, such as [`Path::karras`](crate::Path::karras), than on trailing timesteps.
 ///
 /// ```
 /// use alphabar::{DpmSolverPp, NoiseSchedule, Path, Plan};

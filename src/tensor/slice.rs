@@ -10,7 +10,8 @@ use crate::tensor::{
 
 /// One sampling step on slices, in place and without allocation: x ← a·threshold(p·x + q·m) + b·x + c·m + d·z.
 ///
-/// The slices are a batch of `coefficients.len()` samples of equal length: one sample for a single set of coefficients.
+/// With one set of coefficients each slice is one sample. With k sets it is k samples of equal length, one after the other. It needs no feature
+/// of the crate, and with η = 0 no noise: pass `None` for z.
 ///
 /// # Errors
 /// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of
@@ -39,7 +40,7 @@ use crate::tensor::{
 /// let (schedule, tau) =
 ///     (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
 /// let plan = Plan::builder(&schedule, &tau)
-///     .threshold(Threshold::Clip(1.0))
+///     .threshold(Threshold::clip(1.0)?)
 ///     .build(&Ddpm::default())?;
 /// let (mut actions, mut eps, mut z) =
 ///     ([0.0_f32; ACTIONS], [0.0; ACTIONS], [0.0; ACTIONS]);
@@ -113,7 +114,7 @@ pub fn step_in_place<E: Element>(
 /// let (schedule, tau) =
 ///     (NoiseSchedule::cosine(100)?, Timesteps::trailing(100, 10)?);
 /// let plan = Plan::builder(&schedule, &tau)
-///     .threshold(Threshold::Clip(1.0))
+///     .threshold(Threshold::clip(1.0)?)
 ///     .build(&DpmSolverPp::multistep(2)?)?;
 /// let mut actions = [0.0_f32; ACTIONS];
 /// let (mut eps, mut before) = (&mut [0.0; ACTIONS], &mut [0.0; ACTIONS]);
