@@ -828,7 +828,7 @@ impl std::error::Error for Outer {
 
 /// `{}` holds the cause, and a walk along the sources (anyhow's `{:#}`) tells each cause once.
 #[test]
-fn a_cause_is_told_once_and_never_lost() {
+fn a_cause_is_printed_once_and_never_lost() {
     let outer = || Outer("x".parse::<u8>().unwrap_err());
     let inner = "invalid digit found in string";
     for (error, message) in [

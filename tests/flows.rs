@@ -555,7 +555,7 @@ fn a_flow_keeps_the_digits_of_a_large_sigma() {
 }
 
 #[test]
-fn what_a_network_is_told_is_finite() {
+fn what_a_network_receives_is_finite() {
     let level = NoiseLevel::flow(0.5).unwrap();
     let path = Path::new([Point::new(500.0, level)]).unwrap();
     assert!(path.ending_at(Point::new(f64::NAN, NoiseLevel::CLEAN)).is_err());

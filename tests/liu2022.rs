@@ -145,7 +145,7 @@ fn the_start_in_sigma_is_the_classical_method() {
 
 /// what the network of Stable Diffusion receives, as in diffusers with and without `skip_prk_steps`.
 #[test]
-fn a_trained_table_is_told_these_t() {
+fn a_trained_table_passes_these_t() {
     let schedule = NoiseSchedule::stable_diffusion().unwrap();
     let tau = Timesteps::leading(1000, 10, 1).unwrap().ending(PathEnd::FirstLevel);
     let received = |solver: &Pndm| {

@@ -332,7 +332,7 @@ fn denoisers_are_stable_at_extreme_levels_and_far_away() {
 }
 
 #[test]
-fn neighbouring_points_are_told_apart_with_little_noise() {
+fn neighbouring_points_are_distinguished_with_little_noise() {
     // The midpoint of 0 and 1 and a little beyond, with a noise a thousandth of that little: r = 1/(1 + e^(−δ/(1−ᾱ))).
     let data = FiniteData::new(1, [0.0, 1.0]).unwrap();
     for exponent in [2, 4, 6] {

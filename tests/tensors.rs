@@ -653,7 +653,7 @@ fn an_array_without_axes_is_one_sample_of_one_element() {
 }
 
 #[test]
-fn weights_are_told_by_row() {
+fn weights_are_by_row() {
     let weights = [0.0, 2.0];
     assert_eq!((Weights::All(3.0).of_row(9).unwrap(), Weights::PerRow(&weights).of_row(1).unwrap()), (3.0, 2.0));
     assert!(matches!(Weights::PerRow(&weights).of_row(2), Err(Error::Rows { expected: 3, found: 2 })));

@@ -577,7 +577,7 @@ fn naive_round_trip(steps: usize, conditioning: Conditioning) -> f64 {
 /// The paper's encoder tells the network the level that x is at (Song et al. 2021, Eq. 13 backwards), diffusers' the one the step goes
 /// to. Neither is wrong, and both come back to 0.5 with S; they are not the same number.
 #[test]
-fn the_two_ways_to_encode_are_told_apart() {
+fn the_two_ways_to_encode_are_distinguished() {
     let schedule = ddpm_schedule();
     let mut model = Gaussian::new([0.0], [0.25]).unwrap().predictor();
     let recorded = [(Conditioning::Destination, [0.364, 0.473, 0.495]), (Conditioning::Source, [0.280, 0.446, 0.489])];

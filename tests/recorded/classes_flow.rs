@@ -356,7 +356,7 @@ fn ipndm_takes_the_first_output() {
 }
 
 #[test]
-fn score_networks_are_told_their_level() {
+fn score_networks_receive_their_level() {
     let config = read(r#"{"_class_name": "ScoreSdeVeScheduler", "snr": 0.2}"#);
     let plan = config.plan(5).unwrap();
     assert_eq!((plan.start().noise(), config.run(5).noise_scale().unwrap()), (1348.0, 1348.0));

@@ -294,7 +294,7 @@ fn log_linear_is_even_in_ln_sigma() {
 
 /// The configuration of Stable Video Diffusion.
 #[test]
-fn a_network_without_a_table_is_told_a_quarter_of_ln_sigma() {
+fn a_network_without_a_table_receives_a_quarter_of_ln_sigma() {
     let svd = json!({
         "prediction_type": "v_prediction", "sigma_min": 0.002, "sigma_max": 700.0, "steps_offset": 1,
         "timestep_spacing": "leading", "timestep_type": "continuous", "use_karras_sigmas": true,
