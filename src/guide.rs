@@ -37,6 +37,7 @@ macro_rules! page {
         #[doc = "[scope]: crate::guide::scope"]
         #[doc = "[sample]: crate::sample()"]
         #[doc = "[plan]: crate::Plan"]
+        #[doc = "[coefficients]: crate::Coefficients"]
         #[doc = "[compat]: crate::compat"]
         #[doc = ""]
         #[doc = include_str!(concat!("../docs/", $file))]

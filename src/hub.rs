@@ -252,7 +252,9 @@ impl SchedulerConfig {
     /// ```
     #[must_use]
     pub fn compat_in(self, precision: Precision) -> Self {
-        Self { imitates: Some(precision), ..self }
+        let reproduced = |note: &Note| matches!(note, Note::Differs(difference) if difference.in_compat());
+        let notes = self.notes.into_iter().filter(|note| !reproduced(note)).collect();
+        Self { imitates: Some(precision), notes, ..self }
     }
 
     /// The noise schedule, rescaled to zero terminal SNR if `rescale_betas_zero_snr` is on.
@@ -343,6 +345,8 @@ impl SchedulerConfig {
     }
 
     /// Every setting that is ignored or handled differently than in diffusers, and why, sorted by key.
+    ///
+    /// After [`SchedulerConfig::compat`] the differences that it reproduces are left out.
     ///
     /// ```
     /// # use alphabar::hub::{Note, SchedulerConfig};

@@ -3,7 +3,7 @@
 //! candle, burn or your own tensor type.
 //!
 //! **Guide**: [Quick start](guide::quick_start) (a closure; candle with a model folder) · [Coming from diffusers](guide::coming_from_diffusers) ·
-//! [Recipes](guide::recipes) (text to image, img2img, inpainting, guidance, DDIM inversion, control loops, released models) ·
+//! [Recipes](guide::recipes) (text to image, img2img, inpainting, guidance, previews, DDIM inversion, control loops, released models) ·
 //! [Choosing settings](guide::choosing) · [Model folders](guide::model_folders) · [Seeds](guide::seeds) · [FAQ](guide::faq) ·
 //! [all pages](guide)
 //!
@@ -85,7 +85,7 @@
 //! | a network, guidance (CFG) | [`Predictor`], [`Guidance`], [`GuidanceScale`], module [`predictor`] |
 //! | noise | [`SeededNoise`], [`NoiseSource`], [`RngNoise`], [`noise::Brownian`] |
 //! | the noise of torch, numpy, ComfyUI or the AUTOMATIC1111 web UI | modules [`noise::torch`], [`noise::numpy`], [`noise::comfyui`], [`noise::webui`] |
-//! | tensors: `Vec`, [`Batch`] and [`ndarray`], candle and burn by a feature, your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module [`testing`][tests-of-tensors] |
+//! | tensors: `Vec`, [`Batch`], [`ndarray`]; with a feature candle, burn; your own | [`Tensor`], [`HostTensor`], [`RowReduce`], module [`testing`][tests-of-tensors] |
 //! | training: noising, targets, distributions of t and σ, loss weights, the variational bound | modules [`forward`], [`objective`], [`posterior`] |
 //! | `scheduler_config.json` of the Hugging Face Hub | module [`hub`][configurations] |
 //! | the numbers of diffusers, where they differ | module [`compat`] |
@@ -111,6 +111,7 @@
 //! - [`Deis`] in log ρ is multistep [`DpmSolver`], in ρ it is [`Lms`]; [`Ipndm`] is [`Lms`] on equal steps of σ; [`FlowAdamsBashforth`] of order 1 is [`Ddim`].
 //! - A step does not depend on the scale of its levels, apart from the scale of x.
 //! - Predictions of different kinds that mean the same x₀ give the same step.
+//!
 #![cfg_attr(feature = "hub", doc = "[configurations]: crate::hub")]
 #![cfg_attr(not(feature = "hub"), doc = "[configurations]: #features")]
 #![cfg_attr(feature = "testing", doc = "[tests-of-tensors]: crate::testing")]

@@ -235,7 +235,11 @@ impl SchedulerConfig {
     pub fn with_class(self, class: SchedulerClass) -> Result<Self, Error> {
         check_is_of_one_model(Some(self.class), &self.entries, class)?;
         let entries = if class == self.class { self.entries } else { without_keys_of_others(class, self.entries) };
-        Ok(Self { imitates: self.imitates, ..Self::from_entries(class, entries)? })
+        let config = Self::from_entries(class, entries)?;
+        Ok(match self.imitates {
+            Some(precision) => config.compat_in(precision),
+            None => config,
+        })
     }
 
     /// The text of a `scheduler_config.json`, which diffusers can load with `DDIMScheduler.from_pretrained` and the like.

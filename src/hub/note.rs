@@ -248,6 +248,22 @@ impl fmt::Display for Ignored {
     }
 }
 
+impl Difference {
+    /// Whether [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces what diffusers does.
+    #[must_use]
+    pub fn in_compat(&self) -> bool {
+        match self {
+            Self::Quirk(quirk) => quirk.in_compat,
+            Self::Predecessor
+            | Self::OffsetPredecessor
+            | Self::LinspaceSingle
+            | Self::LastStepNoise
+            | Self::ZeroSnrFloor => true,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

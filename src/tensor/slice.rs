@@ -17,7 +17,7 @@ use crate::tensor::{
 /// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of
 /// the number of samples, [`Error::MissingNoise`].
 ///
-/// # A control loop without allocation
+/// # A control loop with noise, without allocation
 /// A robot's policy samples its next actions 100 times a second. The plan is made once, at start-up. In the loop
 /// [`NormalStream::fill`] makes the noise in place, the network writes into its buffer, and nothing is allocated:
 ///
