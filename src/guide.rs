@@ -27,6 +27,7 @@ macro_rules! page {
         #[doc = "[diffusers]: crate::guide::coming_from_diffusers"]
         #[doc = "[hub]: crate::guide::model_folders"]
         #[doc = "[recipes]: crate::guide::recipes"]
+        #[doc = "[previews]: crate::guide::recipes#previews-progress-cancelling-resuming"]
         #[doc = "[choosing]: crate::guide::choosing"]
         #[doc = "[faq]: crate::guide::faq"]
         #[doc = "[glossary]: crate::guide::glossary"]

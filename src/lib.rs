@@ -2,7 +2,8 @@
 //! DPM-Solver++, UniPC and other samplers. It is what Hugging Face diffusers calls a *scheduler*, for any network, on ndarray,
 //! candle, burn or your own tensor type.
 //!
-//! **Guide**: [Quick start](guide::quick_start) (a closure; candle with a model folder) · [Coming from diffusers](guide::coming_from_diffusers) ·
+//! **Guide**: [Quick start](guide::quick_start) (a closure; candle with a model folder) · [Coming from diffusers](guide::coming_from_diffusers)
+//! (also: why do my images differ?) ·
 //! [Recipes](guide::recipes) (text to image, img2img, inpainting, guidance, previews, DDIM inversion, control loops, released models) ·
 //! [Choosing settings](guide::choosing) · [Model folders](guide::model_folders) · [Seeds](guide::seeds) · [FAQ](guide::faq) ·
 //! [all pages](guide)
