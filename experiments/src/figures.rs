@@ -1,4 +1,4 @@
-//! Figures 4, 5 and 6 of the paper, and x̂₀ during a run.
+//! Figures 3 to 6 of the paper, and x̂₀ during a run.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,7 +11,15 @@ use crate::draw::{PIECE, bytes, latents};
 use crate::method::Method;
 use crate::net::UNet;
 use crate::picture::{self, grid};
+use crate::pictures::{Cells, by_eta_and_steps};
 use crate::trouble::Result;
+
+/// Figure 3: samples with η = 0, η = 1 and σ̂ in 10 and 100 steps, 16 for each.
+pub fn samples_by_eta(net: &UNet, seed: u64, steps: &[usize], folder: &Path) -> Result<()> {
+    let methods = [Method::Eta(0.0), Method::Eta(1.0), Method::SigmaHat];
+    let cells = Cells { images: 16, per_row: 8, zoom: 2 };
+    by_eta_and_steps(net, seed, (&methods, steps), cells, &folder.join("fig3-samples.png"))
+}
 
 /// Figure 4: the seconds to draw one piece of samples for each S, as a table and as a plot.
 pub fn time_against_steps(net: &UNet, steps: &[usize], folder: &Path) -> Result<String> {

@@ -186,7 +186,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = TABLE2_STEPS)]
         steps: Vec<usize>,
     },
-    /// Figures 4, 5 and 6, and x̂₀ during a run
+    /// Figures 3 to 6, and x̂₀ during a run
     Figures {
         #[command(flatten)]
         network: Network,
@@ -354,6 +354,7 @@ fn run(options: &Options) -> Result<()> {
 
 fn figures_of(net: &UNet, seed: u64, steps: &[usize], out: &Path, say: &dyn Fn(&str)) -> Result<()> {
     say(&figures::time_against_steps(net, steps, out)?);
+    figures::samples_by_eta(net, seed, &[10, 100], out)?;
     figures::same_noise(net, seed, steps, 10, out)?;
     let middle = steps.get(steps.len() / 2).copied().unwrap_or(50);
     figures::interpolation(net, seed, middle, 5, out)?;

@@ -136,48 +136,68 @@ pub fn spacings(folder: &FilePath) -> Result<PathBuf> {
     with_text(path)
 }
 
-/// Images from one initial noise: a row for each η, a column for each S.
+/// The effect of η and S: four images per cell.
 pub fn eta_steps(net: &UNet, seed: u64, steps: &[usize], folder: &FilePath) -> Result<PathBuf> {
-    const METHODS: [Method; 4] = [Method::Eta(0.0), Method::Eta(0.5), Method::Eta(1.0), Method::SigmaHat];
-    /// Images per cell, and per row of a cell.
-    const IMAGES: (usize, usize) = (4, 2);
-    /// The sides of an image's pixel, of an image and of a cell with the gaps after them, and the room for labels.
-    const ZOOM: usize = 4;
-    const IMAGE: usize = SIDE * ZOOM + 4;
-    const CELL: usize = IMAGES.1 * IMAGE + 20;
-    const LABELS: (usize, usize) = (130, 60);
+    let methods = [Method::Eta(0.0), Method::Eta(0.5), Method::Eta(1.0), Method::SigmaHat];
     let path = folder.join("eta-steps.png");
+    by_eta_and_steps(net, seed, (&methods, steps), Cells { images: 4, per_row: 2, zoom: 4 }, &path)?;
+    with_text(path)
+}
+
+/// The cells of a table of images.
+#[derive(Clone, Copy, Debug)]
+pub struct Cells {
+    /// Images per cell.
+    pub images: usize,
+    /// Images per row of a cell.
+    pub per_row: usize,
+    /// The side of an image's pixel.
+    pub zoom: usize,
+}
+
+/// Images from equal initial noise in each cell: a row of cells for each η, a column for each S.
+pub fn by_eta_and_steps(
+    net: &UNet,
+    seed: u64,
+    (methods, steps): (&[Method], &[usize]),
+    Cells { images, per_row, zoom }: Cells,
+    path: &FilePath,
+) -> Result<()> {
+    /// The room for labels, and the gaps after an image and after a cell.
+    const LABELS: (usize, usize) = (130, 60);
+    const GAPS: (usize, usize) = (4, 20);
+    let pitch = SIDE * zoom + GAPS.0;
+    let cell_of = (per_row * pitch + GAPS.1, images.div_ceil(per_row) * pitch + GAPS.1);
     let schedule = NoiseSchedule::ddpm()?;
-    let x = latents(seed, 0)?.narrow(0, 0, IMAGES.0)?;
-    let cells = parallel::map(METHODS.len() * steps.len(), |cell| {
-        let plan = METHODS[cell / steps.len()].plan(&schedule, steps[cell % steps.len()])?;
+    let x = latents(seed, 0)?.narrow(0, 0, images)?;
+    let cells = parallel::map(methods.len() * steps.len(), |cell| {
+        let plan = methods[cell / steps.len()].plan(&schedule, steps[cell % steps.len()])?;
         let mut model = |x: &Tensor, at: Point| net.predict(x, at);
         bytes(&sample(&plan, x.clone(), &mut model, &mut SeededNoise::new(seed))?)
     })?;
-    let size = (LABELS.0 + steps.len() * CELL, LABELS.1 + METHODS.len() * CELL);
-    picture::plot(&path, (size.0 as u32, size.1 as u32), |page| {
-        let middle = (CELL - 20) / 2;
+    let size = (LABELS.0 + steps.len() * cell_of.0, LABELS.1 + methods.len() * cell_of.1);
+    picture::plot(path, (size.0 as u32, size.1 as u32), |page| {
+        let middle = ((cell_of.0 - GAPS.1) / 2, (cell_of.1 - GAPS.1) / 2);
         for (column, steps) in steps.iter().enumerate() {
-            let at = (LABELS.0 + column * CELL + middle, LABELS.1 / 2);
+            let at = (LABELS.0 + column * cell_of.0 + middle.0, LABELS.1 / 2);
             page.draw_text(&format!("S = {steps}"), &text(30, BLACK, HPos::Center), (at.0 as i32, at.1 as i32))?;
         }
-        for (row, method) in METHODS.iter().enumerate() {
-            let at = LABELS.1 + row * CELL + middle;
+        for (row, method) in methods.iter().enumerate() {
+            let at = LABELS.1 + row * cell_of.1 + middle.1;
             page.draw_text(&method.to_string(), &text(30, BLACK, HPos::Left), (12, at as i32))?;
         }
         for (cell, pixels) in cells.iter().enumerate() {
-            let (left, top) = (LABELS.0 + cell % steps.len() * CELL, LABELS.1 + cell / steps.len() * CELL);
+            let (left, top) = (LABELS.0 + cell % steps.len() * cell_of.0, LABELS.1 + cell / steps.len() * cell_of.1);
             for (index, &value) in pixels.iter().enumerate() {
                 let (image, pixel) = (index / PIXELS, index % PIXELS);
-                let x = (left + image % IMAGES.1 * IMAGE + pixel % SIDE * ZOOM) as i32;
-                let y = (top + image / IMAGES.1 * IMAGE + pixel / SIDE * ZOOM) as i32;
-                let square = [(x, y), (x + ZOOM as i32, y + ZOOM as i32)];
+                let x = (left + image % per_row * pitch + pixel % SIDE * zoom) as i32;
+                let y = (top + image / per_row * pitch + pixel / SIDE * zoom) as i32;
+                let square = [(x, y), (x + zoom as i32, y + zoom as i32)];
                 page.draw(&Rectangle::new(square, RGBColor(value, value, value).filled()))?;
             }
         }
         Ok(())
-    })?;
-    with_text(path)
+    })
 }
 
 /// The training images of the examples, one after another, from −1 (black) to 1 (white).

@@ -279,12 +279,14 @@ fn figures_are_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let net = UNet::load(&Weights::network(Some(&weights(folder.path()))).unwrap()).unwrap();
     assert!(figures::time_against_steps(&net, &[2, 4], folder.path()).unwrap().contains("straight line"));
+    figures::samples_by_eta(&net, 1, &[2, 3], folder.path()).unwrap();
     figures::same_noise(&net, 1, &[2, 4], 3, folder.path()).unwrap();
     figures::interpolation(&net, 1, 3, 2, folder.path()).unwrap();
     figures::predictions_of_x0(&net, 1, 12, 2, folder.path()).unwrap();
     // Images of 56 pixels, 2 pixels apart.
     let sheet = |columns: u32, rows: u32| (columns * 58 - 2, rows * 58 - 2);
     let expected = [
+        ("fig3-samples.png", (130 + 2 * (8 * 60 + 20), 60 + 3 * (2 * 60 + 20))),
         ("fig4-time.png", (640, 420)),
         ("fig5-same-noise.png", sheet(3, 2)),
         ("fig6-interpolation.png", sheet(11, 2)),
