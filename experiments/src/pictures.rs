@@ -28,7 +28,7 @@ use crate::{calls, parallel, picture};
 /// The S of [`eta_steps`].
 pub const STEPS: [usize; 5] = [5, 10, 20, 50, 100];
 
-/// The numbers of network calls of [`calls`].
+/// The numbers of network calls of [`calls()`].
 pub const CALLS: [usize; 8] = [5, 6, 8, 10, 14, 20, 28, 40];
 
 /// Twice what a page shows, for sharp letters on dense screens.
