@@ -13,7 +13,7 @@
 //!
 //! - [Seeds](seeds): the noise of torch, numpy, ComfyUI and the AUTOMATIC1111 web UI for the same seed.
 //! - [Glossary](glossary) and [Notation](notation): the words, and the symbols of both papers and of diffusers.
-//! - [Equations](equations): every equation of the papers, the function that computes it and the test that holds it.
+//! - [Equations](equations): every equation of the papers, the function that computes it and the test that checks it.
 //! - [Backends](backends): candle, burn, libtorch, ONNX, and your own tensor type.
 //! - [Scope](scope): what is here, what is planned, what is out, and what counts as a breaking change.
 //! - [Design](design) and [Performance](performance): why it has this shape, and what it costs.

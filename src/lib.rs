@@ -78,7 +78,9 @@
 //! | spacings of σ (Karras, exponential, beta, Align Your Steps, …), fractions of t, custom lists, churn | [`Path`], [`Point`], module [`spacing`] |
 //! | a sampler | [`Ddim`], [`Ddpm`] with [`Variance`], [`Euler`], [`EulerAncestral`]; your own: [`Solver`]; one to store: [`BuiltinSolver`] |
 //! | a multistep sampler | [`DpmSolverPp`], [`UniPc`], [`DpmSolver`], [`SaSolver`], [`Deis`], [`Lms`], [`Ipndm`], [`Pndm`], [`FlowAdamsBashforth`]; [`Orders`] |
-//! | several calls a step | [`Heun`], [`Dpm2`], [`Rk4`], [`SingleStep`], [`TwoStage`] |
+//! | several calls a step | [`Heun`], [`Dpm2`], [`Rk4`], [`SingleStep`], [`TwoStage`], [`FlowHeun`] |
+//! | noise on a flow | [`FlowSde`], [`EulerAncestral::rectified_flow`] |
+//! | interpolation between two noises | [`slerp()`](slerp()) |
 //! | few-step networks | [`Lcm`], [`Tcd`], [`Renoise`] |
 //! | what the network predicts: ε, x₀, v, the score, a flow's u, EDM's F; clipping | [`Prediction`] (`Epsilon`, `Sample`, `Velocity`, …), [`CustomPrediction`], [`Threshold`], [`EpsilonAfter`] |
 //! | the table of steps, warnings about it | [`Plan`], [`PlanBuilder`], [`Step`], [`Lint`]; to store it: [`PlanRecipe`] |

@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
     ///
     /// It is 1 for most classes. For classes in σ it is the noise of the first level if their spacing is not leading, and 1 if it is. For EDM it
     /// is √(σ_max² + 1), and for `ScoreSdeVeScheduler` σ_max. It takes the place of `init_noise_sigma` in diffusers, which is in the scale
-    /// x/√ᾱ for a table of β: Euler with the file of SDXL has 1 here and 11.5 there.
+    /// x/√ᾱ for a table of β: Euler with the file of SDXL and 30 steps has 1 here and 11.5 there.
     ///
     /// # Errors
     /// The errors of [`Run::plan`].
