@@ -81,7 +81,7 @@ fn noisy(name: &'static str, solver: impl Solver + Send + Sync + 'static) -> Met
     Method { deterministic: false, ..ode(name, solver) }
 }
 
-/// All samplers.
+/// The samplers that are compared: all but those for flows only and `TwoStage`.
 fn methods(schedule: &NoiseSchedule) -> Result<Vec<Method>, Error> {
     Ok(vec![
         ode("DDIM", Ddim::deterministic()),

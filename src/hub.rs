@@ -214,7 +214,7 @@ impl SchedulerConfig {
     /// Makes the plans of diffusers 0.42.1 instead of the exact ones, to reproduce the images of an existing pipeline.
     ///
     /// The plans then use the `f32` tables of diffusers, its lists of σ and t, and its differences from the papers, which
-    /// [`notes()`](SchedulerConfig::notes) lists. This affects [`SchedulerConfig::plan`] and every [`Run`]. A run that diffusers refuses, or for
+    /// [`notes()`](SchedulerConfig::notes) lists; it then leaves out what is reproduced. This affects [`SchedulerConfig::plan`] and every [`Run`]. A run that diffusers refuses, or for
     /// which it returns NaN, is then an error. The schedule, the timesteps and the plan builders stay exact;
     /// [`SchedulerConfig::diffusers_tables`] returns the tables.
     ///

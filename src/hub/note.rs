@@ -249,9 +249,10 @@ impl fmt::Display for Ignored {
 }
 
 impl Difference {
-    /// Whether [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces what diffusers does.
+    /// Whether [`SchedulerConfig::compat`](crate::hub::SchedulerConfig::compat) reproduces what diffusers does. After it, such a note is no longer
+    /// in [`SchedulerConfig::notes`](crate::hub::SchedulerConfig::notes).
     #[must_use]
-    pub fn in_compat(&self) -> bool {
+    pub fn in_compat(self) -> bool {
         match self {
             Self::Quirk(quirk) => quirk.in_compat,
             Self::Predecessor
@@ -259,7 +260,20 @@ impl Difference {
             | Self::LinspaceSingle
             | Self::LastStepNoise
             | Self::ZeroSnrFloor => true,
-            _ => false,
+            Self::TrailingLength
+            | Self::FixedLargeLog
+            | Self::Learned
+            | Self::DropVariance
+            | Self::ZeroSnr
+            | Self::ZeroSnrEpsilon
+            | Self::Corrector
+            | Self::ThirdOrderWithNoise
+            | Self::BetaSchedule(_)
+            | Self::PredictionType(_)
+            | Self::InverseLinspace
+            | Self::PredictEpsilon
+            | Self::Renamed { .. }
+            | Self::Flax(_) => false,
         }
     }
 }
@@ -267,25 +281,24 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Quirk(quirk) => quirk.fmt(f),
+            // It says itself whether compat() reproduces it.
+            Self::Quirk(quirk) => return quirk.fmt(f),
             Self::Predecessor => f.write_str(
                 "each step goes to the next timestep; diffusers goes to t − ⌊T/S⌋, which is another level with this \
-                 spacing. To reproduce it use compat()",
+                 spacing",
             ),
             Self::OffsetPredecessor => f.write_str(
-                "the last step goes to the end of the path; diffusers goes to t − ⌊T/S⌋ if that is not below 0. To \
-                 reproduce it use compat()",
+                "the last step goes to the end of the path; diffusers goes to t − ⌊T/S⌋ if that is not below 0",
             ),
             Self::TrailingLength => f.write_str(
                 "there are S timesteps for every S; diffusers makes S + 1 for some S, the last of them t = −1. No \
                  action needed",
             ),
             Self::LinspaceSingle => f.write_str(
-                "a single step starts from t = T − 1; diffusers starts from t = 0. To reproduce it use compat()",
+                "a single step starts from t = T − 1; diffusers starts from t = 0",
             ),
             Self::LastStepNoise => f.write_str(
-                "the step to clean data adds no noise; diffusers adds some unless its t is 0. To reproduce it use \
-                 compat()",
+                "the step to clean data adds no noise; diffusers adds some unless its t is 0",
             ),
             Self::FixedLargeLog => f.write_str(
                 "read as fixed_large (variance β); diffusers computes √ln β, which is NaN. No action needed",
@@ -301,7 +314,7 @@ impl fmt::Display for Difference {
                 "the last ᾱ is exactly 0, as it should be; diffusers returns NaN here if noise is added. No action needed",
             ),
             Self::ZeroSnrFloor => f.write_str(
-                "the last ᾱ is exactly 0, as it should be; diffusers uses 2⁻²⁴. To reproduce it use compat()",
+                "the last ᾱ is exactly 0, as it should be; diffusers uses 2⁻²⁴",
             ),
             Self::ZeroSnrEpsilon => f.write_str(
                 "the last ᾱ is exactly 0, where ε-prediction does not determine x₀: a plan that starts there is refused. \
@@ -335,6 +348,7 @@ impl fmt::Display for Difference {
             Self::Flax(class) => {
                 write!(f, "a Flax class of earlier diffusers versions, read as {class}. No action needed")
             }
-        }
+        }?;
+        if self.in_compat() { f.write_str(". To reproduce it use compat()") } else { Ok(()) }
     }
 }

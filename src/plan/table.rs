@@ -15,8 +15,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let threshold = self.steps.iter().map(|step| step.coefficients.threshold).find(|it| *it != Threshold::None);
         let thresholded = threshold.is_some();
-        let clipped = threshold.map(|threshold| format!(", {threshold}")).unwrap_or_default();
-        writeln!(f, "{}, {}{clipped}, {} steps", self.method, self.prediction, self.len())?;
+        let limit = threshold.map(|threshold| format!(", {threshold}")).unwrap_or_default();
+        writeln!(f, "{}, {}{limit}, {} steps", self.method, self.prediction, self.len())?;
         let mut ages: Vec<usize> =
             self.steps.iter().flat_map(|step| step.coefficients.history.iter()).map(|(age, _)| age).collect();
         ages.sort_unstable();
@@ -28,7 +28,7 @@ impl fmt::Display for Plan {
             writeln!(f, "x′ = A·x + B·m{earlier} + d·z")?;
         }
         if let Some(kept) = self.steps.iter().find_map(|step| step.coefficients.kept) {
-            writeln!(f, "y₋ⱼ: the {} of j calls before; its column has the weight g", of_network(kept.output))?;
+            writeln!(f, "y₋ⱼ: the {} of j calls before; its column has the weight g", name_of_kept(kept.output))?;
         }
         // ᾱ determines a variance-preserving level. For levels in other scales, users know the noise (their σ).
         let preserving = self.steps.iter().all(|step| step.from.scale() == Dd::ONE && step.to.scale() == Dd::ONE);
@@ -64,7 +64,7 @@ impl fmt::Display for Plan {
 }
 
 /// A short name of the output that is kept.
-fn of_network(output: Option<Prediction>) -> String {
+fn name_of_kept(output: Option<Prediction>) -> String {
     match output {
         None => "x".to_owned(),
         Some(Prediction::Sample) => "x̂₀".to_owned(),
