@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::path::Path as FilePath;
 
 use alphabar::{
-    Ddim, Deis, DpmSolverPp, Draw, Flow, Heun, Interpolation, NoNoise, NoiseLevel, NoiseSchedule, NoiseSource, Path,
-    Plan, Prediction, SeededNoise, Timesteps, UniPc, reference, sample,
+    Ddim, Deis, DpmSolverPp, Draw, Flow, Heun, Interpolation, NoNoise, NoiseSchedule, NoiseSource, Path, Plan,
+    Prediction, SeededNoise, Timesteps, UniPc, reference, sample,
 };
 use ndarray::Array2;
 use plotters::prelude::*;
@@ -14,7 +14,7 @@ use crate::exact::Line;
 use crate::objective::Objective;
 use crate::picture;
 use crate::results::line;
-use crate::trouble::Result;
+use crate::trouble::{Result, Trouble};
 
 /// Numbers of network calls.
 pub const CALLS: [usize; 4] = [5, 10, 20, 50];
@@ -67,10 +67,15 @@ impl Spacing {
         let schedule = NoiseSchedule::ddpm()?;
         Ok(match (objective, self) {
             (Objective::Flow, Self::Shifted) => Flow::default().shifted(3.0)?.path(points)?,
-            (Objective::Flow, _) => Flow::default().path(points)?,
-            (_, Self::Karras) => Path::karras(&schedule, points)?,
-            (_, Self::Lambda) => Path::exponential(&schedule, points)?,
-            _ => Path::trained(&schedule, &Timesteps::trailing(schedule.len(), points)?)?,
+            (Objective::Flow, Self::Even) => Flow::default().path(points)?,
+            (Objective::Epsilon, Self::Even) => {
+                Path::trained(&schedule, &Timesteps::trailing(schedule.len(), points)?)?
+            }
+            (Objective::Epsilon, Self::Karras) => Path::karras(&schedule, points)?,
+            (Objective::Epsilon, Self::Lambda) => Path::exponential(&schedule, points)?,
+            (objective, spacing) => {
+                return Err(Trouble::Options(format!("the spacing {spacing} is not for the objective {objective}")));
+            }
         })
     }
 }
@@ -219,26 +224,4 @@ pub fn draw(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<()> {
         }
         Ok(())
     })
-}
-
-impl Line {
-    /// The share of the distribution below x at a noise level.
-    fn below_at(self, level: &NoiseLevel, x: f64) -> f64 {
-        let (signal, noise) = (level.signal(), level.noise());
-        let share = |(weight, mean, std): (f64, f64, f64)| {
-            let std = (signal * std).hypot(noise);
-            weight * 0.5 * libm::erfc((signal * mean - x) / (std * std::f64::consts::SQRT_2))
-        };
-        self.components().into_iter().map(share).sum()
-    }
-
-    /// The quantile of clean data, by bisection: the x below which a share of the distribution lies.
-    fn quantile(self, share: f64) -> f64 {
-        let (mut low, mut high) = (-4.0, 4.0);
-        for _ in 0..100 {
-            let middle = 0.5 * (low + high);
-            if self.below_at(&NoiseLevel::CLEAN, middle) < share { low = middle } else { high = middle }
-        }
-        0.5 * (low + high)
-    }
 }

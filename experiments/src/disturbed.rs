@@ -102,9 +102,9 @@ pub fn report(steps: &[usize], count: usize, seed: u64) -> Result<String> {
     })?;
     let mut text =
         format!("Fréchet distance of {count} samples from Gaussian data in {} dimensions\n", DIMENSIONS.len());
-    for (share, table) in SHARES.iter().zip(numbers.chunks(steps.len() * rows)) {
+    for (share, table) in SHARES.iter().zip(numbers.chunks((steps.len() * rows).max(1))) {
         text += &format!("\nan error of {share} ε\n{}", line("S", 8, steps, usize::to_string));
-        for (method, row) in METHODS.iter().zip(table.chunks(steps.len())) {
+        for (method, row) in METHODS.iter().zip(table.chunks(steps.len().max(1))) {
             text += &line(&method.to_string(), 8, row, |number| format!("{number:.2e}"));
         }
     }

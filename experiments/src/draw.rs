@@ -7,7 +7,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use alphabar::{Draw, NoiseSource, Plan, Point, SeededNoise, predictor, sample};
+use alphabar::{Draw, NoiseSource, Plan, Point, Predictor, SeededNoise, predictor, sample};
 use candle_core::{DType, Device, Tensor};
 
 use crate::data::{PIXELS, SIDE};
@@ -31,9 +31,14 @@ pub fn latents(seed: u64, piece: u64) -> Result<Tensor> {
     Ok(SeededNoise::new(seed).from_sample(piece * PIECE).noise(&like, Draw::Initial)?)
 }
 
+/// The network as a predictor that says what it predicts, so that it does not run in a plan for another prediction.
+pub fn predictor_of(net: &UNet) -> impl Predictor<Tensor> + '_ {
+    predictor::from_fn(net.objective().prediction(), |x: &Tensor, at: Point| net.predict(x, at))
+}
+
 /// The samples of piece `piece` of a seed.
 pub fn piece(net: &UNet, plan: &Plan, seed: u64, piece: u64) -> Result<Tensor> {
-    let mut model = predictor::from_fn(net.objective().prediction(), |x: &Tensor, at: Point| net.predict(x, at));
+    let mut model = predictor_of(net);
     let mut noise = SeededNoise::new(seed).from_sample(piece * PIECE);
     Ok(sample(plan, latents(seed, piece)?, &mut model, &mut noise)?)
 }

@@ -70,15 +70,17 @@ pub fn gaussian_table2(schedule: &NoiseSchedule, conditioning: Conditioning, ste
     Ok(squared.sum::<f64>() / DIMENSIONS.len() as f64)
 }
 
+/// The share of a mixture of (weight, mean, standard deviation) on the line that lies below x.
+fn share_below(mixture: &[(f64, f64, f64)], x: f64) -> f64 {
+    let share = |&(weight, mean, std): &(f64, f64, f64)| {
+        weight * 0.5 * libm::erfc((mean - x) / (std * std::f64::consts::SQRT_2))
+    };
+    mixture.iter().map(share).sum()
+}
+
 /// The Wasserstein distance W₁ = ∫ |F_n(x) − F(x)| dx between samples and a mixture of (weight, mean, standard deviation) on the line.
 #[must_use]
 pub fn wasserstein(mut samples: Vec<f64>, mixture: &[(f64, f64, f64)]) -> f64 {
-    let below = |x: f64| {
-        let share = |&(weight, mean, std): &(f64, f64, f64)| {
-            weight * 0.5 * libm::erfc((mean - x) / (std * std::f64::consts::SQRT_2))
-        };
-        mixture.iter().map(share).sum::<f64>()
-    };
     samples.sort_by(f64::total_cmp);
     let count = samples.len() as f64;
     // The midpoint rule on 6000 cells from −3 to 3, which hold the whole mixture. Samples outside add their distance.
@@ -88,7 +90,7 @@ pub fn wasserstein(mut samples: Vec<f64>, mixture: &[(f64, f64, f64)]) -> f64 {
         .map(|cell| {
             let x = low + (f64::from(cell) + 0.5) * width;
             let empirical = samples.partition_point(|sample| *sample <= x) as f64 / count;
-            (empirical - below(x)).abs() * width
+            (empirical - share_below(mixture, x)).abs() * width
         })
         .sum();
     inside + outside
@@ -120,6 +122,23 @@ impl Line {
             }
             Self::Finite => Box::new(FiniteData::new(1, POINTS)?.with_bandwidth(BANDWIDTH)?),
         })
+    }
+
+    /// The share of the distribution below x at a noise level.
+    pub(crate) fn below_at(self, level: &NoiseLevel, x: f64) -> f64 {
+        let (signal, noise) = (level.signal(), level.noise());
+        let noised = |(weight, mean, std): (f64, f64, f64)| (weight, signal * mean, (signal * std).hypot(noise));
+        share_below(&self.components().into_iter().map(noised).collect::<Vec<_>>(), x)
+    }
+
+    /// The quantile of clean data, by bisection: the x below which a share of the distribution lies.
+    pub(crate) fn quantile(self, share: f64) -> f64 {
+        let (mut low, mut high) = (-4.0, 4.0);
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            if self.below_at(&NoiseLevel::CLEAN, middle) < share { low = middle } else { high = middle }
+        }
+        0.5 * (low + high)
     }
 
     /// The Wasserstein distance W₁ between samples and this distribution.

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Instant;
 
-use alphabar::{NoNoise, NoiseSchedule, Point, Sampling, SeededNoise, sample, slerp};
+use alphabar::{NoNoise, Sampling, SeededNoise, sample, slerp};
 use candle_core::Tensor;
 use plotters::prelude::*;
 
-use crate::draw::{PIECE, bytes, latents};
+use crate::draw::{PIECE, bytes, latents, predictor_of};
 use crate::method::Method;
 use crate::net::UNet;
 use crate::picture::{self, grid};
 use crate::pictures::{Cells, by_eta_and_steps};
 use crate::trouble::Result;
 
-/// Figure 3: samples with η = 0, η = 1 and σ̂ in 10 and 100 steps, 16 for each.
+/// Figure 3: 16 samples for each of η = 0, η = 1 and σ̂ (rows) and each S (columns).
 pub fn samples_by_eta(net: &UNet, seed: u64, steps: &[usize], folder: &Path) -> Result<()> {
     let methods = [Method::Eta(0.0), Method::Eta(1.0), Method::SigmaHat];
     let cells = Cells { images: 16, per_row: 8, zoom: 2 };
@@ -23,12 +23,11 @@ pub fn samples_by_eta(net: &UNet, seed: u64, steps: &[usize], folder: &Path) -> 
 
 /// Figure 4: the seconds to draw one piece of samples for each S, as a table and as a plot.
 pub fn time_against_steps(net: &UNet, steps: &[usize], folder: &Path) -> Result<String> {
-    let schedule = NoiseSchedule::ddpm()?;
     let mut points = Vec::new();
     // The first call allocates the memory that later calls reuse.
-    crate::draw::piece(net, &Method::Eta(0.0).plan(&schedule, 2)?, 1, 0)?;
+    crate::draw::piece(net, &net.objective().plan(Method::Eta(0.0), 2)?, 1, 0)?;
     for &steps in steps {
-        let plan = Method::Eta(0.0).plan(&schedule, steps)?;
+        let plan = net.objective().plan(Method::Eta(0.0), steps)?;
         let started = Instant::now();
         crate::draw::piece(net, &plan, 1, 0)?;
         points.push((steps as f64, started.elapsed().as_secs_f64()));
@@ -64,10 +63,9 @@ fn plot(path: &Path, points: &[(f64, f64)], slope: f64) -> Result<()> {
 
 /// Figure 5: samples from one x_T, a row for each S.
 pub fn same_noise(net: &UNet, seed: u64, steps: &[usize], columns: usize, folder: &Path) -> Result<()> {
-    let schedule = NoiseSchedule::ddpm()?;
     let columns = columns.clamp(1, PIECE as usize);
     let rows = crate::parallel::map(steps.len(), |index| {
-        let drawn = crate::draw::piece(net, &Method::Eta(0.0).plan(&schedule, steps[index])?, seed, 0)?;
+        let drawn = crate::draw::piece(net, &net.objective().plan(Method::Eta(0.0), steps[index])?, seed, 0)?;
         bytes(&drawn.narrow(0, 0, columns)?)
     })?;
     grid(&folder.join("fig5-same-noise.png"), &rows.concat(), columns, 2)
@@ -76,13 +74,13 @@ pub fn same_noise(net: &UNet, seed: u64, steps: &[usize], columns: usize, folder
 /// Figure 6: spherical interpolation from one x_T to another, one pair per row.
 pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
     const FRAMES: usize = 11;
-    let plan = Method::Eta(0.0).plan(&NoiseSchedule::ddpm()?, steps)?;
+    let plan = net.objective().plan(Method::Eta(0.0), steps)?;
     let ends = latents(seed, 0)?;
     let rows = crate::parallel::map(rows.clamp(1, PIECE as usize / 2), |row| {
         let (a, b) = (ends.narrow(0, 2 * row, 1)?, ends.narrow(0, 2 * row + 1, 1)?);
         let frames = (0..FRAMES).map(|frame| slerp(&a, &b, frame as f64 / (FRAMES - 1) as f64));
         let frames = frames.collect::<Result<Vec<_>, _>>()?;
-        let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+        let mut model = predictor_of(net);
         bytes(&sample(&plan, Tensor::cat(&frames, 0)?, &mut model, &mut NoNoise)?)
     })?;
     grid(&folder.join("fig6-interpolation.png"), &rows.concat(), FRAMES, 2)
@@ -90,10 +88,10 @@ pub fn interpolation(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &
 
 /// x̂₀ at ten steps of a run, one sample per row: the preview that a program would show.
 pub fn predictions_of_x0(net: &UNet, seed: u64, steps: usize, rows: usize, folder: &Path) -> Result<()> {
-    let plan = Method::Eta(1.0).plan(&NoiseSchedule::ddpm()?, steps)?;
+    let plan = net.objective().plan(Method::Eta(1.0), steps)?;
     let rows = rows.clamp(1, PIECE as usize);
     let x = latents(seed, 0)?.narrow(0, 0, rows)?;
-    let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+    let mut model = predictor_of(net);
     let mut noise = SeededNoise::new(seed);
     let mut run = Sampling::new(&plan, x, &mut model, &mut noise)?;
     let columns = 10.min(steps);

@@ -190,7 +190,7 @@ enum Command {
     Figures {
         #[command(flatten)]
         network: Network,
-        /// The S of Figures 4 and 5
+        /// The S of Figures 4 and 5; the middle one is also that of Figure 6 and of x̂₀
         #[arg(long, value_delimiter = ',', default_values_t = TABLE1_STEPS)]
         steps: Vec<usize>,
     },
@@ -300,8 +300,8 @@ fn run(options: &Options) -> Result<()> {
             say(&format!("{}: {:.2} % of the test images", path.display(), 100.0 * accuracy));
         }
         Command::Sample { network, steps, eta, from, count, shard } => {
-            let message = shard.as_ref().map(|text| text.parse()).transpose()?;
-            let shard = Shard::of_this_process(message, |name| std::env::var(name).ok())?;
+            let given = shard.as_ref().map(|text| text.parse()).transpose()?;
+            let shard = Shard::of_this_process(given, |name| std::env::var(name).ok())?;
             let (net, weights) = network.load()?;
             let samples = Samples::new(
                 (&net, &weights),

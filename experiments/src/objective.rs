@@ -55,8 +55,8 @@ impl Objective {
             }
             Self::Flow => {
                 let sigmas = FlowSigma::logit_normal(0.0, 1.0)?.sample(batch, rng)?;
-                let message = |sigma: f64| Ok((NoiseLevel::flow(sigma)?, 1000.0 * sigma));
-                sigmas.into_iter().map(message).collect::<Result<Vec<_>>>()?
+                let point = |sigma: f64| Ok((NoiseLevel::flow(sigma)?, 1000.0 * sigma));
+                sigmas.into_iter().map(point).collect::<Result<Vec<_>>>()?
             }
         };
         Ok(points.into_iter().unzip())

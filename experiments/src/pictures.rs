@@ -6,11 +6,10 @@ use std::path::{Path as FilePath, PathBuf};
 use alphabar::reference::{Exact, FiniteData};
 use alphabar::spacing::{self, AlignYourSteps};
 use alphabar::{
-    Draw, Flow, NoNoise, NoiseSchedule, NoiseSource, Path, Plan, Point, Prediction, SeededNoise, Timesteps, sample,
+    Draw, Flow, NoNoise, NoiseSchedule, NoiseSource, Path, Plan, Prediction, SeededNoise, Timesteps, sample,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use candle_core::Tensor;
 use image::GenericImageView;
 use ndarray::Array2;
 use plotters::prelude::*;
@@ -18,7 +17,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::calls::{Panel, SAMPLERS, Sampler, Spacing};
 use crate::data::{PIXELS, SIDE};
-use crate::draw::{bytes, latents};
+use crate::draw::{bytes, latents, predictor_of};
 use crate::method::Method;
 use crate::net::UNet;
 use crate::objective::Objective;
@@ -35,12 +34,12 @@ pub const CALLS: [usize; 8] = [5, 6, 8, 10, 14, 20, 28, 40];
 const WIDTH: u32 = 1400;
 
 /// The style of text that is anchored at half its height.
-fn text(size: u32, colour: RGBColor, at: HPos) -> TextStyle<'static> {
+fn style_of(size: u32, colour: RGBColor, at: HPos) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour).pos(Pos::new(at, VPos::Center))
 }
 
 /// Writes the base64 of an image, for a data URI, beside the image, and returns the path of the image.
-fn with_text(path: PathBuf) -> Result<PathBuf> {
+fn with_base64(path: PathBuf) -> Result<PathBuf> {
     let image = fs::read(&path).map_err(|error| Trouble::Options(format!("{}: {error}", path.display())))?;
     crate::store::write(&path.with_extension("png.b64"), BASE64_STANDARD.encode(image).as_bytes())?;
     Ok(path)
@@ -108,7 +107,7 @@ pub fn spacings(folder: &FilePath) -> Result<PathBuf> {
         let bottom = page.dim_in_pixel().1 as i32 - 27;
         for (words, at) in [("noise", -INFINITY), ("data", INFINITY)] {
             let (x, _) = chart.backend_coord(&(at, 0.0));
-            page.draw_text(words, &text(28, BLACK, HPos::Center), (x, bottom))?;
+            page.draw_text(words, &style_of(28, BLACK, HPos::Center), (x, bottom))?;
         }
         let mut line = -0.5;
         for (title, colour, paths) in &kinds {
@@ -117,9 +116,9 @@ pub fn spacings(folder: &FilePath) -> Result<PathBuf> {
                 // Small letters lie below the middle of their font.
                 page.draw_text(words, &style, (16, y + 5))
             };
-            label(title, line, text(30, *colour, HPos::Left))?;
+            label(title, line, style_of(30, *colour, HPos::Left))?;
             for (index, (name, _)) in paths.iter().enumerate() {
-                label(name, line - 1.0 - index as f64, text(28, BLACK, HPos::Left))?;
+                label(name, line - 1.0 - index as f64, style_of(28, BLACK, HPos::Left))?;
             }
             for (_, path) in paths {
                 line -= 1.0;
@@ -133,7 +132,7 @@ pub fn spacings(folder: &FilePath) -> Result<PathBuf> {
         }
         Ok(())
     })?;
-    with_text(path)
+    with_base64(path)
 }
 
 /// The effect of η and S: four images per cell.
@@ -141,22 +140,22 @@ pub fn eta_steps(net: &UNet, seed: u64, steps: &[usize], folder: &FilePath) -> R
     let methods = [Method::Eta(0.0), Method::Eta(0.5), Method::Eta(1.0), Method::SigmaHat];
     let path = folder.join("eta-steps.png");
     by_eta_and_steps(net, seed, (&methods, steps), Cells { images: 4, per_row: 2, zoom: 4 }, &path)?;
-    with_text(path)
+    with_base64(path)
 }
 
 /// The cells of a table of images.
 #[derive(Clone, Copy, Debug)]
-pub struct Cells {
+pub(crate) struct Cells {
     /// Images per cell.
-    pub images: usize,
+    pub(crate) images: usize,
     /// Images per row of a cell.
-    pub per_row: usize,
+    pub(crate) per_row: usize,
     /// The side of an image's pixel.
-    pub zoom: usize,
+    pub(crate) zoom: usize,
 }
 
 /// Images from equal initial noise in each cell: a row of cells for each η, a column for each S.
-pub fn by_eta_and_steps(
+pub(crate) fn by_eta_and_steps(
     net: &UNet,
     seed: u64,
     (methods, steps): (&[Method], &[usize]),
@@ -168,11 +167,10 @@ pub fn by_eta_and_steps(
     const GAPS: (usize, usize) = (4, 20);
     let pitch = SIDE * zoom + GAPS.0;
     let cell_of = (per_row * pitch + GAPS.1, images.div_ceil(per_row) * pitch + GAPS.1);
-    let schedule = NoiseSchedule::ddpm()?;
     let x = latents(seed, 0)?.narrow(0, 0, images)?;
     let cells = parallel::map(methods.len() * steps.len(), |cell| {
-        let plan = methods[cell / steps.len()].plan(&schedule, steps[cell % steps.len()])?;
-        let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+        let plan = net.objective().plan(methods[cell / steps.len()], steps[cell % steps.len()])?;
+        let mut model = predictor_of(net);
         bytes(&sample(&plan, x.clone(), &mut model, &mut SeededNoise::new(seed))?)
     })?;
     let size = (LABELS.0 + steps.len() * cell_of.0, LABELS.1 + methods.len() * cell_of.1);
@@ -180,11 +178,11 @@ pub fn by_eta_and_steps(
         let middle = ((cell_of.0 - GAPS.1) / 2, (cell_of.1 - GAPS.1) / 2);
         for (column, steps) in steps.iter().enumerate() {
             let at = (LABELS.0 + column * cell_of.0 + middle.0, LABELS.1 / 2);
-            page.draw_text(&format!("S = {steps}"), &text(30, BLACK, HPos::Center), (at.0 as i32, at.1 as i32))?;
+            page.draw_text(&format!("S = {steps}"), &style_of(30, BLACK, HPos::Center), (at.0 as i32, at.1 as i32))?;
         }
         for (row, method) in methods.iter().enumerate() {
             let at = LABELS.1 + row * cell_of.1 + middle.1;
-            page.draw_text(&method.to_string(), &text(30, BLACK, HPos::Left), (12, at as i32))?;
+            page.draw_text(&method.to_string(), &style_of(30, BLACK, HPos::Left), (12, at as i32))?;
         }
         for (cell, pixels) in cells.iter().enumerate() {
             let (left, top) = (LABELS.0 + cell % steps.len() * cell_of.0, LABELS.1 + cell / steps.len() * cell_of.1);
@@ -216,6 +214,9 @@ fn examples() -> Result<Vec<f64>> {
 /// The errors of samplers against the exact solution of the ODE, by network calls: the median of `count` images, with the exact
 /// denoiser of the example `methods`.
 pub fn calls(calls: &[usize], count: usize, folder: &FilePath) -> Result<PathBuf> {
+    if count == 0 {
+        return Err(Trouble::Options("there is no image to measure: raise --count".to_owned()));
+    }
     let path = folder.join("calls-exact.png");
     let set = FiniteData::new(PIXELS, examples()?)?.with_bandwidth(0.1)?;
     let noise = SeededNoise::new(1).noise(&Array2::<f32>::zeros((count, PIXELS)), Draw::Initial)?;
@@ -239,5 +240,5 @@ pub fn calls(calls: &[usize], count: usize, folder: &FilePath) -> Result<PathBuf
     };
     let panels = [("trailing timesteps", Spacing::Even), ("Karras's σ", Spacing::Karras)].map(panel);
     calls::draw(&path, "error per pixel, median image", &panels.into_iter().collect::<Result<Vec<_>>>()?)?;
-    with_text(path)
+    with_base64(path)
 }

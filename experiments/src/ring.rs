@@ -12,7 +12,7 @@ use alphabar::{
 use candle_core::{DType, Device, Tensor};
 use chacha20::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use std::f64::consts::TAU;
+use std::f64::consts::{PI, TAU};
 
 use crate::adam::Adam;
 use crate::exact::wasserstein;
@@ -59,7 +59,7 @@ fn ring() -> Result<GaussianMixture> {
     Ok(GaussianMixture::new(parts.collect::<Result<Vec<_>>>()?)?)
 }
 
-/// Draws of the data (count, 2): numbers `from` and on of the seed's.
+/// `count` draws of the data (count, 2), a function of the seed and of `from`: another `from` gives independent draws.
 fn draws(seed: u64, from: u64, count: usize) -> Result<Vec<f32>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(from + 1);
@@ -122,7 +122,7 @@ fn trained(steps: u64, seed: u64) -> Result<Perceptron> {
         let predicted = net.forward(&forward::add_noise(&x0, &epsilon, &levels)?, &ts)?;
         let loss = (predicted - epsilon)?.sqr()?.mean_all()?;
         let done = step as f64 / steps as f64;
-        adam.step(&params.gradients(&loss.backward()?)?, RATE * (0.5 + 0.5 * libm::cos(TAU / 2.0 * done)))?;
+        adam.step(&params.gradients(&loss.backward()?)?, RATE * (0.5 + 0.5 * libm::cos(PI * done)))?;
     }
     let averages = adam.averages()?.into_iter().collect();
     Ok(Perceptron::new(&mut Params::given(averages))?)
@@ -182,7 +182,7 @@ impl Network {
 /// The sliced Wasserstein distance between samples and the data: W₁ of their projections, the mean over directions.
 fn distance(points: &[f32]) -> f64 {
     let directions = (0..DIRECTIONS).map(|direction| {
-        let (sin, cos) = libm::sincos(TAU / 2.0 * (direction as f64 + 0.5) / DIRECTIONS as f64);
+        let (sin, cos) = libm::sincos(PI * (direction as f64 + 0.5) / DIRECTIONS as f64);
         let along = |[x, y]: [f64; 2]| cos * x + sin * y;
         let parts: Vec<_> = (0..PARTS).map(|part| (1.0 / PARTS as f64, along(centre(part)), STD)).collect();
         wasserstein(points.chunks(2).map(|point| along([point[0].into(), point[1].into()])).collect(), &parts)
@@ -196,6 +196,7 @@ pub fn report(trainings: &[u64], steps: &[usize], count: usize, seed: u64) -> Re
         return Err(Trouble::Options("there is no sample to measure: raise --count".to_owned()));
     }
     let schedule = NoiseSchedule::ddpm()?;
+    // The longest training first, so that no core waits for it at the end.
     let nets = parallel::map(trainings.len(), |index| trained(trainings[trainings.len() - 1 - index], seed))?;
     let exact = ("the exact ε".to_owned(), Network::Exact(ring()?));
     let nets = trainings.iter().zip(nets.into_iter().rev());

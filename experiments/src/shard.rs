@@ -84,7 +84,7 @@ impl Shard {
 
     /// The part of this process: the given part, or else this job's place in its array, divided among the ranks of the job. Array and
     /// ranks come from the environment. Without any of them, the part is the whole job.
-    pub fn of_this_process(message: Option<Self>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    pub fn of_this_process(given: Option<Self>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let number =
             |name: &str| match variable(name).filter(|text| !text.is_empty() && text != "undefined") {
                 None => Ok(None),
@@ -92,8 +92,8 @@ impl Shard {
                     Trouble::Shard(format!("{name} is {text:?}, not a number; unset it or pass --shard i/n"))
                 }),
             };
-        let array = match message {
-            Some(message) => message,
+        let array = match given {
+            Some(given) => given,
             None => Self::of_array(number)?,
         };
         let mut rank = Self::WHOLE;
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(from(&both).unwrap(), "3/8");
         // --shard stands for the array's part, and the ranks share it.
         let rank = |name: &str| both.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let message = Some(Shard::new(2, 5).unwrap());
-        assert_eq!(Shard::of_this_process(message, rank).unwrap().to_string(), "5/10");
+        let given = Some(Shard::new(2, 5).unwrap());
+        assert_eq!(Shard::of_this_process(given, rank).unwrap().to_string(), "5/10");
         assert_eq!(from(&[("SGE_TASK_ID", "undefined")]).unwrap(), "0/1");
         assert_eq!(from(&[("SGE_TASK_ID", "3"), ("SGE_TASK_FIRST", "1"), ("SGE_TASK_LAST", "3")]).unwrap(), "2/3");
         assert_eq!(from(&[("LSB_JOBINDEX", "0"), ("LSB_JOBINDEX_END", "0")]).unwrap(), "0/1");

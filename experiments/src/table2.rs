@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use alphabar::objective::simple_loss;
-use alphabar::{Conditioning, NoNoise, NoiseSchedule, Point, sample};
+use alphabar::{Conditioning, NoNoise, NoiseSchedule, sample};
 use candle_core::{Device, Tensor};
 
 use crate::data::{Images, PIXELS};
-use crate::draw::PIECE;
+use crate::draw::{PIECE, predictor_of};
 use crate::method::{PAPER_TABLE2, TABLE2_STEPS, round_trip};
 use crate::net::UNet;
 use crate::parallel;
@@ -57,7 +57,7 @@ pub fn run(weights: &Weights, test: &Images, steps: &[usize], count: usize, fold
                     let first = from + index * half;
                     let rows = half.min(from + portion - first);
                     let x0 = Tensor::from_vec(test.rows(first..first + rows), (rows, PIXELS), &Device::Cpu)?;
-                    let mut model = |x: &Tensor, at: Point| net.predict(x, at);
+                    let mut model = predictor_of(&net);
                     let latent = sample(&encode, x0.clone(), &mut model, &mut NoNoise)?;
                     let back = sample(&decode, latent, &mut model, &mut NoNoise)?;
                     Ok(simple_loss(&x0, &back)?.iter().sum::<f64>())
