@@ -48,7 +48,7 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlowTime {
-    /// 1000·σ: SD3, Qwen-Image, LTX.
+    /// 1000·σ: SD3, LTX, and the scheduler of Qwen-Image, whose pipeline divides it by 1000 before the network.
     #[default]
     Thousandth,
     /// The integer part of 1000·σ: Wan.
@@ -121,6 +121,8 @@ impl Flow {
     }
 
     /// Qwen-Image: the shift e^μ for a number of tokens, and a last σ of 0.02.
+    ///
+    /// t is 1000·σ, as in the scheduler of diffusers. The published network receives σ: add `.with_time(FlowTime::Sigma)`.
     ///
     /// # Errors
     /// As [`Flow::flux`].
