@@ -186,8 +186,7 @@ pub fn draw(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<()> {
     let (errors, calls) = (|| all().map(|(_, error)| error), || all().map(|(calls, _)| calls));
     let (low, high) = (errors().fold(f64::INFINITY, f64::min), errors().fold(0.0, f64::max));
     let (fewest, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
-    // Twice as large as pages show it, for sharp letters on dense screens.
-    picture::plot(path, (1400, 640), |page| {
+    picture::plot(path, (picture::WIDTH, 640), |page| {
         for (index, (part, (title, lines))) in page.split_evenly((1, panels.len())).iter().zip(panels).enumerate() {
             let mut chart = ChartBuilder::on(part)
                 .margin(20)

@@ -208,13 +208,13 @@ fn unpack(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let message = format!("{command:?}");
-    let output = command.output().map_err(|error| Trouble::Fetch(format!("{message}: {error}")))?;
+    let words = format!("{command:?}");
+    let output = command.output().map_err(|error| Trouble::Fetch(format!("{words}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    Err(Trouble::Fetch(format!("{message}: {}", errors.lines().last().unwrap_or("failed"))))
+    Err(Trouble::Fetch(format!("{words}: {}", errors.lines().last().unwrap_or("failed"))))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::exact::DIMENSIONS;
 use crate::frechet::Moments;
 use crate::method::{METHODS, Method};
 use crate::parallel;
-use crate::results::line;
+use crate::results::{by_method, cell_of};
 use crate::trouble::{Result, Trouble};
 
 /// The standard deviations of the error, as shares of ε's.
@@ -94,19 +94,16 @@ pub fn table1(method: Method, steps: usize, share: f64, field: &Field, count: us
 /// The tables as text, one for each share of error.
 pub fn report(steps: &[usize], count: usize, seed: u64) -> Result<String> {
     let field = Field::new(DIMENSIONS.len(), seed)?;
-    let rows = METHODS.len();
-    let entries = SHARES.len() * steps.len() * rows;
-    let numbers = parallel::map(entries, |entry| {
-        let (table, entry) = (entry / (steps.len() * rows), entry % (steps.len() * rows));
-        table1(METHODS[entry / steps.len()], steps[entry % steps.len()], SHARES[table], &field, count)
+    let cells = METHODS.len() * steps.len();
+    let numbers = parallel::map(SHARES.len() * cells, |index| {
+        let (method, steps) = cell_of(steps, index % cells);
+        table1(method, steps, SHARES[index / cells], &field, count)
     })?;
     let mut text =
         format!("Fréchet distance of {count} samples from Gaussian data in {} dimensions\n", DIMENSIONS.len());
-    for (share, table) in SHARES.iter().zip(numbers.chunks((steps.len() * rows).max(1))) {
-        text += &format!("\nan error of {share} ε\n{}", line("S", 8, steps, usize::to_string));
-        for (method, row) in METHODS.iter().zip(table.chunks(steps.len().max(1))) {
-            text += &line(&method.to_string(), 8, row, |number| format!("{number:.2e}"));
-        }
+    for (share, numbers) in SHARES.iter().zip(numbers.chunks(cells.max(1))) {
+        let table = by_method(steps, numbers, |number| format!("{number:.2e}"));
+        text += &format!("\nan error of {share} ε\n{table}");
     }
     Ok(text)
 }

@@ -10,7 +10,7 @@ use alphabar::{Conditioning, Draw, NoNoise, NoiseLevel, NoiseSchedule, NoiseSour
 use ndarray::Array2;
 
 use crate::method::{METHODS, Method, TABLE1_STEPS, TABLE2_STEPS, round_trip};
-use crate::results::line;
+use crate::results::{by_method, line};
 use crate::trouble::{Result, Trouble};
 
 /// (μ, v) of the Gaussian data in each dimension. The variances fall, as those of images do along their principal axes.
@@ -208,12 +208,9 @@ pub fn report(count: usize) -> Result<String> {
     let schedule = NoiseSchedule::ddpm()?;
     let mut text = String::new();
     let mut table1 = |title: &str, entry: &dyn Fn(Method, usize) -> Result<f64>| {
-        text += &format!("Table 1, {title}\n{}", line("S", 8, &TABLE1_STEPS, usize::to_string));
-        for method in METHODS {
-            let numbers = TABLE1_STEPS.iter().map(|&steps| entry(method, steps)).collect::<Result<Vec<_>>>()?;
-            text += &line(&method.to_string(), 8, &numbers, |number| format!("{number:.2e}"));
-        }
-        text.push('\n');
+        let cells = METHODS.iter().flat_map(|&method| TABLE1_STEPS.map(|steps| entry(method, steps)));
+        let table = by_method(&TABLE1_STEPS, &cells.collect::<Result<Vec<_>>>()?, |number| format!("{number:.2e}"));
+        text += &format!("Table 1, {title}\n{table}\n");
         Ok::<_, Trouble>(())
     };
     table1("Gaussian data in 6 dimensions: Fréchet distance, in closed form", &|method, steps| {

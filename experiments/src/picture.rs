@@ -32,6 +32,9 @@ pub fn grid(path: &Path, pixels: &[u8], columns: usize, zoom: usize) -> Result<(
     save(path, &sheet, (width as u32, height as u32), ExtendedColorType::L8)
 }
 
+/// The width of a plot that fills a page: twice what the page shows, for sharp letters on dense screens.
+pub(crate) const WIDTH: u32 = 1400;
+
 /// The page of a plot.
 pub(crate) type Page<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 

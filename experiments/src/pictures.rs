@@ -30,9 +30,6 @@ pub const STEPS: [usize; 5] = [5, 10, 20, 50, 100];
 /// The numbers of network calls of [`calls()`].
 pub const CALLS: [usize; 8] = [5, 6, 8, 10, 14, 20, 28, 40];
 
-/// Twice what a page shows, for sharp letters on dense screens.
-const WIDTH: u32 = 1400;
-
 /// The style of text that is anchored at half its height.
 fn style_of(size: u32, colour: RGBColor, at: HPos) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour).pos(Pos::new(at, VPos::Center))
@@ -83,7 +80,7 @@ pub fn spacings(folder: &FilePath) -> Result<PathBuf> {
     let path = folder.join("spacings.png");
     let kinds = kinds(10)?;
     let lines: usize = kinds.iter().map(|(_, _, paths)| paths.len() + 1).sum();
-    picture::plot(&path, (WIDTH, 48 * lines as u32 + 100), |page| {
+    picture::plot(&path, (picture::WIDTH, 48 * lines as u32 + 100), |page| {
         let mut chart = ChartBuilder::on(page)
             .margin(16)
             .margin_left(380)
@@ -214,8 +211,10 @@ fn examples() -> Result<Vec<f64>> {
 /// The errors of samplers against the exact solution of the ODE, by network calls: the median of `count` images, with the exact
 /// denoiser of the example `methods`.
 pub fn calls(calls: &[usize], count: usize, folder: &FilePath) -> Result<PathBuf> {
-    if count == 0 {
-        return Err(Trouble::Options("there is no image to measure: raise --count".to_owned()));
+    if count == 0 || calls.is_empty() {
+        return Err(Trouble::Options(
+            "there is nothing to measure: give at least one image and one number of calls".to_owned(),
+        ));
     }
     let path = folder.join("calls-exact.png");
     let set = FiniteData::new(PIXELS, examples()?)?.with_bandwidth(0.1)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::method::{METHODS, Method};
 use crate::store;
 use crate::trouble::{Result, Trouble};
 
@@ -85,6 +86,21 @@ impl Results {
 pub fn line<T>(name: &str, width: usize, cells: &[T], cell: impl Fn(&T) -> String) -> String {
     let cells: String = cells.iter().map(|value| format!("{:>12}", cell(value))).collect();
     format!("{name:>width$}{cells}\n")
+}
+
+/// The method and the S of number `index` of a table by method and S, row by row.
+#[must_use]
+pub fn cell_of(steps: &[usize], index: usize) -> (Method, usize) {
+    (METHODS[index / steps.len()], steps[index % steps.len()])
+}
+
+/// A table with a row for each method of [`METHODS`] and a column for each S, from its numbers row by row.
+pub fn by_method(steps: &[usize], numbers: &[f64], cell: impl Fn(&f64) -> String) -> String {
+    let mut text = line("S", 8, steps, usize::to_string);
+    for (method, row) in METHODS.iter().zip(numbers.chunks(steps.len().max(1))) {
+        text += &line(&method.to_string(), 8, row, &cell);
+    }
+    text
 }
 
 #[cfg(test)]

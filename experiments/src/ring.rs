@@ -3,7 +3,6 @@
 //! The data are eight Gaussians on a ring in the plane, so the exact ε is known. The networks are perceptrons with residual blocks,
 //! trained like the U-Net (Ho et al. 2020, Algorithm 1) for different numbers of steps.
 
-use alphabar::objective::Uniform;
 use alphabar::reference::{DataDistribution, Gaussian, GaussianMixture};
 use alphabar::{
     BoxError, Draw, NoiseLevel, NoiseSchedule, NoiseSource, Plan, Point, Prediction, SeededNoise, forward, predictor,
@@ -18,9 +17,10 @@ use crate::adam::Adam;
 use crate::exact::wasserstein;
 use crate::method::METHODS;
 use crate::net::{Affine, Params, embed};
+use crate::objective::Objective;
 use crate::ops::First;
 use crate::parallel;
-use crate::results::line;
+use crate::results::{by_method, cell_of};
 use crate::trouble::{Result, Trouble};
 
 /// Optimiser steps of the networks that are compared.
@@ -107,17 +107,13 @@ impl Perceptron {
 
 /// A network after so many optimiser steps, with averaged weights.
 fn trained(steps: u64, seed: u64) -> Result<Perceptron> {
-    let schedule = NoiseSchedule::ddpm()?;
     let mut params = Params::random(seed);
     let net = Perceptron::new(&mut params)?;
     let mut adam = Adam::new(params.list.clone(), DECAY)?;
     for step in 0..steps {
         let first = step * BATCH as u64;
         let x0 = Tensor::from_vec(draws(seed, first, BATCH)?, (BATCH, 2), &Device::Cpu)?;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ step);
-        let ts = Uniform::new(schedule.len())?.sample(BATCH, &mut rng)?;
-        let levels: Vec<NoiseLevel> = ts.iter().map(|t| schedule.level(*t)).collect::<Result<_, _>>()?;
-        let ts: Vec<f64> = ts.into_iter().map(|t| t as f64).collect();
+        let (levels, ts) = Objective::Epsilon.draw(BATCH, &mut ChaCha8Rng::seed_from_u64(seed ^ step))?;
         let epsilon = SeededNoise::new(seed).from_sample(first).noise(&x0, Draw::Initial)?;
         let predicted = net.forward(&forward::add_noise(&x0, &epsilon, &levels)?, &ts)?;
         let loss = (predicted - epsilon)?.sqr()?.mean_all()?;
@@ -206,15 +202,13 @@ pub fn report(trainings: &[u64], steps: &[usize], count: usize, seed: u64) -> Re
         distance(&draws(seed, 1 << 40, count)?)
     );
     for (name, net) in [exact].into_iter().chain(nets) {
-        let numbers = parallel::map(METHODS.len() * steps.len(), |entry| {
-            let (method, steps) = (METHODS[entry / steps.len()], steps[entry % steps.len()]);
+        let numbers = parallel::map(METHODS.len() * steps.len(), |index| {
+            let (method, steps) = cell_of(steps, index);
             Ok(distance(&net.draw(&method.plan(&schedule, steps)?, count, seed)?))
         })?;
         let share = 100.0 * net.share(count.min(4000), seed)?;
-        text += &format!("\n{name}: {share:.1} % of ε is wrong\n{}", line("S", 8, steps, usize::to_string));
-        for (method, row) in METHODS.iter().zip(numbers.chunks(steps.len().max(1))) {
-            text += &line(&method.to_string(), 8, row, |number| format!("{number:.4}"));
-        }
+        let table = by_method(steps, &numbers, |number| format!("{number:.4}"));
+        text += &format!("\n{name}: {share:.1} % of ε is wrong\n{table}");
     }
     Ok(text)
 }

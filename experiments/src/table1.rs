@@ -13,7 +13,7 @@ use crate::method::{METHODS, Method, PAPER_TABLE1, Spaced, TABLE1_STEPS};
 use crate::net::UNet;
 use crate::parallel;
 use crate::progress::Progress;
-use crate::results::{Results, line};
+use crate::results::{Results, by_method, line};
 use crate::shard::Shard;
 use crate::trouble::{Result, Trouble};
 use crate::weights::Weights;
@@ -61,11 +61,7 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     text += &format!("{}\n\n", done.floor);
     text += &beyond_the_limit(inputs.steps, &done.numbers);
     text += "The paper's, FID on CIFAR-10 (quadratic τ):\n";
-    text += &line("S", 8, &TABLE1_STEPS, usize::to_string);
-    for (method, row) in METHODS.iter().zip(PAPER_TABLE1) {
-        text += &line(&method.to_string(), 8, &row, |number| format!("{number:.2}"));
-    }
-    Ok(text)
+    Ok(text + &by_method(&TABLE1_STEPS, PAPER_TABLE1.as_flattened(), |number| format!("{number:.2}")))
 }
 
 /// The sampler's part of the distance: each number minus the number of the largest S in its row.
@@ -74,14 +70,12 @@ fn beyond_the_limit(steps: &[usize], numbers: &[[f64; 2]]) -> String {
     if steps.len() < 2 {
         return String::new();
     }
-    let mut text = format!("Minus the number of S = {most} in the row:\n{}", line("S", 8, steps, usize::to_string));
     let at =
         |column: usize, row: usize| numbers.get(column * METHODS.len() + row).map_or(f64::NAN, |[number, _]| *number);
-    for (row, method) in METHODS.iter().enumerate() {
-        let parts: Vec<f64> = (0..steps.len()).map(|column| at(column, row) - at(last, row)).collect();
-        text += &line(&method.to_string(), 8, &parts, |part| format!("{part:.2}"));
-    }
-    text + "\n"
+    let cells = (0..METHODS.len()).flat_map(|row| (0..steps.len()).map(move |column| (column, row)));
+    let parts: Vec<f64> = cells.map(|(column, row)| at(column, row) - at(last, row)).collect();
+    let table = by_method(steps, &parts, |part| format!("{part:.2}"));
+    format!("Minus the number of S = {most} in the row:\n{table}\n")
 }
 
 /// The distances of samplers and spacings at equal numbers of calls, instead of Table 1; `steps` are calls.

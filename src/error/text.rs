@@ -5,6 +5,15 @@ use core::fmt;
 use super::Error;
 use crate::MAX_TRAIN_STEPS;
 
+/// What else can be done without an optional operation of a tensor.
+const ALTERNATIVES: [(&str, &str); 5] = [
+    ("abs_quantile", "use Threshold::Clip"),
+    ("halve_channels", "drop the variance in the network and use DDIM"),
+    ("join_channels", "wrap the networks in predictor::WithoutVariance and use DDIM"),
+    ("times_exp", "wrap the network in predictor::WithoutVariance and use DDIM"),
+    ("element_type", "choose a type with drawn_as"),
+];
+
 impl fmt::Display for Error {
     #[expect(clippy::too_many_lines, reason = "one arm per message")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,18 +186,9 @@ impl fmt::Display for Error {
                     return write!(f, "not supported: {operation}");
                 }
                 write!(f, "this tensor type does not implement {operation}; implement it")?;
-                if operation.contains("abs_quantile") {
-                    write!(f, ", or use Threshold::Clip")
-                } else if operation.contains("halve_channels") {
-                    write!(f, ", or drop the variance in the network and use DDIM")
-                } else if operation.contains("join_channels") {
-                    write!(f, ", or wrap the networks in predictor::WithoutVariance and use DDIM")
-                } else if operation.contains("times_exp") {
-                    write!(f, ", or wrap the network in predictor::WithoutVariance and use DDIM")
-                } else if operation.contains("element_type") {
-                    write!(f, ", or choose a type with drawn_as")
-                } else {
-                    Ok(())
+                match ALTERNATIVES.iter().find(|(name, _)| operation.contains(name)) {
+                    Some((_, alternative)) => write!(f, ", or {alternative}"),
+                    None => Ok(()),
                 }
             }
             Self::PredictionMismatch { plan, model } => write!(

@@ -147,6 +147,9 @@ pub struct Quirk {
     pub in_compat: bool,
 }
 
+/// How a note ends whose difference compat() reproduces.
+const REPRODUCED: &str = ". To reproduce it use compat()";
+
 impl Eq for Quirk {}
 
 impl core::hash::Hash for Quirk {
@@ -163,7 +166,7 @@ impl fmt::Display for Quirk {
             write!(f, ". This changes x by up to {} (relative, the worst of all options)", few_digits(*by))?;
         }
         f.write_str(if *in_compat {
-            ". To reproduce it use compat()"
+            REPRODUCED
         } else if by.is_finite() {
             ". compat() does not reproduce it"
         } else {
@@ -349,6 +352,6 @@ impl fmt::Display for Difference {
                 write!(f, "a Flax class of earlier diffusers versions, read as {class}. No action needed")
             }
         }?;
-        if self.in_compat() { f.write_str(". To reproduce it use compat()") } else { Ok(()) }
+        if self.in_compat() { f.write_str(REPRODUCED) } else { Ok(()) }
     }
 }
