@@ -17,7 +17,7 @@ use crate::schedule::MAX_TRAIN_STEPS;
 /// σ′ = a·σ/(1 + (a − 1)·σ)
 /// ```
 ///
-/// In the log-SNR a shift is an offset: λ′ = λ − 2·ln a. Two shifts in a row are one shift by their product.
+/// In the log-SNR a shift is an offset of −2·ln a. Two shifts in a row are one shift by their product.
 ///
 /// The network predicts the velocity u = ε − x₀, [`Prediction::Flow`](crate::Prediction::Flow), and an Euler step of the flow is
 /// [`Ddim`](crate::Ddim) with η = 0.
@@ -48,12 +48,12 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlowTime {
-    /// 1000·σ: SD3, LTX, and the scheduler of Qwen-Image, whose pipeline divides it by 1000 before the network.
+    /// 1000·σ: SD3, LTX.
     #[default]
     Thousandth,
     /// The integer part of 1000·σ: Wan.
     WholeThousandth,
-    /// σ itself: Flux.
+    /// σ itself: Flux, Flux.2, Qwen-Image. Their pipelines in diffusers divide the 1000·σ of the scheduler by 1000.
     Sigma,
     /// 1 − σ: t runs from noise at 0 to data at 1.
     Reversed,
@@ -120,14 +120,15 @@ impl Flow {
         Self::default().with_time(FlowTime::Sigma).shifted_exponentially(flux2_mu(tokens, steps)?)
     }
 
-    /// Qwen-Image: the shift e^μ for a number of tokens, and a last σ of 0.02.
+    /// Qwen-Image: the shift e^μ for a number of tokens, and a last σ of 0.02; t is σ.
     ///
-    /// t is 1000·σ, as in the scheduler of diffusers. The published network receives σ: add `.with_time(FlowTime::Sigma)`.
+    /// The scheduler of diffusers lists 1000·σ, and the pipeline divides it by 1000 before the network.
     ///
     /// # Errors
     /// As [`Flow::flux`].
     pub fn qwen_image(tokens: usize) -> Result<Self, Error> {
-        Self::default().shifted_exponentially(flux_mu(tokens, &QWEN_IMAGE)?)?.stretched_to(0.02)
+        let flow = Self::default().with_time(FlowTime::Sigma).shifted_exponentially(flux_mu(tokens, &QWEN_IMAGE)?)?;
+        flow.stretched_to(0.02)
     }
 
     /// Wan 2.1 and 2.2: a shift of 3 (480p), 5 (720p) or what the model's page says; t is a whole number.

@@ -237,6 +237,10 @@ fn flux_and_its_kin_are_the_published_lists() {
         close(found, 3.0 * sigma / (1.0 + 2.0 * sigma), 1e-15);
     }
     let times = |flow: Flow| -> Vec<f64> { flow.path(4).unwrap().points().iter().map(|point| point.t).collect() };
+    // These networks receive σ.
+    for flow in [Flow::flux(4096), Flow::flux2(4096, 4), Flow::qwen_image(4096)].map(Result::unwrap) {
+        assert_eq!(times(flow), sigmas(flow, 4));
+    }
     assert_eq!(times(Flow::default()), [1000.0, 750.0, 500.0, 250.0]);
     assert_eq!(times(Flow::default().with_time(FlowTime::Sigma)), [1.0, 0.75, 0.5, 0.25]);
     assert_eq!(times(Flow::default().with_time(FlowTime::Reversed)), [0.0, 0.25, 0.5, 0.75]);

@@ -1,7 +1,7 @@
 //! Flow-matching classes: Euler, Heun, few-step renoising, and LTX-Video's ancestral sampler.
 //!
-//! The t of a step is T·σ with T = `num_train_timesteps`, as in the schedulers of diffusers. The pipelines of some models (Flux, Qwen-Image)
-//! divide it by 1000 before they call the network.
+//! The t of a step is T·σ with T = `num_train_timesteps`, as in the schedulers of diffusers. The pipelines of some models (Flux, Flux.2,
+//! Qwen-Image) divide it by 1000 before they call the network.
 
 mod reading;
 
