@@ -306,6 +306,14 @@ pub enum Error {
         found: usize,
     },
 
+    /// Elements that cannot be divided into samples of equal length.
+    UnevenSamples {
+        /// The number of elements.
+        elements: usize,
+        /// The number of samples.
+        samples: usize,
+    },
+
     /// The step adds noise, but no noise was given.
     MissingNoise {
         /// The weight of z.

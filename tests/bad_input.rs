@@ -927,6 +927,11 @@ fn messages_say_what_to_do() {
         ),
         (Error::Rows { expected: 3, found: 1 }, "per-sample values: got 1 for a batch of 3 (samples on axis 0)"),
         (
+            Error::UnevenSamples { elements: 7, samples: 3 },
+            "7 elements do not divide into 3 samples of equal length; pass the samples one after the other, and to \
+             step_in_place one set of coefficients for each",
+        ),
+        (
             Error::Unsupported { operation: "Tensor::abs_quantile, which dynamic thresholding needs" },
             "this tensor type does not implement Tensor::abs_quantile, which dynamic thresholding needs; implement it, or use \
              Threshold::Clip",

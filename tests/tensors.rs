@@ -485,7 +485,7 @@ fn a_refused_step_in_place_leaves_x_as_it_was() {
     assert!(matches!(refused(&[0.0; 4], None, &[noisy]), Error::MissingNoise { d } if d == noisy.d));
     assert!(matches!(refused(&[0.0; 4], None, &[quiet, noisy]), Error::MissingNoise { .. }));
     assert!(matches!(refused(&[0.0; 4], None, &[]), Error::Rows { found: 0, .. }));
-    assert!(matches!(refused(&[0.0; 4], None, &[quiet; 3]), Error::Rows { found: 3, .. }));
+    assert!(matches!(refused(&[0.0; 4], None, &[quiet; 3]), Error::UnevenSamples { elements: 4, samples: 3 }));
 }
 
 #[test]
@@ -587,7 +587,7 @@ fn a_batch_has_equal_rows() {
     assert!(matches!(batch(4, 0), Error::Count { value: 0, min: 1, max: 4, .. }));
     assert!(matches!(batch(4, 5), Error::Count { value: 5, min: 1, max: 4, .. }));
     assert!(matches!(batch(4, usize::MAX), Error::Count { .. }));
-    assert!(matches!(batch(7, 3), Error::Length { expected: 9, found: 7, .. }));
+    assert!(matches!(batch(7, 3), Error::UnevenSamples { elements: 7, samples: 3 }));
 }
 
 // What a backend need not offer.

@@ -175,6 +175,11 @@ impl fmt::Display for Error {
             Self::Rows { expected, found } => {
                 write!(f, "per-sample values: got {found} for a batch of {expected} (samples on axis 0)")
             }
+            Self::UnevenSamples { elements, samples } => write!(
+                f,
+                "{elements} elements do not divide into {samples} samples of equal length; pass the samples one after the \
+                 other, and to step_in_place one set of coefficients for each"
+            ),
             Self::MissingNoise { d } => write!(
                 f,
                 "this step adds noise (d = {}), but z is None; pass noise.noise(&x, Draw::Step(step.index))?, or sample \

@@ -50,7 +50,7 @@ impl<E: Element> Batch<E> {
     /// A batch of `rows` samples of equal length, one after the other.
     ///
     /// # Errors
-    /// [`Error::Empty`] without elements, [`Error::Count`] for no rows or more rows than elements, [`Error::Length`] unless the
+    /// [`Error::Empty`] without elements, [`Error::Count`] for no rows or more rows than elements, [`Error::UnevenSamples`] unless the
     /// number of elements is a multiple of `rows`.
     pub fn new(values: Vec<E>, rows: usize) -> Result<Self, Error> {
         let elements = values.len();
@@ -58,15 +58,10 @@ impl<E: Element> Batch<E> {
             return Err(Error::Empty { operand: "a batch", shape: vec![rows, 0] });
         }
         require_count("the rows of a batch", rows, 1, elements)?;
-        let len = elements.div_ceil(rows);
-        if len * rows != elements {
-            return Err(Error::Length {
-                what: "elements of a batch (a multiple of its rows)",
-                expected: len * rows,
-                found: elements,
-            });
+        if elements % rows != 0 {
+            return Err(Error::UnevenSamples { elements, samples: rows });
         }
-        Array2::from_shape_vec((rows, len), values).map(Self).map_err(|error| Error::Backend(error.into()))
+        Array2::from_shape_vec((rows, elements / rows), values).map(Self).map_err(|error| Error::Backend(error.into()))
     }
 
     /// A batch of the same shape with `of` applied to each element.

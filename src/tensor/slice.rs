@@ -14,8 +14,8 @@ use crate::tensor::{
 /// of the crate, and with η = 0 no noise: pass `None` for z.
 ///
 /// # Errors
-/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::Rows`] unless their length is a multiple of
-/// the number of samples, [`Error::MissingNoise`].
+/// [`Error::Shape`] unless the slices are equally long, [`Error::Empty`], [`Error::UnevenSamples`] unless their length is a multiple of
+/// the number of samples, [`Error::Rows`] without coefficients, [`Error::MissingNoise`].
 ///
 /// # A control loop with noise, without allocation
 /// A robot's policy samples its next actions 100 times a second. The plan is made once, at start-up. In the loop
@@ -161,7 +161,7 @@ fn checked<'a, E: Element>(
 ) -> Result<(Rows, NoiseTerm<'a, E>), Error> {
     let count = coefficients.len().max(1);
     if x.len() % count != 0 {
-        return Err(Error::Rows { expected: x.len(), found: count });
+        return Err(Error::UnevenSamples { elements: x.len(), samples: count });
     }
     check_len("x", x.len(), x.len())?;
     check_len("the network's output", x.len(), m.len())?;

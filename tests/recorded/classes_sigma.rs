@@ -329,7 +329,7 @@ fn a_network_without_a_table_receives_a_quarter_of_ln_sigma() {
     assert_eq!(path.end(), sd().level(0).unwrap());
     let zero =
         json!({"prediction_type": "v_prediction", "timestep_type": "continuous", "rescale_betas_zero_snr": true});
-    assert!(matches!(euler(&zero).plan(5), Err(Error::Unconditioned)));
+    assert!(matches!(euler(&zero).plan(5), Err(Error::LevelUndefined { .. })));
     let continuous = euler(&json!({"prediction_type": "v_prediction", "timestep_type": "continuous"}));
     close(&times(&continuous.run_through_sigmas([700.0, 1.0, 0.5]).path().unwrap()), &[0.25 * 700.0_f64.ln(), 0.0]);
 }

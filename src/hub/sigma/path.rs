@@ -25,8 +25,12 @@ struct QuarterLog {
 
 impl QuarterLog {
     fn point(level: NoiseLevel) -> Result<Point, Error> {
-        if level.is_clean() || level.is_pure_noise() {
+        if level.is_clean() {
             return Err(Error::Unconditioned);
+        }
+        if level.is_pure_noise() {
+            let at = "for pure noise (ᾱ = 0), with timestep_type = continuous; remove rescale_betas_zero_snr, or use leading spacing";
+            return Err(Error::LevelUndefined { what: "the network's t, ln(σ)/4,", at });
         }
         Ok(Point::new(0.25 * libm::log(level.sigma()), level))
     }
