@@ -130,7 +130,8 @@ impl<'a> Run<'a> {
     /// Sets the number of tokens of the image, from which μ of a dynamic shift is computed.
     ///
     /// μ is a linear function of the number: `base_shift` at `base_image_seq_len`, and `max_shift` at `max_image_seq_len`. A latent of 128×128
-    /// in patches of 2×2 has 4096 tokens.
+    /// in patches of 2×2 has 4096 tokens. Flux.2 is different: its pipeline computes μ from the tokens and S. Pass
+    /// [`flow::flux2_mu`](crate::flow::flux2_mu) to [`Run::mu`].
     ///
     /// ```
     /// use alphabar::hub::SchedulerConfig;
