@@ -205,10 +205,10 @@ impl NoiseLevel {
         Ok(Self::preserving(Dd::sum(1.0, -variance), Dd::from(variance)))
     }
 
-    /// The level of a given log-SNR, ᾱ = 1/(1 + e^−λ) with λ = ln(ᾱ/(1−ᾱ)): the full log-SNR, not half of it.
+    /// The level of a given log-SNR ℓ = ln(ᾱ/(1−ᾱ)): ᾱ = 1/(1 + e^−ℓ). ℓ is 2·λ, with the λ = ln(signal/noise) of DPM-Solver.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless |λ| ≤ 207.2327. For ±∞ use [`NoiseLevel::CLEAN`] and [`NoiseLevel::PURE_NOISE`].
+    /// [`Error::Parameter`] unless |ℓ| ≤ 207.2327. For ±∞ use [`NoiseLevel::CLEAN`] and [`NoiseLevel::PURE_NOISE`].
     ///
     /// ```
     /// # use alphabar::NoiseLevel;
@@ -220,7 +220,7 @@ impl NoiseLevel {
         Ok(Self::from_log_snr_dd(Dd::from(log_snr)))
     }
 
-    /// ᾱ = 1/(1 + e^−λ) and 1−ᾱ = 1/(1 + e^λ), both without a subtraction.
+    /// ᾱ = 1/(1 + e^−ℓ) and 1−ᾱ = 1/(1 + e^ℓ), both without a subtraction.
     pub(crate) fn from_log_snr_dd(log_snr: Dd) -> Self {
         Self::preserving(Dd::ONE / (Dd::ONE + (-log_snr).exp()), Dd::ONE / (Dd::ONE + log_snr.exp()))
     }
@@ -276,7 +276,7 @@ impl NoiseLevel {
         if self.is_clean() { f64::INFINITY } else { (self.alpha_bar / self.one_minus_alpha_bar).to_f64() }
     }
 
-    /// The full log-SNR, λ = ln(ᾱ/(1−ᾱ)), not half of it. Divide by two for networks and samplers that use ln(√ᾱ/√(1−ᾱ)).
+    /// The log-SNR ln(ᾱ/(1−ᾱ)). Half of it is λ = ln(signal/noise), which DPM-Solver and some networks use.
     ///
     /// ∞ for clean data and −∞ for pure noise.
     #[must_use]

@@ -222,7 +222,7 @@ impl NoiseSchedule {
     /// and b = 0.5).
     ///
     /// ```text
-    /// λ(u) = μ − b·sgn(½ − u)·ln(1 − 2|u − ½|)    at u = (t + ½)/T
+    /// ln SNR = μ − b·sgn(½ − u)·ln(1 − 2|u − ½|)    at u = (t + ½)/T
     /// ```
     ///
     /// The "laplace" of diffusers uses √ᾱ in place of ᾱ; for a network trained with it use
@@ -559,7 +559,7 @@ impl NoiseSchedule {
         if next.is_pure_noise() {
             return Ok(entry as f64);
         }
-        // λ = −2·ln σ
+        // ln SNR = −2·ln σ
         let (from, to) = (level.log_snr_dd(), next.log_snr_dd());
         let wanted = NoiseLevel::from_sigma(sigma)?.log_snr_dd();
         Ok(entry as f64 + ((wanted - from) / (to - from)).to_f64().clamp(0.0, 1.0))

@@ -29,8 +29,8 @@ pub enum RandomSource {
     Nv,
     /// torch's CUDA generator on this GPU.
     Gpu(Gpu),
-    /// The default setting, "GPU", for latents of up to 40,960 elements per image, which are equal on every GPU from a T4
-    /// upwards.
+    /// The default setting, "GPU", for latents of up to 40,960 elements per image. They have the same noise on every GPU with at
+    /// least the 40,960 threads of a T4. Above that, name the GPU with [`RandomSource::Gpu`].
     #[default]
     AnyGpu,
 }

@@ -172,8 +172,8 @@ fn box_muller(x: u32, y: u32) -> (f32, f32) {
 
 /// The noise of torch's CUDA generator, made on the CPU.
 ///
-/// Tensors of up to 40,960 elements have the same noise on every GPU from a T4 upwards. For larger tensors name the GPU with
-/// [`Cuda::on`], because torch's noise then depends on its number of multiprocessors.
+/// Tensors of up to 40,960 elements have the same noise on every GPU with at least the 40,960 threads of a T4. For larger tensors name
+/// the GPU with [`Cuda::on`], because torch's noise then depends on its number of multiprocessors.
 ///
 /// Noise is made in `f32` and rounded for tensors of half precision, as on the GPU. `f64` is not supported.
 ///
