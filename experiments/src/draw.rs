@@ -6,6 +6,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use alphabar::{Draw, NoiseSource, Plan, Point, Predictor, SeededNoise, predictor, sample};
 use candle_core::{DType, Device, Tensor};
@@ -147,16 +148,21 @@ impl<'a> Samples<'a> {
         let files = self.files(shard);
         let missing: Vec<u64> = files.clone().filter(|&file| !self.is_there(file)).collect();
         progress.skip(self.calls(PER_FILE) * (files.end - files.start - missing.len() as u64));
-        // One file on each core.
-        parallel::map(missing.len(), |index| {
-            let file = missing[index];
-            let mut bytes = Self::header();
-            for piece in 0..PER_FILE / PIECE {
-                let drawn = self::piece(self.net, &self.plan, self.seed, file * (PER_FILE / PIECE) + piece)?;
-                bytes.extend(self::bytes(&drawn)?);
-                progress.more(self.calls(PIECE));
+        // The pieces of a file are divided among the cores. The one that is done last writes the file.
+        let pieces = (PER_FILE / PIECE) as usize;
+        let parts: Vec<Mutex<Vec<Option<Vec<u8>>>>> = missing.iter().map(|_| Mutex::new(vec![None; pieces])).collect();
+        parallel::map(missing.len() * pieces, |index| {
+            let (file, number) = (missing[index / pieces], index % pieces);
+            let drawn = piece(self.net, &self.plan, self.seed, file * pieces as u64 + number as u64)?;
+            progress.more(self.calls(PIECE));
+            let mut parts = parts[index / pieces].lock().unwrap_or_else(PoisonError::into_inner);
+            parts[number] = Some(bytes(&drawn)?);
+            if parts.iter().all(Option::is_some) {
+                let bytes =
+                    [Self::header()].into_iter().chain(parts.drain(..).flatten()).flatten().collect::<Vec<u8>>();
+                store::write(&self.path(file), &bytes)?;
             }
-            store::write(&self.path(file), &bytes)
+            Ok(())
         })?;
         Ok(())
     }

@@ -29,3 +29,4 @@ pub mod table2;
 pub mod train;
 pub mod trouble;
 pub mod weights;
+pub mod winograd;

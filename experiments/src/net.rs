@@ -9,6 +9,7 @@ use crate::data::SIDE;
 use crate::objective::Objective;
 use crate::ops::{First, layer};
 use crate::weights::Weights;
+use crate::winograd::Transformed;
 use alphabar::{Draw, NoiseSource, Point, SeededNoise};
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
@@ -74,6 +75,8 @@ impl Params {
 pub struct Affine {
     weight: Tensor,
     bias: Tensor,
+    /// For 3×3 convolutions with constant weights.
+    fast: Option<Transformed>,
 }
 
 impl Affine {
@@ -83,22 +86,32 @@ impl Affine {
         Ok(Self {
             weight: params.make(&format!("{name}.weight"), &[from, to], scale)?,
             bias: params.make(&format!("{name}.bias"), &[1, to], 0.0)?,
+            fast: None,
         })
     }
 
     /// A map of neighbourhoods: a 3×3 convolution.
     pub fn conv(params: &mut Params, name: &str, from: usize, to: usize, gain: f32) -> Result<Self> {
-        Self::pixel(params, name, 9 * from, to, gain)
+        let layer = Self::pixel(params, name, 9 * from, to, gain)?;
+        let fast = if params.given.is_some() { Transformed::of(&layer.weight)? } else { None };
+        Ok(Self { fast, ..layer })
     }
 
     /// Maps (B, H, W, from) to (B, H, W, to).
     pub fn forward(&self, first: First, x: &Tensor) -> Result<Tensor> {
-        layer(first, x, &self.weight, &self.bias)
+        self.with_bias(first, x, &self.bias)
     }
 
     /// As `forward`, with a further bias: one per image (B, to), or one for all (1, to).
     fn forward_with(&self, first: First, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        layer(first, x, &self.weight, &bias.broadcast_add(&self.bias)?)
+        self.with_bias(first, x, &bias.broadcast_add(&self.bias)?)
+    }
+
+    fn with_bias(&self, first: First, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        match &self.fast {
+            Some(fast) => fast.forward(first, x, bias),
+            None => layer(first, x, &self.weight, bias),
+        }
     }
 
     /// Maps rows (B, from) to (B, to).

@@ -36,7 +36,7 @@ pub fn layer(first: First, x: &Tensor, w: &Tensor, bias: &Tensor) -> Result<Tens
 }
 
 /// The values of a contiguous tensor.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let CpuStorage::F32(values) = storage else { bail!("these operations need f32") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
@@ -45,11 +45,11 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// A row-major matrix.
-fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
+pub(crate) fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_, f32> {
     MatRef::from_row_major_slice(values, rows, columns)
 }
 
-fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
+pub(crate) fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> MatMut<'_, f32> {
     MatMut::from_row_major_slice_mut(values, rows, columns)
 }
 
@@ -103,9 +103,17 @@ impl First {
             Self::Nothing => image,
             Self::NormSilu => {
                 room.resize(image.len(), 0.0);
-                Arch::new().dispatch(Activate { x: image, out: room, c });
+                self.into(image, room, c);
                 room
             }
+        }
+    }
+
+    /// Applies this to pixels of c channels, into `out`.
+    pub(crate) fn into(self, x: &[f32], out: &mut [f32], c: usize) {
+        match self {
+            Self::Nothing => out.copy_from_slice(x),
+            Self::NormSilu => Arch::new().dispatch(Activate { x, out, c }),
         }
     }
 }
