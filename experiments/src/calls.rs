@@ -46,7 +46,7 @@ pub enum Spacing {
     Even,
     /// Karras's σ, ρ = 7.
     Karras,
-    /// Even in the log-SNR λ.
+    /// Even in λ = ln(signal/noise), half the log-SNR.
     Lambda,
     /// Even in the t of a flow, with a shift of 3.
     Shifted,

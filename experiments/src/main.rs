@@ -89,11 +89,11 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = ring::TRAINED)]
         trained: Vec<u64>,
     },
-    /// The network's error on test images, by t
+    /// The network's error on test images and on training images, by t
     Errors {
         #[command(flatten)]
         network: Network,
-        /// Test images
+        /// Images of each set
         #[arg(long, default_value_t = 2000, value_parser = count(10_000))]
         count: usize,
     },
@@ -105,7 +105,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         objective: Objective,
         /// Optimiser steps
-        #[arg(long, default_value_t = 24_000, value_parser = number(1 << 32))]
+        #[arg(long, default_value_t = 40_000, value_parser = number(1 << 32))]
         steps: u64,
         /// Images a step
         #[arg(long, default_value_t = 64, value_parser = count(1 << 16))]
@@ -117,7 +117,7 @@ enum Command {
         #[arg(long, default_value_t = 0.999)]
         decay: f64,
         /// Channels at 14×14; at 7×7 there are twice as many
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
         width: u16,
         /// Use only the first images of the training set, for experiments
         #[arg(long, value_parser = count(60_000))]
@@ -208,7 +208,7 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = count(1 << 16))]
         batch: usize,
         /// Channels at 14×14
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
         width: u16,
     },
 }
@@ -273,7 +273,7 @@ fn run(options: &Options) -> Result<()> {
         Command::Ring { count, steps, trained } => say(&ring::report(trained, steps, *count, options.seed)?),
         Command::Errors { network, count } => {
             let weights = Weights::network(network.weights.as_deref())?;
-            say(&errors::report(&weights, &load(Part::Test)?, *count, options.seed)?);
+            say(&errors::report(&weights, [&load(Part::Test)?, &load(Part::Train)?], *count, options.seed)?);
         }
         Command::Fetch => say(&data::fetch(options.data.as_deref())?.display().to_string()),
         Command::Train { objective, steps, batch, rate, decay, width, images, every, log_every } => {

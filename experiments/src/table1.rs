@@ -53,13 +53,21 @@ pub fn run(inputs: &Inputs) -> Result<String> {
     };
     // The cheap columns come first, so that first results appear soon.
     let entries = inputs.steps.iter().flat_map(|&steps| METHODS.map(|method| set(method, steps)));
-    let done = distances(inputs, &net, entries.collect::<Result<_>>()?)?;
-    let mut text = done.heading + &line("S", 8, inputs.steps, usize::to_string);
+    let mut done = distances(inputs, &net, entries.collect::<Result<_>>()?)?;
+    let mut text = done.heading.clone() + &line("S", 8, inputs.steps, usize::to_string);
     for (row, method) in METHODS.iter().enumerate() {
         text += &numbers_of(&method.to_string(), 8, &done.numbers, row, METHODS.len());
     }
     text += &format!("{}\n\n", done.floor);
     text += &beyond_the_limit(inputs.steps, &done.numbers);
+    let [first, others @ ..] = METHODS;
+    text += &format!("Minus the number of {first} in the column, both from the same noise:\n");
+    for (row, method) in others.iter().enumerate() {
+        let columns = (0..inputs.steps.len()).map(|column| column * METHODS.len());
+        let differences = columns.map(|first| done.difference(first + row + 1, first)).collect::<Result<Vec<_>>>()?;
+        text += &numbers_of(&method.to_string(), 8, &differences, 0, 1);
+    }
+    text += "\n";
     text += "The paper's, FID on CIFAR-10 (quadratic τ):\n";
     Ok(text + &by_method(&TABLE1_STEPS, PAPER_TABLE1.as_flattened(), |number| format!("{number:.2}")))
 }
@@ -123,14 +131,87 @@ struct Entry {
     plan: Plan,
 }
 
+/// The measure of samples: features, and the distance of their moments from the training images'.
+struct Measure {
+    classifier: Classifier,
+    target: Moments,
+}
+
+impl Measure {
+    fn features(&self, samples: &Samples) -> Result<Vec<f32>> {
+        Ok(samples.map(|pixels| self.classifier.features_of(pixels))?.concat())
+    }
+
+    fn distance(&self, features: &[f32]) -> Result<f64> {
+        Ok(moments(features)?.frechet(&self.target))
+    }
+
+    /// The distances of the resamplings. Resamplings of two sets with the same number choose the same samples.
+    fn resampled(&self, features: &[f32]) -> Result<Vec<f64>> {
+        parallel::map(RESAMPLINGS, |number| self.distance(&resampled(features, FEATURES, number as u64)))
+    }
+}
+
 /// Distances with their standard deviations, in the order of the entries.
-struct Distances {
+struct Distances<'a> {
+    measure: Measure,
+    results: Results,
+    /// The name of each number, and its samples.
+    sets: Vec<(String, Samples<'a>)>,
+    progress: Progress,
     heading: String,
     numbers: Vec<[f64; 2]>,
     floor: String,
 }
 
-fn distances(inputs: &Inputs, net: &UNet, entries: Vec<Entry>) -> Result<Distances> {
+impl Distances<'_> {
+    /// The distance of entry `index`.
+    fn distance(&mut self, index: usize) -> Result<[f64; 2]> {
+        let Self { measure, results, progress, sets, .. } = self;
+        let (key, samples) = &sets[index];
+        progress.say(key.clone());
+        let deviation_key = format!("{key}, deviation");
+        let known = results.known(key) && results.known(&deviation_key);
+        if known {
+            progress.skip(samples.work(Shard::WHOLE));
+        }
+        let [number, deviation] = results.get_all([key, &deviation_key], || {
+            samples.make(Shard::WHOLE, progress)?;
+            let features = measure.features(samples)?;
+            Ok([measure.distance(&features)?, deviation(&measure.resampled(&features)?)])
+        })?;
+        if !known {
+            progress.note(&format!("{key}: {number:.4} ± {deviation:.4}"));
+        }
+        Ok([number, deviation])
+    }
+
+    /// The distance of entry `index` minus that of entry `base`. The samples of both come from the same noise, so the difference varies
+    /// less than each distance.
+    fn difference(&mut self, index: usize, base: usize) -> Result<[f64; 2]> {
+        let Self { measure, results, progress, sets, numbers, .. } = self;
+        let sets = [&sets[index], &sets[base]];
+        let name = format!("{} minus {}, deviation", sets[0].0, sets[1].0);
+        let deviation = results.get(&name, || {
+            let mut distances = Vec::new();
+            for (_, samples) in sets {
+                samples.make(Shard::WHOLE, progress)?;
+                distances.push(measure.resampled(&measure.features(samples)?)?);
+            }
+            let differences: Vec<f64> =
+                distances[0].iter().zip(&distances[1]).map(|(ours, base)| ours - base).collect();
+            Ok(deviation(&differences))
+        })?;
+        Ok([numbers[index][0] - numbers[base][0], deviation])
+    }
+}
+
+fn moments(features: &[f32]) -> Result<Moments> {
+    Moments::of(features, FEATURES)
+        .ok_or_else(|| Trouble::Options("a distance needs at least two images; raise --count".to_owned()))
+}
+
+fn distances<'a>(inputs: &'a Inputs, net: &'a UNet, entries: Vec<Entry>) -> Result<Distances<'a>> {
     let classifier = Classifier::load(inputs.classifier)?;
     let of = format!(
         "weights {}, classifier {}, seed {}, {} images",
@@ -140,10 +221,6 @@ fn distances(inputs: &Inputs, net: &UNet, entries: Vec<Entry>) -> Result<Distanc
         inputs.train.len()
     );
     let mut results = Results::open(&inputs.folder.join("table1.json"), &of)?;
-    let moments = |features: &[f32]| {
-        Moments::of(features, FEATURES)
-            .ok_or_else(|| Trouble::Options("a distance needs at least two images; raise --count".to_owned()))
-    };
     let count = inputs.count;
     let target = moments(&classifier.features_of_images(inputs.train, inputs.train.len())?)?;
     let held_out = inputs.test.len().min(count as usize);
@@ -153,34 +230,19 @@ fn distances(inputs: &Inputs, net: &UNet, entries: Vec<Entry>) -> Result<Distanc
 
     let sets = entries.into_iter().map(|Entry { key, file, plan }| {
         let samples = Samples::of_plan((net, inputs.weights), (plan, file), (inputs.seed, 0..count), inputs.folder);
-        (key, samples)
+        (format!("{key}, {count} samples"), samples)
     });
     let sets: Vec<(String, Samples)> = sets.collect();
     let work = sets.iter().map(|(_, samples)| samples.work(Shard::WHOLE)).sum();
     let progress = Progress::new("{msg}: {bar} {percent} % of all, {eta} left", work, 0)?;
-    let mut numbers = Vec::new();
-    for (key, samples) in &sets {
-        progress.say(key.clone());
-        let key = format!("{key}, {count} samples");
-        let deviation_key = format!("{key}, deviation");
-        let known = results.known(&key) && results.known(&deviation_key);
-        if known {
-            progress.skip(samples.work(Shard::WHOLE));
-        }
-        numbers.push(results.get_all([&key, &deviation_key], || {
-            samples.make(Shard::WHOLE, &progress)?;
-            let features = samples.map(|pixels| classifier.features_of(pixels))?.concat();
-            let resamplings = parallel::map(RESAMPLINGS, |number| {
-                Ok(moments(&resampled(&features, FEATURES, number as u64))?.frechet(&target))
-            })?;
-            Ok([moments(&features)?.frechet(&target), deviation(&resamplings)])
-        })?);
-        if !known {
-            let [number, deviation] = numbers[numbers.len() - 1];
-            progress.note(&format!("{key}: {number:.4} ± {deviation:.4}"));
-        }
-    }
-    progress.done();
     let heading = format!("{count} samples of each, ± a standard deviation; {of}\n");
-    Ok(Distances { heading, numbers, floor: format!("{held_out} held-out images: {floor:.3}") })
+    let floor = format!("{held_out} held-out images: {floor:.3}");
+    let measure = Measure { classifier, target };
+    let mut done = Distances { measure, results, sets, progress, heading, numbers: Vec::new(), floor };
+    for index in 0..done.sets.len() {
+        let number = done.distance(index)?;
+        done.numbers.push(number);
+    }
+    done.progress.done();
+    Ok(done)
 }

@@ -69,7 +69,7 @@ impl Transformed {
     pub fn forward(&self, first: First, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let (b, _, _, c) = x.dims4()?;
         let (rows, d) = bias.dims2()?;
-        if c != self.from || d != self.to || (rows != 1 && rows != b) {
+        if x.elem_count() == 0 || c != self.from || d != self.to || (rows != 1 && rows != b) {
             bail!("shapes do not fit: x {:?}, weights ({}, {}), bias {:?}", x.dims(), self.from, self.to, bias.dims());
         }
         x.contiguous()?.apply_op2_no_bwd(&bias.contiguous()?, &Convolution(first, self))
@@ -96,7 +96,7 @@ impl CustomOp2 for Convolution<'_> {
         let (x, bias) = (values(x, x_layout)?, values(bias, bias_layout)?);
         let (down, across) = (height.div_ceil(OUT), width.div_ceil(OUT));
         let tiles = down * across;
-        let group = (TILES / tiles).clamp(1, b.max(1));
+        let group = (TILES / tiles).clamp(1, b);
         // An image with its border of zeros, as far as the tiles reach.
         let stride = (OUT * across + 2) * c;
         let mut padded = vec![0.0; (OUT * down + 2) * stride];
@@ -121,8 +121,8 @@ impl CustomOp2 for Convolution<'_> {
                     matmul(product, Accum::Replace, matrix(seen, tiles_here, c), matrix(w, c, d), 1.0, Par::Seq);
                 }
                 for (number, out) in out.chunks_exact_mut(made).enumerate() {
-                    let bias = bias.chunks_exact(d).cycle().nth((index * group + number) % (bias.len() / d));
-                    let bias = bias.unwrap_or_default();
+                    let row = (index * group + number) % (bias.len() / d);
+                    let bias = &bias[row * d..][..d];
                     let from = &products[number * tiles * d..];
                     Arch::new().dispatch(Outputs { from, step: product_step, across, width, d, bias, out });
                 }
@@ -247,10 +247,12 @@ impl NullaryFnOnce for Outputs<'_> {
                 for column in 0..OUT.min(self.width - left) {
                     let [h0, h1, h2, h3, h4, h5] = &halves;
                     gather([&h0[column], &h1[column], &h2[column], &h3[column], &h4[column], &h5[column]], &mut whole);
-                    for (row, values) in whole.iter().enumerate().take(height - top) {
+                    for (row, values) in whole.iter_mut().enumerate().take(height - top) {
+                        for i in 0..LANES {
+                            values[i] += bias[i];
+                        }
                         let start = ((top + row) * self.width + left + column) * self.d + channel;
-                        let out = &mut self.out[start..start + LANES];
-                        out.iter_mut().zip(values).zip(bias).for_each(|((out, value), bias)| *out = value + bias);
+                        self.out[start..start + LANES].copy_from_slice(values);
                     }
                 }
             }

@@ -249,6 +249,19 @@ fn tables_are_what_they_say_and_are_computed_once() {
     let table = table1::run(&inputs).unwrap();
     // Images are at no distance from themselves.
     assert!(table.contains("20 held-out images: 0.000") || table.contains("20 held-out images: -0.000"), "{table}");
+    // The table of differences: each row minus the first, with a deviation of its own.
+    let first = |line: &str| {
+        line.rsplit_once(' ').unwrap().1.split_once('±').map(|(x, y)| [x, y].map(|n| n.parse::<f64>().unwrap()))
+    };
+    let rows = |from: &str| {
+        let lines = table[table.find(from).unwrap()..].lines().skip(1);
+        lines.map_while(|line| line.contains('±').then(|| first(line).unwrap())).collect::<Vec<_>>()
+    };
+    let (numbers, differences) = (rows("       S "), rows("Minus the number of η = 0"));
+    assert_eq!((numbers.len(), differences.len()), (5, 4), "{table}");
+    for (number, difference) in numbers[1..].iter().zip(&differences) {
+        assert!((number[0] - numbers[0][0] - difference[0]).abs() < 0.011 && difference[1] >= 0.0, "{table}");
+    }
     let samples = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "idx3-ubyte");
     for entry in fs::read_dir(inputs.folder).unwrap().map(Result::unwrap).filter(samples) {
         fs::remove_file(entry.path()).unwrap();
