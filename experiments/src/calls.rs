@@ -212,9 +212,13 @@ pub fn draw(path: &FilePath, of_what: &str, panels: &[Panel]) -> Result<()> {
                 chart.draw_series(points.iter().map(|point| Circle::new(*point, 6, colour.filled())))?;
             }
             if index == 0 {
+                // The corner that the lines leave free: they fall from the left to the right.
+                let middle = (low * high).sqrt();
+                let above = lines.iter().flat_map(|(_, points)| points).all(|(_, error)| *error > middle);
+                let corner = if above { SeriesLabelPosition::LowerLeft } else { SeriesLabelPosition::UpperRight };
                 chart
                     .configure_series_labels()
-                    .position(SeriesLabelPosition::LowerLeft)
+                    .position(corner)
                     .background_style(WHITE)
                     .legend_area_size(44)
                     .label_font(("sans-serif", 26))
