@@ -154,9 +154,10 @@ impl<'a> Samples<'a> {
         parallel::map(missing.len() * pieces, |index| {
             let (file, number) = (missing[index / pieces], index % pieces);
             let drawn = piece(self.net, &self.plan, self.seed, file * pieces as u64 + number as u64)?;
+            let drawn = bytes(&drawn)?;
             progress.more(self.calls(PIECE));
             let mut parts = parts[index / pieces].lock().unwrap_or_else(PoisonError::into_inner);
-            parts[number] = Some(bytes(&drawn)?);
+            parts[number] = Some(drawn);
             if parts.iter().all(Option::is_some) {
                 let bytes =
                     [Self::header()].into_iter().chain(parts.drain(..).flatten()).flatten().collect::<Vec<u8>>();

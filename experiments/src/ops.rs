@@ -354,12 +354,12 @@ impl NullaryFnOnce for Deactivate<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use alphabar::{Draw, NoiseSource, SeededNoise};
     use candle_core::{Device, Var};
 
-    fn normal(sample: u64, shape: &[usize]) -> Tensor {
+    pub(crate) fn normal(sample: u64, shape: &[usize]) -> Tensor {
         let z = SeededNoise::new(3).from_sample(sample).noise(&vec![0.0_f32; shape.iter().product()], Draw::Initial);
         Tensor::from_vec(z.unwrap(), shape, &Device::Cpu).unwrap()
     }

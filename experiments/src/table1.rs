@@ -1,5 +1,6 @@
 //! Table 1: the Fréchet distance of samples from the training images, for each η and S.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use alphabar::Plan;
@@ -146,18 +147,29 @@ impl Measure {
         Ok(moments(features)?.frechet(&self.target))
     }
 
-    /// The distances of the resamplings. Resamplings of two sets with the same number choose the same samples.
-    fn resampled(&self, features: &[f32]) -> Result<Vec<f64>> {
-        parallel::map(RESAMPLINGS, |number| self.distance(&resampled(features, FEATURES, number as u64)))
+    /// The distances of the resamplings of a set, from its features; they are kept. Resamplings of two sets with the same number choose
+    /// the same samples.
+    fn resampled<'a>(&self, set: &'a Set, features: &[f32]) -> Result<&'a [f64]> {
+        let distances =
+            parallel::map(RESAMPLINGS, |number| self.distance(&resampled(features, FEATURES, number as u64)))?;
+        Ok(set.resampled.get_or_init(|| distances))
     }
+}
+
+/// The samples of a number.
+struct Set<'a> {
+    /// The name of the number.
+    key: String,
+    samples: Samples<'a>,
+    /// The distances of the resamplings, once they are computed.
+    resampled: OnceCell<Vec<f64>>,
 }
 
 /// Distances with their standard deviations, in the order of the entries.
 struct Distances<'a> {
     measure: Measure,
     results: Results,
-    /// The name of each number, and its samples.
-    sets: Vec<(String, Samples<'a>)>,
+    sets: Vec<Set<'a>>,
     progress: Progress,
     heading: String,
     numbers: Vec<[f64; 2]>,
@@ -168,7 +180,8 @@ impl Distances<'_> {
     /// The distance of entry `index`.
     fn distance(&mut self, index: usize) -> Result<[f64; 2]> {
         let Self { measure, results, progress, sets, .. } = self;
-        let (key, samples) = &sets[index];
+        let set = &sets[index];
+        let Set { key, samples, .. } = set;
         progress.say(key.clone());
         let deviation_key = format!("{key}, deviation");
         let known = results.known(key) && results.known(&deviation_key);
@@ -178,7 +191,7 @@ impl Distances<'_> {
         let [number, deviation] = results.get_all([key, &deviation_key], || {
             samples.make(Shard::WHOLE, progress)?;
             let features = measure.features(samples)?;
-            Ok([measure.distance(&features)?, deviation(&measure.resampled(&features)?)])
+            Ok([measure.distance(&features)?, deviation(measure.resampled(set, &features)?)])
         })?;
         if !known {
             progress.note(&format!("{key}: {number:.4} ± {deviation:.4}"));
@@ -191,15 +204,16 @@ impl Distances<'_> {
     fn difference(&mut self, index: usize, base: usize) -> Result<[f64; 2]> {
         let Self { measure, results, progress, sets, numbers, .. } = self;
         let sets = [&sets[index], &sets[base]];
-        let name = format!("{} minus {}, deviation", sets[0].0, sets[1].0);
+        let name = format!("{} minus {}, deviation", sets[0].key, sets[1].key);
         let deviation = results.get(&name, || {
-            let mut distances = Vec::new();
-            for (_, samples) in sets {
-                samples.make(Shard::WHOLE, progress)?;
-                distances.push(measure.resampled(&measure.features(samples)?)?);
-            }
-            let differences: Vec<f64> =
-                distances[0].iter().zip(&distances[1]).map(|(ours, base)| ours - base).collect();
+            let [ours, base] = sets.map(|set| {
+                if let Some(distances) = set.resampled.get() {
+                    return Ok(&distances[..]);
+                }
+                set.samples.make(Shard::WHOLE, progress)?;
+                measure.resampled(set, &measure.features(&set.samples)?)
+            });
+            let differences: Vec<f64> = ours?.iter().zip(base?).map(|(ours, base)| ours - base).collect();
             Ok(deviation(&differences))
         })?;
         Ok([numbers[index][0] - numbers[base][0], deviation])
@@ -230,10 +244,10 @@ fn distances<'a>(inputs: &'a Inputs, net: &'a UNet, entries: Vec<Entry>) -> Resu
 
     let sets = entries.into_iter().map(|Entry { key, file, plan }| {
         let samples = Samples::of_plan((net, inputs.weights), (plan, file), (inputs.seed, 0..count), inputs.folder);
-        (format!("{key}, {count} samples"), samples)
+        Set { key: format!("{key}, {count} samples"), samples, resampled: OnceCell::new() }
     });
-    let sets: Vec<(String, Samples)> = sets.collect();
-    let work = sets.iter().map(|(_, samples)| samples.work(Shard::WHOLE)).sum();
+    let sets: Vec<Set> = sets.collect();
+    let work = sets.iter().map(|set| set.samples.work(Shard::WHOLE)).sum();
     let progress = Progress::new("{msg}: {bar} {percent} % of all, {eta} left", work, 0)?;
     let heading = format!("{count} samples of each, ± a standard deviation; {of}\n");
     let floor = format!("{held_out} held-out images: {floor:.3}");

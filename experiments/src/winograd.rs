@@ -167,6 +167,13 @@ fn gather(m: [&Lanes; IN], out: &mut [Lanes; OUT]) {
     }
 }
 
+/// A column of six rows. (`map` of an array is not inlined.)
+#[inline(always)]
+fn in_column<const N: usize>(rows: &[[Lanes; N]; IN], column: usize) -> [&Lanes; IN] {
+    let [r0, r1, r2, r3, r4, r5] = rows;
+    [&r0[column], &r1[column], &r2[column], &r3[column], &r4[column], &r5[column]]
+}
+
 /// The first values of a slice; `ZEROS` if there are too few, which never happens.
 #[inline(always)]
 fn load(values: &[f32]) -> &Lanes {
@@ -203,8 +210,7 @@ impl NullaryFnOnce for Inputs<'_> {
                     spread([at(row, 0), at(row, 1), at(row, 2), at(row, 3), at(row, 4), at(row, 5)], half);
                 }
                 for column in 0..IN {
-                    let [h0, h1, h2, h3, h4, h5] = &halves;
-                    spread([&h0[column], &h1[column], &h2[column], &h3[column], &h4[column], &h5[column]], &mut whole);
+                    spread(in_column(&halves, column), &mut whole);
                     for (row, values) in whole.iter().enumerate() {
                         let start = (IN * row + column) * self.step + tile * self.c + channel;
                         self.to[start..start + LANES].copy_from_slice(values);
@@ -245,8 +251,7 @@ impl NullaryFnOnce for Outputs<'_> {
                 }
                 // The last tiles reach beyond the image.
                 for column in 0..OUT.min(self.width - left) {
-                    let [h0, h1, h2, h3, h4, h5] = &halves;
-                    gather([&h0[column], &h1[column], &h2[column], &h3[column], &h4[column], &h5[column]], &mut whole);
+                    gather(in_column(&halves, column), &mut whole);
                     for (row, values) in whole.iter_mut().enumerate().take(height - top) {
                         for i in 0..LANES {
                             values[i] += bias[i];
@@ -264,13 +269,7 @@ impl NullaryFnOnce for Outputs<'_> {
 mod tests {
     use super::*;
     use crate::ops::layer;
-    use alphabar::{Draw, NoiseSource, SeededNoise};
-    use candle_core::Device;
-
-    fn normal(sample: u64, shape: &[usize]) -> Tensor {
-        let z = SeededNoise::new(3).from_sample(sample).noise(&vec![0.0_f32; shape.iter().product()], Draw::Initial);
-        Tensor::from_vec(z.unwrap(), shape, &Device::Cpu).unwrap()
-    }
+    use crate::ops::tests::normal;
 
     fn list(x: &Tensor) -> Vec<f32> {
         x.flatten_all().unwrap().to_vec1().unwrap()
